@@ -1,0 +1,1145 @@
+/* neap.h: the public interface of neap, an asynchronous runtime: an event loop, futures, tasks, timers and
+   socket operations behind opaque handles.
+
+   Everything a client may use is in this file, in floor order: library, loop, handles and timers, futures,
+   tasks, waiting for several, sockets, watches, signals.
+
+   Rules that hold for every function
+   - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
+     -errno; neap's own start below -4000.  `errno` is never part of the contract.
+   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_buf) are reference-counted.  A
+     function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
+     pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
+   - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,
+     NEAP_ELOOP_CLOSED, NEAP_EWRONGTHREAD (called from a thread that is not the loop's), NEAP_EFORKED (called in
+     a child after fork).  After a failure nothing has changed.
+   - Out-parameters are named ret_x and are written only on success.
+   - A callback travels as (function, user, destroy).  `destroy` may be NULL; it runs exactly once, after the last
+     use of `user`, also when the call that took it fails.  Destroy hooks may call nothing of neap but _unref.
+   - No function calls user code before it returns (destroy hooks excepted); callbacks run from the loop's batch.
+   - Times are nanoseconds in int64_t, -1 stands for "never" where a timeout is asked for.
+
+   Thread labels
+   - [L] only on the loop's thread (checked in every build),  [M] any thread,  [S] also inside a signal handler.
+
+   The model is Python's asyncio: loop, future, task, call_soon and friends mean what they mean there.  Starting
+   calls answer like the WebAssembly component model's: a result at once, or NEAP_PENDING and a future. */
+#ifndef NEAP_H
+#define NEAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define NEAP_API __attribute__((visibility("default")))
+#else
+#define NEAP_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Types --------------------------------------------------------------------------------------------- */
+
+typedef struct neap_loop neap_loop;     /* an event loop; belongs to one thread */
+typedef struct neap_handle neap_handle; /* something queued or scheduled: a callback, a timer, a task's step */
+typedef struct neap_future neap_future; /* an outcome that is there or will be: value, error, cancellation */
+typedef struct neap_task neap_task;     /* a future driven by a step function */
+typedef struct neap_sock neap_sock;     /* a socket, registered once with its loop */
+typedef struct neap_buf neap_buf;       /* immutable bytes with a reference count */
+
+/* A file descriptor; wide enough for a Windows socket. */
+typedef intptr_t neap_fd;
+
+typedef void (*neap_fn)(void *user);
+typedef void (*neap_destroy_fn)(void *user);
+typedef void (*neap_future_fn)(neap_future *future, void *user);
+
+/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_event (frozen, with a
+   stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
+   neap_report, neap_trace, neap_metrics (size first, append only). */
+
+/* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
+typedef struct neap_addr {
+    uint32_t family; /* NEAP_AF_* */
+    uint32_t len;    /* bytes used in data */
+    unsigned char data[128];
+} neap_addr;
+
+/* ---- Codes --------------------------------------------------------------------------------------------- */
+
+enum {
+    NEAP_OK = 0,
+
+    /* The system's, as -errno on Linux; the ones that programs compare with. */
+    NEAP_EPERM = -1,
+    NEAP_ENOENT = -2,
+    NEAP_EINTR = -4,
+    NEAP_E2BIG = -7,
+    NEAP_EBADF = -9,
+    NEAP_EAGAIN = -11,
+    NEAP_ENOMEM = -12,
+    NEAP_EACCES = -13,
+    NEAP_EBUSY = -16,
+    NEAP_EEXIST = -17,
+    NEAP_EINVAL = -22,
+    NEAP_EMFILE = -24,
+    NEAP_EPIPE = -32,
+    NEAP_ERANGE = -34,
+    NEAP_EMSGSIZE = -90,
+    NEAP_ENOTSUP = -95,
+    NEAP_EADDRINUSE = -98,
+    NEAP_EADDRNOTAVAIL = -99,
+    NEAP_ECONNABORTED = -103,
+    NEAP_ECONNRESET = -104,
+    NEAP_EISCONN = -106,
+    NEAP_ENOTCONN = -107,
+    NEAP_ECONNREFUSED = -111,
+    NEAP_ECANCELED = -125,
+
+    /* neap's own. */
+    NEAP_PENDING = -4000,            /* no failure: the result will come through the future */
+    NEAP_ECLOSED = -4001,            /* the object was closed */
+    NEAP_ELOOP_CLOSED = -4002,       /* the loop was closed */
+    NEAP_EWRONGTHREAD = -4003,       /* the caller is not the loop's thread */
+    NEAP_EREENTRANT = -4004,         /* a run, turn or dispatch inside a callback of the same loop */
+    NEAP_EFORKED = -4005,            /* the loop belongs to the parent process */
+    NEAP_ELOOP_RUNNING = -4006,      /* the loop is running */
+    NEAP_EOTHER_LOOP_RUNNING = -4007, /* this state runs another loop */
+    NEAP_ESTOPPED_EARLY = -4008,     /* the loop was stopped before the future was done */
+    NEAP_EDEADLOCK = -4009,          /* nothing can ever wake what is waited for */
+    NEAP_EPENDING = -4010,           /* the future has no outcome yet */
+    NEAP_EINVALID_STATE = -4011,     /* the object has its outcome already, or not the state for this call */
+    NEAP_ETYPE = -4012,              /* a value of another type than asked for */
+    NEAP_EVALUE = -4013,             /* a value of the right type that makes no sense */
+    NEAP_ETIMEOUT = -4014,           /* a deadline set by the program passed */
+    NEAP_ETASK_OWNED = -4015,        /* only the task itself settles its future */
+    NEAP_EOTHER_LOOP = -4016,        /* objects of two loops in one call */
+    NEAP_EAWAIT_SELF = -4017,        /* a task cannot await itself */
+    NEAP_EAWAIT_NOT_DONE = -4018,    /* resumed before the awaited future was done */
+    NEAP_EBAD_YIELD = -4019,         /* a task yielded something that cannot be waited for */
+    NEAP_EBUSY_FD = -4020,           /* another waiter has this descriptor and direction */
+    NEAP_ENO_LOOP = -4021,           /* no loop is running */
+    NEAP_ENO_TASK = -4022,           /* waiting is possible only inside a task */
+    NEAP_EALREADY_OWNED = -4023,     /* the coroutine belongs to a task already */
+    NEAP_EFOREIGN = -4024,           /* an exception of another language; see neap_future_exception */
+    NEAP_EGROUP = -4025,             /* one or more of several failed; each keeps its own error */
+    NEAP_ENAME = -4026,              /* a host name where a numeric address is needed */
+    NEAP_ENO_YIELD = -4027,          /* a wait below a function that cannot be suspended */
+    NEAP_ECORRUPT = -4028            /* an invariant broke; the loop refuses all further work */
+};
+
+/* ---- Library ------------------------------------------------------------------------------------------- */
+
+/* The version of the library as major * 10000 + minor * 100 + patch.
+   [S] */
+NEAP_API int32_t neap_version(void);
+
+/* 1 if the library was built with the named feature ("epoll", "poll"), else 0.
+   [S] */
+NEAP_API int32_t neap_has(const char *feature);
+
+/* A sentence for a code: static, never NULL.
+   [S] */
+NEAP_API const char *neap_strerror(int32_t code);
+
+/* The C name of a code without its prefix ("ECONNREFUSED", "ETIMEOUT"): static, never NULL.
+   [S] */
+NEAP_API const char *neap_err_name(int32_t code);
+
+/* The name that scripting languages show: the system's own names for system errors ("ECONNREFUSED"), lower-case
+   words for neap's ("timeout", "closed"): static, never NULL.
+   [S] */
+NEAP_API const char *neap_err_word(int32_t code);
+
+/* Memory functions.  `alloc`, `realloc` and `free` get `ctx` first; `realloc` and `free` get the old size.  All may
+   be called from any thread that posts to the loop.  A failed allocation returns NULL. */
+typedef struct neap_allocator {
+    size_t size; /* sizeof(neap_allocator) */
+    void *ctx;
+    void *(*alloc)(void *ctx, size_t n);
+    void *(*realloc)(void *ctx, void *p, size_t old, size_t n);
+    void (*free)(void *ctx, void *p, size_t n);
+} neap_allocator;
+
+/* Bytes with a reference count: a copy of `len` bytes at `data` (NULL: uninitialised) from the loop's allocator.
+   Returns a new reference in *ret_buf.
+   [M] */
+NEAP_API int32_t neap_buf_new(neap_loop *loop, const void *data, size_t len, neap_buf **ret_buf);
+
+/* The bytes of a buffer: borrowed while the buffer lives.
+   [M] */
+NEAP_API void *neap_buf_data(const neap_buf *buf);
+
+/* The length of a buffer in bytes.
+   [M] */
+NEAP_API size_t neap_buf_len(const neap_buf *buf);
+
+/* Takes another reference; returns buf.
+   [M] */
+NEAP_API neap_buf *neap_buf_ref(neap_buf *buf);
+
+/* Ends a reference.
+   [M] */
+NEAP_API void neap_buf_unref(neap_buf *buf);
+
+enum { NEAP_AF_UNSPEC = 0, NEAP_AF_UNIX = 1, NEAP_AF_INET = 2, NEAP_AF_INET6 = 10 };
+
+/* Reads a numeric address: "1.2.3.4:80", "[::1]:80" (with an optional zone), a path with a slash, "unix:PATH", or
+   "@abstract".
+   Errors: NEAP_ENAME if the host part is a name, NEAP_EVALUE if the text is none of these or too long.
+   [S] */
+NEAP_API int32_t neap_addr_parse(const char *text, neap_addr *ret_addr);
+
+/* Writes the address as text that neap_addr_parse reads, cut to `cap` bytes with a final zero; "" for an unnamed
+   Unix socket.  Returns the length of the whole text.
+   [S] */
+NEAP_API int32_t neap_addr_format(const neap_addr *addr, char *buf, size_t cap);
+
+/* The port of an IP address, 0 of others.
+   [S] */
+NEAP_API int32_t neap_addr_port(const neap_addr *addr);
+
+/* ---- Loop: life ---------------------------------------------------------------------------------------- */
+
+enum {
+    NEAP_LOOP_DEBUG = 1,         /* record creation sites, report swallowed cancellations */
+    NEAP_LOOP_VIRTUAL_CLOCK = 2, /* time starts at 0 and jumps to the next deadline when nothing else can happen */
+    NEAP_LOOP_STEP_TIMES = 4     /* measure step times also where the processor has no invariant counter */
+};
+
+typedef struct neap_loop_options {
+    size_t size;                     /* sizeof(neap_loop_options) */
+    const neap_allocator *allocator; /* copied; NULL: malloc */
+    const char *backend;             /* "epoll", "poll", or NULL: the best one that works here */
+    const char *name;                /* copied; for reports; NULL: "loop" */
+    uint32_t flags;                  /* NEAP_LOOP_* */
+    uint32_t events_max;             /* kernel events taken in one poll; 0: 256 */
+    int64_t slow_ns;                 /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
+} neap_loop_options;
+
+/* Makes a loop that belongs to the calling thread.  `options` may be NULL.  Returns a new reference.
+   Errors: NEAP_ENOTSUP for an unknown backend, NEAP_E2BIG for options from the future, the system's.
+   [M] */
+NEAP_API int32_t neap_loop_new(const neap_loop_options *options, neap_loop **ret_loop);
+
+/* Takes another reference; returns loop.
+   [M] */
+NEAP_API neap_loop *neap_loop_ref(neap_loop *loop);
+
+/* Ends a reference.  The last one of an open loop closes it silently and must then be ended on the loop's thread.
+   Memory stays until every object of the loop is gone.
+   [M] */
+NEAP_API void neap_loop_unref(neap_loop *loop);
+
+enum { NEAP_CLOSE_SILENT = 1 };
+
+/* Ends all activity: sockets are closed, pending operations complete with NEAP_ECLOSED and their callbacks run once,
+   suspended tasks are reported, aborted (`destroy` of their ops) and end as cancelled, queued callbacks and timers
+   are dropped.  With NEAP_CLOSE_SILENT only destroy hooks run and nothing is reported.  Idempotent.
+   Errors: NEAP_ELOOP_RUNNING inside run, turn or dispatch.
+   [L] */
+NEAP_API int32_t neap_loop_close(neap_loop *loop, uint32_t flags);
+
+/* For the child after fork: frees what the loop holds and closes its descriptors without touching what parent and
+   child share; only destroy hooks run.  Legal in the parent too, where it equals a silent close.
+   [L] (but never NEAP_EFORKED) */
+NEAP_API int32_t neap_loop_abandon(neap_loop *loop);
+
+/* Gives an idle loop to the calling thread.
+   Errors: NEAP_ELOOP_RUNNING.  The hand-over itself (nobody else uses the loop meanwhile) is the caller's duty.
+   [M] */
+NEAP_API int32_t neap_loop_bind_thread(neap_loop *loop);
+
+/* 1 if the calling thread is the loop's.
+   [M] */
+NEAP_API int32_t neap_loop_in_thread(const neap_loop *loop);
+
+/* 1 while a run, turn or dispatch of the loop is under way.
+   [M] */
+NEAP_API int32_t neap_loop_is_running(const neap_loop *loop);
+
+/* 1 once the loop was closed.
+   [M] */
+NEAP_API int32_t neap_loop_is_closed(const neap_loop *loop);
+
+/* The loop's name: borrowed while the loop lives.
+   [M] */
+NEAP_API const char *neap_loop_name(const neap_loop *loop);
+
+/* The name of the backend in use: "epoll" or "poll".
+   [M] */
+NEAP_API const char *neap_loop_backend(const neap_loop *loop);
+
+/* Keeps a pointer for a binding under `tag` (compared by address).  A second set replaces; ptr NULL removes.
+   `destroy` runs at replacement or when the loop's memory goes.
+   [L] */
+NEAP_API int32_t neap_loop_set_data(neap_loop *loop, const void *tag, void *ptr, neap_destroy_fn destroy);
+
+/* The pointer kept under `tag`, or NULL.
+   [L] */
+NEAP_API void *neap_loop_get_data(neap_loop *loop, const void *tag);
+
+/* ---- Loop: running ------------------------------------------------------------------------------------- */
+
+/* One tick: posted work -> poll -> completions of I/O -> due timers -> the batch of what is ready.  What the batch
+   makes ready runs in the next tick.  Runs ticks until neap_loop_stop; the flag is cleared on return.
+   Returns 0, or the code given to neap_loop_raise.
+   Errors: NEAP_EREENTRANT.
+   [L] */
+NEAP_API int32_t neap_loop_run(neap_loop *loop);
+
+/* Runs until `future` is done.  The caller reads the outcome from the future.
+   Errors: NEAP_ESTOPPED_EARLY if stopped before that (the future stays pending), NEAP_EDEADLOCK if nothing is ready,
+   scheduled, parked or held that could ever complete it, NEAP_EOTHER_LOOP, NEAP_EREENTRANT, or the code given to
+   neap_loop_raise.
+   [L] */
+NEAP_API int32_t neap_loop_run_until(neap_loop *loop, neap_future *future);
+
+/* One tick that waits at most `timeout_ns` for something to happen (0: not at all, -1: for ever).  Returns the number
+   of callbacks and steps run.
+   [L] */
+NEAP_API int32_t neap_loop_run_once(neap_loop *loop, int64_t timeout_ns);
+
+/* Ends the current run after the current batch; before a run: after its first tick, which does not wait.
+   [L] */
+NEAP_API int32_t neap_loop_stop(neap_loop *loop);
+
+/* Ends the current run right after the current callback or step; the rest of the batch stays queued for the next
+   run.  The run returns `code` (not 0).
+   Errors: NEAP_EINVAL if code is 0, NEAP_EINVALID_STATE if nothing runs.
+   [L] */
+NEAP_API int32_t neap_loop_raise(neap_loop *loop, int32_t code);
+
+/* Cancels all tasks and runs the loop until they have ended, for at most `grace_ns`; what is left then is aborted:
+   reported, its ops destroyed, its future cancelled.  Returns the number of aborted tasks.
+   [L] */
+NEAP_API int32_t neap_loop_shutdown(neap_loop *loop, int64_t grace_ns);
+
+/* The loop's time in ns, read once per tick: monotonic, or virtual.
+   [L] */
+NEAP_API int64_t neap_loop_time(neap_loop *loop);
+
+/* Reads the clock anew and returns it.
+   [L] */
+NEAP_API int64_t neap_loop_update_time(neap_loop *loop);
+
+/* Moves a virtual clock forward by `ns`; timers become due at the next tick.
+   Errors: NEAP_ENOTSUP on a real clock.
+   [L] */
+NEAP_API int32_t neap_loop_advance(neap_loop *loop, int64_t ns);
+
+/* Says that the host holds work which will wake the loop later (so that waiting is no deadlock); counted.
+   [L] */
+NEAP_API int32_t neap_loop_hold(neap_loop *loop);
+
+/* Takes one hold back.
+   Errors: NEAP_EINVALID_STATE if there is none.
+   [L] */
+NEAP_API int32_t neap_loop_release(neap_loop *loop);
+
+/* 1 if anything is ready, scheduled, parked, watched or held, else 0.
+   [L] */
+NEAP_API int32_t neap_loop_alive(neap_loop *loop);
+
+/* ---- Loop: inside a host's own loop -------------------------------------------------------------------- */
+
+/* A descriptor that is readable exactly when a turn is due: for I/O, timers, posts, the ready queue, and calls made
+   from outside a turn.  Poll it for reading, then call neap_loop_run_once(loop, 0), or prepare, wait(0), dispatch.
+   Borrowed; made for polling only.
+   Errors: NEAP_ENOTSUP on a backend without one.
+   [L] */
+NEAP_API int32_t neap_loop_fd(neap_loop *loop);
+
+/* The time of the next timer in *ret_when; returns 1, or 0 if no timer is pending.
+   [L] */
+NEAP_API int32_t neap_loop_next_deadline(neap_loop *loop, int64_t *ret_when);
+
+/* First of three phases for hosts that wait themselves: takes posts, writes into *ret_timeout how long a wait may last
+   in ns (-1: no limit).  Returns 1 if work is ready now (timeout 0), else 0.
+   [L] */
+NEAP_API int32_t neap_loop_prepare(neap_loop *loop, int64_t *ret_timeout);
+
+/* Second phase: collects what the kernel has, waiting at most `timeout_ns`; runs no user code.  An interrupted wait
+   returns early.  Returns the number of kernel events.
+   [L] */
+NEAP_API int32_t neap_loop_wait(neap_loop *loop, int64_t timeout_ns);
+
+/* Third phase: due timers, then the batch of what is ready, at most `max` entries (0: no limit).  Returns how many ran.
+   [L] */
+NEAP_API int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max);
+
+/* Takes the oldest ready entry out for the caller to run: *ret_handle is a new reference that must be passed to
+   neap_handle_run exactly once.  Returns 1, or 0 if nothing is ready.  With it a host can keep a queue of its own.
+   [L] */
+NEAP_API int32_t neap_loop_next_ready(neap_loop *loop, neap_handle **ret_handle);
+
+/* Runs an entry from neap_loop_next_ready (or does nothing if it was cancelled meanwhile) and ends the reference.
+   Errors: NEAP_EINVALID_STATE if it was not taken out.
+   [L] */
+NEAP_API int32_t neap_handle_run(neap_handle *handle);
+
+/* A completion taken in batches instead of by callback. */
+typedef struct neap_event {
+    uint32_t kind;   /* NEAP_EVENT_* */
+    int32_t wake;    /* of a task: NEAP_WAKE_* */
+    uint64_t cookie; /* the `user` given at registration */
+    void *object;    /* the neap_future or neap_task; borrowed until the next neap_loop_poll_events */
+} neap_event;
+
+enum { NEAP_EVENT_CALL = 1, NEAP_EVENT_FUTURE = 2, NEAP_EVENT_TASK = 3 };
+
+/* One tick, then takes up to `cap` completions of everything that was registered with a NULL function (and of tasks
+   without a step) into `ev`, entries `stride` bytes apart.  Returns how many.  Does not wait if some are left over.
+   [L] */
+NEAP_API int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, size_t cap,
+                                       int64_t timeout_ns);
+
+/* ---- Loop: from other threads -------------------------------------------------------------------------- */
+
+/* Queues fn(user) to run on the loop's thread, in order of posting.
+   Errors: NEAP_ELOOP_CLOSED, NEAP_ENOMEM.
+   [M] */
+NEAP_API int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy);
+
+/* Makes a waiting loop turn once.
+   [S] */
+NEAP_API int32_t neap_loop_wake(neap_loop *loop);
+
+/* ---- Loop: hooks and figures --------------------------------------------------------------------------- */
+
+enum {
+    NEAP_REPORT_CALLBACK = 1,     /* a callback failed (neap_loop_fail) */
+    NEAP_REPORT_UNHANDLED = 2,    /* a task or future failed and nobody awaits it */
+    NEAP_REPORT_PENDING = 3,      /* a task was destroyed while it waited */
+    NEAP_REPORT_SLOW = 4,         /* a step or callback took longer than the limit */
+    NEAP_REPORT_SWALLOWED = 5,    /* a task went on after a cancellation (debug) */
+    NEAP_REPORT_ABORTED = 6,      /* a task outlived its grace */
+    NEAP_REPORT_DEADLOCK = 7      /* run_until found nothing that could wake it */
+};
+
+/* What the error hook gets; borrowed for the call. */
+typedef struct neap_report {
+    size_t size;
+    int32_t kind;             /* NEAP_REPORT_* */
+    int32_t code;             /* the failure's code, or 0 */
+    const char *message;      /* never NULL */
+    neap_future *future;      /* the future or task's future concerned, or NULL */
+    neap_task *task;          /* the task concerned, or NULL */
+    neap_handle *handle;      /* the entry that was being run, or NULL */
+    int64_t elapsed_ns;       /* of a slow step */
+    const void *exception_tag; /* a foreign exception: its tag and pointer, or NULL */
+    void *exception;
+} neap_report;
+
+typedef void (*neap_report_fn)(neap_loop *loop, const neap_report *report, void *user);
+
+/* Sets who hears of failures that nobody awaits; NULL: nobody.  The hook may not run the loop.
+   [L] */
+NEAP_API int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user, neap_destroy_fn destroy);
+
+/* Reports a failure of the callback that is running (NEAP_REPORT_CALLBACK) through the error hook.  The exception
+   (tag, pointer) is borrowed for the call.
+   [L] */
+NEAP_API int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag, void *exception);
+
+enum { NEAP_LOG_DEBUG = 0, NEAP_LOG_INFO = 1, NEAP_LOG_WARNING = 2, NEAP_LOG_ERROR = 3 };
+
+typedef void (*neap_log_fn)(neap_loop *loop, int32_t level, const char *text, void *user);
+
+/* Sets who gets log lines (for example: how long polls took); NULL: nobody.
+   [L] */
+NEAP_API int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user, neap_destroy_fn destroy);
+
+typedef void (*neap_fatal_fn)(neap_loop *loop, const char *file, int32_t line, const char *text, void *user);
+
+/* Sets who hears of a broken invariant; afterwards every call answers NEAP_ECORRUPT.  The library never aborts.
+   [L] */
+NEAP_API int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user, neap_destroy_fn destroy);
+
+enum {
+    NEAP_TRACE_POLL = 1,     /* about to poll; value: timeout in ns, -1 for ever */
+    NEAP_TRACE_POLLED = 2,   /* back from poll; value: kernel events */
+    NEAP_TRACE_READY = 3,    /* a descriptor became ready; value: the descriptor */
+    NEAP_TRACE_IO = 4,       /* an operation moved its data or failed; value: result */
+    NEAP_TRACE_SETTLE = 5,   /* a future got its outcome; value: its state */
+    NEAP_TRACE_WAKE = 6,     /* a task was queued because what it awaits is done */
+    NEAP_TRACE_SPAWN = 7,    /* a task was made */
+    NEAP_TRACE_STEP = 8,     /* a task's step begins; value: NEAP_WAKE_* */
+    NEAP_TRACE_SUSPEND = 9,  /* a step ended in a wait; future: on what */
+    NEAP_TRACE_YIELD = 10,   /* a step ended in a bare yield */
+    NEAP_TRACE_DONE = 11,    /* a task ended; value: its state */
+    NEAP_TRACE_CALL = 12,    /* a callback begins */
+    NEAP_TRACE_RUN_END = 13  /* a run, turn or dispatch returns */
+};
+
+/* What the trace hook gets; borrowed for the call. */
+typedef struct neap_trace {
+    size_t size;
+    int32_t kind; /* NEAP_TRACE_* */
+    int64_t value;
+    neap_task *task;
+    neap_future *future;
+    neap_handle *handle;
+} neap_trace;
+
+typedef void (*neap_trace_fn)(neap_loop *loop, const neap_trace *trace, void *user);
+
+/* Sets who watches each movement of the loop; NULL: nobody, at the price of one test.  The hook may only take notes: it
+   must not call the loop.
+   [L] */
+NEAP_API int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user, neap_destroy_fn destroy);
+
+/* Turns debug mode on (1) or off (0); -1 only asks.  Returns the former setting.
+   [L] */
+NEAP_API int32_t neap_loop_debug(neap_loop *loop, int32_t on);
+
+/* Sets the limit above which a step or callback is reported as slow; -1: never.
+   [L] */
+NEAP_API int32_t neap_loop_set_slow(neap_loop *loop, int64_t slow_ns);
+
+typedef struct neap_metrics {
+    size_t size;
+    uint64_t ticks;         /* ticks since the loop was made */
+    uint64_t polls;         /* calls of the kernel's poll */
+    uint64_t blocked_polls; /* of those, with a timeout other than 0 */
+    uint64_t events;        /* kernel events taken */
+    uint64_t runs;          /* callbacks and steps run */
+    uint64_t registrations; /* changes of the kernel's interest set */
+    uint64_t ready;         /* entries in the ready queue now */
+    uint64_t timers;        /* timers pending now */
+    uint64_t tasks;         /* live tasks now */
+    uint64_t futures;       /* pending futures now, tasks not counted */
+    uint64_t operations;    /* I/O operations parked now */
+    uint64_t socks;         /* open sockets now */
+    uint64_t objects;       /* objects that hold the loop's memory now */
+    uint64_t bytes;         /* bytes allocated now through the allocator */
+    uint64_t blocks;        /* blocks allocated now through the allocator */
+    uint64_t allocations;   /* allocations since the loop was made */
+} neap_metrics;
+
+/* Fills at most `size` bytes of *out; returns the number of bytes that are valid.
+   [L] */
+NEAP_API int32_t neap_loop_metrics(neap_loop *loop, neap_metrics *out, size_t size);
+
+/* ---- Handles and timers -------------------------------------------------------------------------------- */
+
+/* Queues fn(user) for the next batch, in order.  ret_handle may be NULL; else it receives a new reference.
+   With fn NULL the completion goes to neap_loop_poll_events, `user` is the cookie.
+   [L] */
+NEAP_API int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy,
+                                neap_handle **ret_handle);
+
+/* Schedules fn(user) once, `delay_ns` from the loop's time (negative counts as 0).  Equal deadlines run in order of
+   creation.  ret_handle as in neap_call_soon.
+   [L] */
+NEAP_API int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user, neap_destroy_fn destroy,
+                                 neap_handle **ret_handle);
+
+/* Schedules fn(user) once, at `when_ns` of the loop's time.
+   [L] */
+NEAP_API int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user, neap_destroy_fn destroy,
+                              neap_handle **ret_handle);
+
+/* Calls fn(user) first after `first_ns`, then each `interval_ns` (> 0) without drift; ticks missed while the loop was
+   busy are skipped, not made up.
+   [L] */
+NEAP_API int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn, void *user,
+                                 neap_destroy_fn destroy, neap_handle **ret_handle);
+
+/* Moves a timer to `delay_ns` from now, also one that has fired.
+   Errors: NEAP_EINVALID_STATE if it is cancelled or no timer.
+   [L] */
+NEAP_API int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns);
+
+/* Prevents the call.  Returns 1 if it was still to come, 0 if it ran or was cancelled already.
+   [L] */
+NEAP_API int32_t neap_handle_cancel(neap_handle *handle);
+
+/* 1 if the handle was cancelled.
+   [L] */
+NEAP_API int32_t neap_handle_cancelled(neap_handle *handle);
+
+/* The deadline of a timer in ns of the loop's time, or NEAP_EINVAL for what is no timer.
+   [L] */
+NEAP_API int64_t neap_handle_when(neap_handle *handle);
+
+/* Gives the handle a text for reports: copied.
+   [L] */
+NEAP_API int32_t neap_handle_set_name(neap_handle *handle, const char *name);
+
+/* Writes a line about the handle (kind, name, state), cut to `cap` bytes with a final zero.  Returns the whole length.
+   [L] */
+NEAP_API int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap);
+
+/* Takes another reference; returns handle.
+   [M] */
+NEAP_API neap_handle *neap_handle_ref(neap_handle *handle);
+
+/* Ends a reference; the call still happens.
+   [M] */
+NEAP_API void neap_handle_unref(neap_handle *handle);
+
+/* ---- Futures ------------------------------------------------------------------------------------------- */
+
+enum { NEAP_STATE_PENDING = 0, NEAP_STATE_RESULT = 1, NEAP_STATE_ERROR = 2, NEAP_STATE_CANCELLED = 3 };
+
+enum {
+    NEAP_KIND_NONE = 0,
+    NEAP_KIND_INT = 1,    /* int64_t */
+    NEAP_KIND_DOUBLE = 2, /* double */
+    NEAP_KIND_BOOL = 3,   /* 0 or 1 */
+    NEAP_KIND_BYTES = 4,  /* pointer and length */
+    NEAP_KIND_PTR = 5,    /* tag and pointer of a binding */
+    NEAP_KIND_SOCK = 6,   /* a neap_sock */
+    NEAP_KIND_LIST = 7    /* the futures given to gather or wait */
+};
+
+/* Makes a pending future.  Its outcome is set once: by a setter, an error or a cancel; the first wins, later ones answer
+   NEAP_EINVALID_STATE.  Setting an outcome queues the waiters and calls nobody.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_future_new(neap_loop *loop, neap_future **ret_future);
+
+/* Takes another reference; returns future.
+   [M] */
+NEAP_API neap_future *neap_future_ref(neap_future *future);
+
+/* Ends a reference.  A pending future without references is forgotten with its callbacks.
+   [M] */
+NEAP_API void neap_future_unref(neap_future *future);
+
+/* The future's loop: borrowed while the future lives.
+   [M] */
+NEAP_API neap_loop *neap_future_loop(const neap_future *future);
+
+/* The task that this future belongs to (borrowed), or NULL for a plain future.
+   [M] */
+NEAP_API neap_task *neap_future_task(const neap_future *future);
+
+/* NEAP_STATE_*.
+   [L] */
+NEAP_API int32_t neap_future_state(const neap_future *future);
+
+/* 1 if the state is not pending.
+   [L] */
+NEAP_API int32_t neap_future_done(const neap_future *future);
+
+/* Completes without a value.
+   Errors of all setters: NEAP_EINVALID_STATE if the outcome is there, NEAP_ETASK_OWNED on a task's future outside its
+   own step.
+   [L] */
+NEAP_API int32_t neap_future_set_none(neap_future *future);
+
+/* Completes with an integer.
+   [L] */
+NEAP_API int32_t neap_future_set_int(neap_future *future, int64_t value);
+
+/* Completes with a floating-point number.
+   [L] */
+NEAP_API int32_t neap_future_set_double(neap_future *future, double value);
+
+/* Completes with a truth value.
+   [L] */
+NEAP_API int32_t neap_future_set_bool(neap_future *future, int32_t value);
+
+/* Completes with a copy of `len` bytes.
+   [L] */
+NEAP_API int32_t neap_future_set_bytes(neap_future *future, const void *data, size_t len);
+
+/* Completes with a pointer of a binding: `tag` is the address of any static object of the binding.  `destroy` runs
+   when the future goes, or at once if the call fails.
+   [L] */
+NEAP_API int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy);
+
+/* Fails with a negative code and a text (copied; NULL: the code's own).
+   [L] */
+NEAP_API int32_t neap_future_set_error(neap_future *future, int32_t code, const char *message);
+
+/* Fails with an exception of another language beside code and text; `destroy` as in neap_future_set_ptr.
+   [L] */
+NEAP_API int32_t neap_future_set_exception(neap_future *future, int32_t code, const char *message, const void *tag,
+                                           void *ptr, neap_destroy_fn destroy);
+
+/* The setters for other threads: the outcome travels through the post-box; a future that has its outcome by then drops
+   it.  The caller holds a reference.
+   Errors: NEAP_ELOOP_CLOSED, NEAP_ENOMEM.
+   [M] */
+NEAP_API int32_t neap_future_post_int(neap_future *future, int64_t value);
+
+/* As neap_future_post_int, with a copy of `len` bytes.
+   [M] */
+NEAP_API int32_t neap_future_post_bytes(neap_future *future, const void *data, size_t len);
+
+/* As neap_future_post_int, with a pointer of a binding.
+   [M] */
+NEAP_API int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy);
+
+/* As neap_future_post_int, with a failure.
+   [M] */
+NEAP_API int32_t neap_future_post_error(neap_future *future, int32_t code, const char *message);
+
+/* The kind of a result, NEAP_KIND_*, or the code of a failure, NEAP_ECANCELED, or NEAP_EPENDING.
+   All readers below answer in the same way if there is no result, and NEAP_ETYPE if it is of another kind.  Reading
+   an outcome marks a failure as retrieved.
+   [L] */
+NEAP_API int32_t neap_future_kind(neap_future *future);
+
+/* Reads an integer.
+   [L] */
+NEAP_API int32_t neap_future_get_int(neap_future *future, int64_t *ret_value);
+
+/* Reads a floating-point number.
+   [L] */
+NEAP_API int32_t neap_future_get_double(neap_future *future, double *ret_value);
+
+/* Reads a truth value.
+   [L] */
+NEAP_API int32_t neap_future_get_bool(neap_future *future, int32_t *ret_value);
+
+/* Reads bytes: borrowed while the future lives.
+   [L] */
+NEAP_API int32_t neap_future_get_bytes(neap_future *future, const void **ret_data, size_t *ret_len);
+
+/* Reads a pointer that was set under `tag`: borrowed while the future lives.  Another tag answers NEAP_ETYPE.
+   [L] */
+NEAP_API int32_t neap_future_get_ptr(neap_future *future, const void *tag, void **ret_ptr);
+
+/* Takes the accepted socket out: a new reference, once; later calls answer NEAP_EINVALID_STATE.  A socket that nobody
+   takes is closed with the future.
+   [L] */
+NEAP_API int32_t neap_future_take_sock(neap_future *future, neap_sock **ret_sock);
+
+/* The address that came with an accept or a recvfrom.
+   [L] */
+NEAP_API int32_t neap_future_get_addr(neap_future *future, neap_addr *ret_addr);
+
+/* How many futures a gather or wait was given; also when it failed.
+   [L] */
+NEAP_API int32_t neap_future_list_count(neap_future *future);
+
+/* The index-th future of a gather or wait: borrowed while the future lives; NULL out of range.
+   [L] */
+NEAP_API neap_future *neap_future_list_get(neap_future *future, size_t index);
+
+/* 0 for a result, the negative code of a failure, NEAP_ECANCELED, or NEAP_EPENDING.  Marks a failure as retrieved.
+   [L] */
+NEAP_API int32_t neap_future_error(neap_future *future);
+
+/* The text of a failure or cancellation: borrowed while the future lives; "" if there is none.
+   [L] */
+NEAP_API const char *neap_future_message(neap_future *future);
+
+/* The foreign exception set under `tag`, or NULL: borrowed while the future lives.
+   [L] */
+NEAP_API void *neap_future_exception(neap_future *future, const void *tag);
+
+/* Bytes that a send or sendall had moved when it failed or was cancelled, else 0.
+   [L] */
+NEAP_API int64_t neap_future_partial(neap_future *future);
+
+/* Asks for cancellation (msg is copied, may be NULL).  A plain future is cancelled at once; an operation when the
+   backend has let go of it; a task at its wait; gather passes it on to its members.  Returns 1 if the request was
+   made, 0 if the outcome is there already.
+   [L] */
+NEAP_API int32_t neap_future_cancel(neap_future *future, const char *msg);
+
+/* Sets what happens when a plain future is cancelled: fn(future, user) is queued.  One hook; a second replaces it.
+   [L] */
+NEAP_API int32_t neap_future_set_cancel_hook(neap_future *future, neap_future_fn fn, void *user,
+                                             neap_destroy_fn destroy);
+
+/* Queues fn(future, user) once the future is done: at completion, or now if it is done.  Any number, in order of
+   registration.  fn NULL: as in neap_call_soon.  ret_handle may be NULL; cancelling the handle removes the callback.
+   [L] */
+NEAP_API int32_t neap_future_on_done(neap_future *future, neap_future_fn fn, void *user, neap_destroy_fn destroy,
+                                     neap_handle **ret_handle);
+
+/* Removes every waiting callback with this fn and user; returns how many.
+   [L] */
+NEAP_API int32_t neap_future_remove_done(neap_future *future, neap_future_fn fn, void *user);
+
+/* Callbacks and tasks that wait for the future now.
+   [L] */
+NEAP_API int32_t neap_future_waiters(neap_future *future);
+
+/* Says that nobody will read this outcome: a failure is not reported.
+   [L] */
+NEAP_API int32_t neap_future_ignore(neap_future *future);
+
+/* Keeps a text (copied) for reports, for example where a script made the future.
+   [L] */
+NEAP_API int32_t neap_future_set_site(neap_future *future, const char *site);
+
+/* That text, or "": borrowed while the future lives.
+   [L] */
+NEAP_API const char *neap_future_site(neap_future *future);
+
+/* A future that completes after `delay_ns`; its cancellation removes the timer at once.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future);
+
+/* ---- Waiting for several ------------------------------------------------------------------------------- */
+
+enum { NEAP_GATHER_RETURN_ERRORS = 1 };
+
+/* A future (kind LIST) that completes when all `n` futures are done; the same one may occur twice; n may be 0.  The first
+   failure or cancellation of a member cancels the others and waits for them; then the gather fails with NEAP_EGROUP,
+   or is cancelled if no member failed.  With NEAP_GATHER_RETURN_ERRORS it waits for all and succeeds.  Cancelling the
+   gather cancels its members.  Members are kept.  Returns a new reference.
+   Errors: NEAP_EOTHER_LOOP.
+   [L] */
+NEAP_API int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint32_t flags,
+                             neap_future **ret_future);
+
+enum { NEAP_WAIT_ALL = 0, NEAP_WAIT_FIRST_COMPLETED = 1, NEAP_WAIT_FIRST_EXCEPTION = 2 };
+
+/* A future (kind LIST) that completes when the condition holds or `timeout_ns` (-1: never) has passed; duplicates collapse;
+   members are never cancelled, and no callback is left on them.  Returns a new reference.
+   Errors: NEAP_EVALUE if n is 0, NEAP_EOTHER_LOOP.
+   [L] */
+NEAP_API int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when, int64_t timeout_ns,
+                           neap_future **ret_future);
+
+/* A future with the outcome of `future`.  After `timeout_ns` it cancels `future`, waits for its end, and fails with
+   NEAP_ETIMEOUT, unless `future` completed all the same.  Cancelling it cancels `future`.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_wait_for(neap_future *future, int64_t timeout_ns, neap_future **ret_future);
+
+/* A future with the outcome of `future`; cancelling it leaves `future` alone.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_shield(neap_future *future, neap_future **ret_future);
+
+/* ---- Tasks --------------------------------------------------------------------------------------------- */
+
+enum {
+    NEAP_STEP_DONE = 0,     /* ended; the outcome was set on the task's future, or none is */
+    NEAP_STEP_YIELD = 1,    /* again in the next batch */
+    NEAP_STEP_AWAIT = 2,    /* waits: neap_task_await was called */
+    NEAP_STEP_CANCELLED = 3 /* ended by letting a cancellation out */
+};
+
+enum {
+    NEAP_WAKE_START = 0,  /* the first step */
+    NEAP_WAKE_READY = 1,  /* the awaited future is done */
+    NEAP_WAKE_CANCEL = 2, /* deliver a cancellation now */
+    NEAP_WAKE_RESUME = 3  /* after a yield */
+};
+
+/* How a binding or host drives its tasks.  One static table serves all tasks of a kind. */
+typedef struct neap_task_ops {
+    size_t size; /* sizeof(neap_task_ops) */
+    /* Runs until the next suspension and says how it ended (NEAP_STEP_*).  `awaited` is borrowed for the step and NULL
+       unless `wake` is NEAP_WAKE_READY or NEAP_WAKE_CANCEL.  NULL: a task driven through neap_loop_poll_events. */
+    int32_t (*step)(neap_task *task, neap_future *awaited, int32_t wake, void *user);
+    /* Writes a text for dumps (where it waits), at most cap bytes with a final zero.  May be NULL. */
+    void (*describe)(neap_task *task, void *user, char *buf, size_t cap);
+    /* Runs once, after the last step, also for a task that never started or was aborted.  May be NULL. */
+    void (*destroy)(void *user);
+} neap_task_ops;
+
+typedef struct neap_task_options {
+    size_t size;      /* sizeof(neap_task_options) */
+    const char *name; /* copied; NULL: "task-N" */
+    const char *site; /* copied; where it was spawned, "file:line"; NULL: unknown */
+} neap_task_options;
+
+/* Makes a task through the loop's task factory (neap_task_new if none is set).  Its first step is only queued.  The loop
+   owns the task until it ends; ret_task may be NULL, else it receives a new reference.  `user` is taken: ops->destroy
+   runs also if the call fails.
+   [L] */
+NEAP_API int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user,
+                                 const neap_task_options *options, neap_task **ret_task);
+
+/* As neap_task_spawn, past the factory: what a factory itself calls.
+   [L] */
+NEAP_API int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
+                               neap_task **ret_task);
+
+typedef int32_t (*neap_task_factory_fn)(neap_loop *loop, const neap_task_ops *task_ops, void *task_user,
+                                        const neap_task_options *options, neap_task **ret_task, void *user);
+
+/* Sets what neap_task_spawn calls; NULL: neap_task_new.  A factory that fails without calling neap_task_new leaves
+   task_user to neap_task_spawn, which destroys it.
+   [L] */
+NEAP_API int32_t neap_loop_set_task_factory(neap_loop *loop, neap_task_factory_fn fn, void *user,
+                                            neap_destroy_fn destroy);
+
+/* Takes another reference; returns task.
+   [M] */
+NEAP_API neap_task *neap_task_ref(neap_task *task);
+
+/* Ends a reference; the task goes on.
+   [M] */
+NEAP_API void neap_task_unref(neap_task *task);
+
+/* The task as a future: borrowed while the task lives.  Every function that takes a future takes it.
+   [M] */
+NEAP_API neap_future *neap_task_future(neap_task *task);
+
+/* Inside a step (or between a task event and its answer): waits for `future`, which is kept.  Then return
+   NEAP_STEP_AWAIT.  A future that is done wakes the task in the next batch.
+   Errors: NEAP_EAWAIT_SELF, NEAP_EOTHER_LOOP, NEAP_EBUSY if the task waits already, NEAP_EINVALID_STATE outside a step.
+   [L] */
+NEAP_API int32_t neap_task_await(neap_task *task, neap_future *future);
+
+/* Answers a task event (a task without a step function): NEAP_STEP_DONE, NEAP_STEP_YIELD, NEAP_STEP_AWAIT or
+   NEAP_STEP_CANCELLED, as a step function would return it.
+   Errors: NEAP_EINVALID_STATE if the task has no open event.
+   [L] */
+NEAP_API int32_t neap_task_answer(neap_task *task, int32_t step);
+
+/* Asks for cancellation, delivered once at the task's wait: what it awaits is cancelled, or if that is done already
+   the next wait is.  Two requests before the delivery are one.  msg is copied, may be NULL.  Returns 1, or 0 if the
+   task has ended.
+   [L] */
+NEAP_API int32_t neap_task_cancel(neap_task *task, const char *msg);
+
+/* The text of the last cancellation request, or "": borrowed until the next.
+   [L] */
+NEAP_API const char *neap_task_cancel_message(neap_task *task);
+
+/* The task whose step is running, or NULL: borrowed for the step.
+   [L] */
+NEAP_API neap_task *neap_task_current(neap_loop *loop);
+
+/* The future that the task waits for, or NULL: borrowed while it waits.
+   [L] */
+NEAP_API neap_future *neap_task_awaiting(neap_task *task);
+
+/* The `user` given at creation.
+   [L] */
+NEAP_API void *neap_task_user(neap_task *task);
+
+/* The ops given at creation: a binding recognises its own tasks by it.
+   [M] */
+NEAP_API const neap_task_ops *neap_task_get_ops(neap_task *task);
+
+/* The task's name: borrowed until it is changed.
+   [L] */
+NEAP_API const char *neap_task_name(neap_task *task);
+
+/* Changes the name: copied.
+   [L] */
+NEAP_API int32_t neap_task_set_name(neap_task *task, const char *name);
+
+/* Where the task was spawned, or "": borrowed while the task lives.
+   [L] */
+NEAP_API const char *neap_task_site(neap_task *task);
+
+/* Steps run so far.
+   [L] */
+NEAP_API uint64_t neap_task_steps(neap_task *task);
+
+/* Time spent in steps in ns, 0 where it is not measured.
+   [L] */
+NEAP_API int64_t neap_task_step_time(neap_task *task);
+
+/* The loop's time at which the task began its present wait, or -1 if it does not wait.
+   [L] */
+NEAP_API int64_t neap_task_waiting_since(neap_task *task);
+
+typedef int32_t (*neap_task_walk_fn)(neap_task *task, void *user);
+
+/* Calls fn for each live task in order of creation until it returns non-zero; returns that value, or 0.  fn must not
+   run the loop; it may cancel and spawn (new tasks are not visited).
+   [L] */
+NEAP_API int32_t neap_task_walk(neap_loop *loop, neap_task_walk_fn fn, void *user);
+
+/* Task-local values, as contextvars: a task inherits what its spawner sees; what it sets is seen by itself, by callbacks
+   it registers afterwards and by tasks it spawns afterwards.  `key` is compared by address.  Outside tasks: the
+   loop's outermost context.  `destroy` runs when nobody sees the value any more.
+   [L] */
+NEAP_API int32_t neap_local_set(neap_loop *loop, const void *key, void *value, neap_destroy_fn destroy);
+
+/* The value visible here in *ret_value; returns 1, or 0 if none was set.
+   [L] */
+NEAP_API int32_t neap_local_get(neap_loop *loop, const void *key, void **ret_value);
+
+/* ---- Sockets ------------------------------------------------------------------------------------------- */
+
+enum { NEAP_TCP = 1, NEAP_UDP = 2, NEAP_UNIX = 3, NEAP_UNIX_DGRAM = 4 };
+
+/* Flags of starting calls. */
+enum {
+    NEAP_NOWAIT = 1,     /* never wait: answer NEAP_EAGAIN instead of NEAP_PENDING; the future out-parameter may be NULL */
+    NEAP_WANT_FUTURE = 2 /* always answer NEAP_PENDING with a future, which may be done */
+};
+
+/* Makes a socket of the given sort.  `family` NEAP_AF_UNSPEC: the descriptor is opened by bind or connect, in the
+   family of the address.  Descriptors are non-blocking and close-on-exec.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_sock_new(neap_loop *loop, int32_t sort, int32_t family, neap_sock **ret_sock);
+
+/* Makes a socket of a descriptor, which is taken on success; it becomes non-blocking and close-on-exec.
+   Errors: NEAP_EBADF, NEAP_ENOTSUP if the descriptor is no socket.
+   [L] */
+NEAP_API int32_t neap_sock_adopt(neap_loop *loop, neap_fd fd, neap_sock **ret_sock);
+
+/* Two connected Unix sockets of the given sort (NEAP_UNIX or NEAP_UNIX_DGRAM): two new references.
+   [L] */
+NEAP_API int32_t neap_sock_pair(neap_loop *loop, int32_t sort, neap_sock **ret_a, neap_sock **ret_b);
+
+/* Takes another reference; returns sock.
+   [M] */
+NEAP_API neap_sock *neap_sock_ref(neap_sock *sock);
+
+/* Ends a reference; the last one closes the socket.
+   [M] */
+NEAP_API void neap_sock_unref(neap_sock *sock);
+
+/* Closes the descriptor at once; pending operations complete with NEAP_ECLOSED.  Idempotent.
+   [L] */
+NEAP_API int32_t neap_sock_close(neap_sock *sock);
+
+/* The descriptor, borrowed: NEAP_ECLOSED after close, NEAP_EBADF before it was opened.
+   [L] */
+NEAP_API neap_fd neap_sock_fd(const neap_sock *sock);
+
+/* The socket's loop: borrowed while the socket lives.
+   [M] */
+NEAP_API neap_loop *neap_sock_loop(const neap_sock *sock);
+
+/* Binds to an address; listeners of IP get SO_REUSEADDR.
+   [L] */
+NEAP_API int32_t neap_sock_bind(neap_sock *sock, const neap_addr *addr);
+
+/* Starts to listen; backlog 0: the system's maximum.
+   [L] */
+NEAP_API int32_t neap_sock_listen(neap_sock *sock, int32_t backlog);
+
+/* Starting calls.  Each answers at once: a result >= 0 (nothing was allocated), a negative failure, or NEAP_PENDING and a
+   new reference to a future in *ret_future.  Operations of one direction on one socket are served in order.  A
+   cancel that meets a completed operation loses: the value stays.  Buffers belong to the operation until its future is
+   done, also after a cancel. */
+
+/* Accepts a connection.  At once: 0, *ret_sock is a new reference and *ret_addr (may be NULL) the peer; later: a future of
+   kind SOCK (neap_future_take_sock, neap_future_get_addr).  A connection that died in the queue is skipped.
+   Errors: NEAP_EMFILE and other shortages leave the connection in the queue.
+   [L] */
+NEAP_API int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock, neap_addr *ret_addr,
+                                  neap_future **ret_future);
+
+/* Connects.  A connect that is cancelled closes the socket.
+   [L] */
+NEAP_API int32_t neap_sock_connect(neap_sock *sock, const neap_addr *addr, uint32_t flags, neap_future **ret_future);
+
+/* Receives up to `len` bytes into `data`.  Result (kind INT): the count, 0 at the end of the stream.  len 0 completes at
+   once with 0.
+   [L] */
+NEAP_API int32_t neap_sock_recv(neap_sock *sock, void *data, size_t len, uint32_t flags, neap_future **ret_future);
+
+/* Receives up to `max` bytes into memory lent by the loop, so that an idle socket holds no buffer.  At once: the count, and
+   *ret_data lent until the running step or callback returns or the next lent receive; later: kind BYTES, which a
+   task reads in the step that it wakes.  A future that others see too, or that outlives that step, keeps a copy.
+   [L] */
+NEAP_API int32_t neap_sock_recv_lent(neap_sock *sock, size_t max, uint32_t flags, const void **ret_data,
+                                     neap_future **ret_future);
+
+/* Receives one datagram, cut to `len` bytes, and its sender (ret_addr may be NULL).  Result as neap_sock_recv;
+   neap_future_get_addr for the sender.
+   [L] */
+NEAP_API int32_t neap_sock_recvfrom(neap_sock *sock, void *data, size_t len, uint32_t flags, neap_addr *ret_addr,
+                                    neap_future **ret_future);
+
+/* As neap_sock_recvfrom into lent memory, as neap_sock_recv_lent.
+   [L] */
+NEAP_API int32_t neap_sock_recvfrom_lent(neap_sock *sock, size_t max, uint32_t flags, const void **ret_data,
+                                         neap_addr *ret_addr, neap_future **ret_future);
+
+/* Puts bytes in front of what the next receive returns: for a consumer that took more than it could use.  Lent memory is
+   taken over instead of copied, so that giving back what a receive just lent cannot fail.
+   [L] */
+NEAP_API int32_t neap_sock_unrecv(neap_sock *sock, const void *data, size_t len);
+
+/* Sends what fits.  Result (kind INT): the count, at least 1 unless len is 0.  Never raises SIGPIPE.
+   [L] */
+NEAP_API int32_t neap_sock_send(neap_sock *sock, const void *data, size_t len, uint32_t flags,
+                                neap_future **ret_future);
+
+/* Sends all of it, as one unit among the sends of this socket.  Result (kind INT): len.  After a failure or a cancel
+   neap_future_partial tells how much went; the stream stays open.
+   [L] */
+NEAP_API int32_t neap_sock_sendall(neap_sock *sock, const void *data, size_t len, uint32_t flags,
+                                   neap_future **ret_future);
+
+/* Sends one datagram to an address (NULL: the connected peer).  Result as neap_sock_send.
+   [L] */
+NEAP_API int32_t neap_sock_sendto(neap_sock *sock, const void *data, size_t len, const neap_addr *addr, uint32_t flags,
+                                  neap_future **ret_future);
+
+enum { NEAP_SHUT_RD = 0, NEAP_SHUT_WR = 1, NEAP_SHUT_RDWR = 2 };
+
+/* Ends one or both directions.
+   [L] */
+NEAP_API int32_t neap_sock_shutdown(neap_sock *sock, int32_t how);
+
+/* The address that the socket is bound to.
+   [L] */
+NEAP_API int32_t neap_sock_local(neap_sock *sock, neap_addr *ret_addr);
+
+/* The address of the peer.
+   [L] */
+NEAP_API int32_t neap_sock_peer(neap_sock *sock, neap_addr *ret_addr);
+
+/* Sets an option by its name in lower case: "reuseaddr", "reuseport", "nodelay", "keepalive", "keepidle", "keepintvl",
+   "keepcnt", "sndbuf", "rcvbuf", "broadcast", "linger" (seconds, -1 off), "v6only", "oobinline", "cork", "priority".
+   Errors: NEAP_EVALUE for an unknown name.
+   [L] */
+NEAP_API int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value);
+
+/* Reads an option; also "error" (which clears it) and "type".
+   [L] */
+NEAP_API int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value);
+
+/* ---- Watches on descriptors ---------------------------------------------------------------------------- */
+
+enum { NEAP_READ = 1, NEAP_WRITE = 2 };
+
+/* Calls fn(user) in each tick in which `fd` is readable, until removed.  The descriptor stays the caller's and must be
+   removed before it is closed.  One reader per descriptor: a second replaces the first.  Returns 1 if it replaced one,
+   else 0.
+   Errors: NEAP_EBADF, NEAP_EPERM for a regular file, NEAP_EBUSY_FD while a one-shot wait has this direction.
+   [L] */
+NEAP_API int32_t neap_add_reader(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy);
+
+/* Removes the reader.  Returns 1 if there was one, else 0.
+   [L] */
+NEAP_API int32_t neap_remove_reader(neap_loop *loop, neap_fd fd);
+
+/* As neap_add_reader, when `fd` is writable.
+   [L] */
+NEAP_API int32_t neap_add_writer(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy);
+
+/* As neap_remove_reader.
+   [L] */
+NEAP_API int32_t neap_remove_writer(neap_loop *loop, neap_fd fd);
+
+/* Waits once until `fd` is ready in one direction (NEAP_READ or NEAP_WRITE).  At once: the event; later: kind INT.
+   Errors: as neap_add_reader; NEAP_EBUSY_FD if another waiter has this descriptor and direction.
+   [L] */
+NEAP_API int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags, neap_future **ret_future);
+
+/* ---- Signals ------------------------------------------------------------------------------------------- */
+
+enum { NEAP_SIGNAL_CHAIN = 1 /* also call the handler that was there before */ };
+
+typedef void (*neap_signal_fn)(int32_t signo, void *user);
+
+/* Calls fn(signo, user) from the loop after the signal arrived; arrivals between two ticks count as one.  The handler that
+   was there before is saved, and put back when the last watch of the signal in the process ends.  Nothing is touched
+   unless this is called.  The handle (new reference; may be NULL) ends the watch by neap_handle_cancel.
+   Errors: NEAP_EINVAL for signals that cannot be caught.
+   [L] */
+NEAP_API int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flags, neap_signal_fn fn, void *user,
+                                   neap_destroy_fn destroy, neap_handle **ret_handle);
+
+/* For hosts that own the handlers: tells the loop that the signal arrived.
+   [S] */
+NEAP_API int32_t neap_signal_deliver(neap_loop *loop, int32_t signo);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
