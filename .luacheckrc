@@ -1,6 +1,6 @@
 -- Lua sources serve 5.4 and LuaJIT alike, so only what both have is free to use.
 std = "max"
-max_line_length = 100
+max_line_length = 120
 unused_args = false
 exclude_files = { "build", "build-*" }
 
