@@ -59,7 +59,7 @@ shell_clean() {
 
 # The scripts of scripts/dev that are Lua have no ending to be found by.
 lua_clean() {
-    (cd "$top" && luacheck --no-color -q bindings scripts tests $(grep -l '^#!.*lua5' scripts/dev/*))
+    (cd "$top" && luacheck --no-color -q bindings scripts tests $(grep -sl '^#!.*lua5' scripts/dev/*))
 }
 
 # gates: everything that reads the tree and runs no test.
