@@ -57,6 +57,15 @@ shell_clean() {
     return $status
 }
 
+# A test file that tests/CMakeLists.txt does not name would never run.
+registered() {
+    if [ -s "$top/build/tests/unregistered" ]; then
+        say "not named in tests/CMakeLists.txt:"
+        cat "$top/build/tests/unregistered"
+        return 1
+    fi
+}
+
 # The scripts of scripts/dev that are Lua have no ending to be found by.
 lua_clean() {
     (cd "$top" && luacheck --no-color -q bindings scripts tests $(grep -sl '^#!.*lua5' scripts/dev/*))
@@ -67,6 +76,7 @@ gates() {
     step 'floors' "$top/scripts/dev/floors"
     step 'symbols, cdef, reference' "$top/scripts/dev/symbols"
     step 'headers alone' "$top/scripts/dev/headers"
+    step 'every test registered' registered
     step 'coverage of ids' "$top/scripts/dev/coverage" --check
     step 'abi against the dump' "$top/scripts/dev/abi"
     step 'clang-format' "$top/scripts/dev/format" --check
