@@ -1,0 +1,261 @@
+-- What every spec uses: running a test inside a fresh loop with leak checks, reading error codes.
+--
+-- in_loop(fn [, options]) gives a function for `it`.  It makes a loop, runs fn(loop, reports) as a task on it and
+-- afterwards fails the test if a task, timer, operation, socket, future, object or descriptor is left, or if the
+-- loop reported an error that the test did not ask for.
+--   real     the real clock (needed where sockets must become ready); else the virtual one
+--   debug    debug mode
+--   reports  the test looks at the error reports itself (second argument, a list)
+--   objects  false: the count of live objects is not compared (the test leaves some on purpose)
+local neap = require "neap"
+
+local helper = {}
+
+helper.neap = neap
+helper.lua = os.getenv "NEAP_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
+helper.is_luajit = rawget(_G, "jit") ~= nil
+helper.has_close = not helper.is_luajit -- to-be-closed variables
+helper.backend = os.getenv "NEAP_BACKEND" or "epoll"
+helper.sanitized = (os.getenv "NEAP_SANITIZE" or "") ~= ""
+helper.source_dir = os.getenv "NEAP_SOURCE_DIR" or "."
+helper.build_dir = os.getenv "NEAP_BUILD_DIR" or (helper.source_dir .. "/build")
+helper.command = os.getenv "NEAP_COMMAND"
+    or (helper.build_dir .. (helper.is_luajit and "/neap-luajit" or "/neap"))
+
+helper.pack = table.pack or function(...)
+    return { n = select("#", ...), ... }
+end
+helper.unpack = table.unpack or rawget(_G, "unpack")
+
+-- How long a test may wait for the outside world, in seconds; no test asserts that anything is quicker.
+helper.patience = helper.sanitized and 90 or 30
+
+-- --- descriptors and memory of this process ------------------------------------------------
+
+-- The open descriptors, as a set.
+function helper.descriptors()
+    local open = {}
+    for fd = 0, 1023 do
+        local file = io.open("/proc/self/fdinfo/" .. fd)
+        if file then
+            open[fd] = true
+            file:close()
+        end
+    end
+    return open
+end
+
+function helper.count_descriptors()
+    local n = 0
+    for _ in pairs(helper.descriptors()) do
+        n = n + 1
+    end
+    return n
+end
+
+-- A figure of /proc/self/status in bytes, for example "VmRSS".
+function helper.memory(name)
+    for line in io.lines "/proc/self/status" do
+        local kib = line:match("^" .. name .. ":%s+(%d+) kB")
+        if kib then
+            return tonumber(kib) * 1024
+        end
+    end
+end
+
+function helper.collect()
+    -- Finalizers run in one cycle, what they held goes in the next.
+    for _ = 1, 4 do
+        collectgarbage()
+    end
+end
+
+-- --- errors --------------------------------------------------------------------------------
+
+-- The code of an error value: err.code of our objects, nil of any other value.
+function helper.code_of(err)
+    local kind = type(err)
+    if kind == "table" or kind == "userdata" then
+        local ok, code = pcall(function()
+            return err.code
+        end)
+        return ok and code or nil
+    end
+end
+
+-- Calls fn, which must raise an error with this code; returns the error.
+function helper.raises(code, fn, ...)
+    local ok, err = pcall(fn, ...)
+    if ok then
+        error("expected an error '" .. code .. "', but the call succeeded", 2)
+    end
+    local got = helper.code_of(err)
+    if got ~= code then
+        error("expected an error '" .. code .. "', got " .. tostring(got) .. ": " .. tostring(err), 2)
+    end
+    return err
+end
+
+-- Checks a pair nil, err with this code, as a failing operation returns it; returns the error.
+function helper.fails(code, value, err)
+    if value ~= nil then
+        error("expected nil and an error '" .. code .. "', got " .. tostring(value), 2)
+    end
+    local got = helper.code_of(err)
+    if got ~= code then
+        error("expected nil and an error '" .. code .. "', got " .. tostring(got) .. ": " .. tostring(err), 2)
+    end
+    return err
+end
+
+-- Checks that text contains a plain string; returns the text.
+function helper.contains(part, text)
+    if type(text) ~= "string" or not text:find(part, 1, true) then
+        error("expected to find '" .. tostring(part) .. "' in: " .. tostring(text), 2)
+    end
+    return text
+end
+
+-- --- the loop of a test --------------------------------------------------------------------
+
+local function report_text(report)
+    local text = tostring(report.kind) .. ": " .. tostring(report.message)
+    if report.error ~= nil then
+        text = text .. " (" .. tostring(report.error) .. ")"
+    end
+    return text
+end
+
+local function leftovers(loop, before)
+    local now = loop:metrics()
+    local found = {}
+    for _, name in ipairs { "tasks", "timers", "operations", "futures", "socks", "ready", "objects" } do
+        if before[name] ~= nil and now[name] > before[name] then
+            found[#found + 1] = ("%s %d, before the test %d"):format(name, now[name], before[name])
+        end
+    end
+    return found
+end
+
+local function new_loop(options, reports)
+    local loop = neap.new_loop {
+        virtual = not options.real,
+        debug = options.debug or false,
+        backend = os.getenv "NEAP_BACKEND",
+        name = "test",
+    }
+    -- A report is copied: what it names may be gone when the test looks.
+    loop:on_error(function(report)
+        local copy = {}
+        for _, key in ipairs { "kind", "message", "error", "task", "future", "handle", "traceback", "elapsed" } do
+            copy[key] = report[key]
+        end
+        copy.task_name = report.task and report.task:name()
+        reports[#reports + 1] = copy
+    end)
+    return loop
+end
+
+local function run_in(loop, fn, reports, real)
+    local late = false
+    local watchdog
+    if real then
+        watchdog = loop:call_later(helper.patience, function()
+            late = true
+            loop:stop()
+        end)
+    end
+    local task = loop:create_task(fn, loop, reports)
+    local ok, err = pcall(loop.run_until_complete, loop, task)
+    if watchdog then
+        watchdog:cancel()
+    end
+    if late then
+        local where = {}
+        for _, frame in ipairs(task:stack()) do
+            where[#where + 1] = tostring(frame.source) .. ":" .. tostring(frame.line)
+        end
+        return false, "the test did not end; it waits at " .. table.concat(where, " < ")
+    end
+    return ok, err
+end
+
+function helper.in_loop(fn, options)
+    options = options or {}
+    return function()
+        helper.collect()
+        local fds = helper.descriptors()
+        local reports = {}
+        local loop = new_loop(options, reports)
+        local before = loop:metrics()
+        local ok, err = run_in(loop, fn, reports, options.real)
+        if not ok then
+            pcall(loop.close, loop)
+            error(err, 0)
+        end
+
+        local unexpected = {}
+        if not options.reports then
+            for i, report in ipairs(reports) do
+                unexpected[i] = report_text(report)
+            end
+        end
+        for i = #reports, 1, -1 do
+            reports[i] = nil -- reports name tasks and futures
+        end
+        helper.collect()
+        loop:run_once(0) -- what finalizers queued
+        if options.objects == false then
+            before.objects = nil
+        end
+        local left = leftovers(loop, before)
+        loop:close()
+        loop = nil -- luacheck: ignore
+        helper.collect()
+        for fd in pairs(helper.descriptors()) do
+            if not fds[fd] then
+                left[#left + 1] = "descriptor " .. fd
+            end
+        end
+        if #unexpected > 0 then
+            error("reported: " .. table.concat(unexpected, "; "), 0)
+        end
+        if #left > 0 then
+            error("left behind: " .. table.concat(left, "; "), 0)
+        end
+    end
+end
+
+function helper.in_real_loop(fn, options)
+    options = options or {}
+    options.real = true
+    return helper.in_loop(fn, options)
+end
+
+-- Lets n ticks pass.
+function helper.ticks(n)
+    for _ = 1, n do
+        neap.yield()
+    end
+end
+
+-- Compiles text that only some engines can: nil and the message where this one cannot.
+function helper.compile(text, name)
+    return (rawget(_G, "loadstring") or load)(text, name or "=compiled")
+end
+
+-- Runs fn(close) where close(mark) marks the end of a scope: on engines with to-be-closed variables only.
+function helper.repeatable(seed)
+    seed = tonumber(os.getenv "NEAP_TEST_SEED") or seed
+    local state = seed % 2147483647
+    if state == 0 then
+        state = 1
+    end
+    -- The same numbers on every engine: a minimal standard generator.
+    return function(low, high)
+        state = (state * 16807) % 2147483647
+        return low + state % (high - low + 1)
+    end
+end
+
+return helper
