@@ -56,6 +56,14 @@ need() {
     [ -z "$lacking" ] || die "still missing after the installation: $lacking"
 }
 
+# generator: new build trees are made for ninja where it is there.
+generator() {
+    if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null 2>&1; then
+        CMAKE_GENERATOR=Ninja
+        export CMAKE_GENERATOR
+    fi
+}
+
 # build_dir PRESET: where the preset builds.
 build_dir() {
     if [ "$1" = dev ]; then say "$top/build"; else say "$top/build-$1"; fi
@@ -68,10 +76,7 @@ configure() {
     cache=$(build_dir "$preset")/CMakeCache.txt
     fresh=
     if [ ! -f "$cache" ]; then
-        if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null 2>&1; then
-            CMAKE_GENERATOR=Ninja
-            export CMAKE_GENERATOR
-        fi
+        generator
     elif ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$top" "$cache"; then
         fresh=--fresh # the tree was moved or copied with its build directory
     elif [ $# = 0 ]; then
