@@ -1,0 +1,1 @@
+"""The bench's harness; scripts/dev/bench is its command."""

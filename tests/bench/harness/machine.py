@@ -1,0 +1,154 @@
+"""Processes pinned to a processor, and what else ran on those processors meanwhile."""
+
+import ctypes
+import os
+import platform
+import resource
+import select
+import signal
+import subprocess
+import time
+
+TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+def choose_cpus():
+    """(server, load): two different processors if this process may use two."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[1] if len(allowed) > 1 else allowed[0]
+
+
+def raise_descriptor_limit():
+    """The soft limit up to the hard one; returns it. Children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _child_setup(cpu):
+    libc = ctypes.CDLL(None)
+
+    def setup():
+        os.sched_setaffinity(0, {cpu})
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server survives the bench
+
+    return setup
+
+
+def _prefer(pid):
+    """Each child is a session and so an autogroup of its own, where plain nice has no effect
+    against the others: the group's own value has, if we may set it."""
+    try:
+        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as f:
+            f.write("-10")
+    except OSError:
+        pass
+
+
+class Child:
+    """A program on one processor; leaving the `with` block kills it."""
+
+    def __init__(self, argv, cpu, *, stdin=None, stderr=subprocess.PIPE, env=None):
+        self.argv = argv
+        self.process = subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+            preexec_fn=_child_setup(cpu),
+            env=env,
+        )
+        self.pid = self.process.pid
+        _prefer(self.pid)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+
+    def line(self, seconds):
+        """The next line of output; a dead or silent child is an error with its own words."""
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        text = self.process.stdout.readline() if ready else ""
+        if text:
+            return text.strip()
+        self.process.kill()
+        rest = self.process.stderr.read() if self.process.stderr else ""
+        words = rest.strip().splitlines() or ["no output"]
+        raise RuntimeError(f"{os.path.basename(self.argv[0])}: {words[-1]}")
+
+    def finish(self, seconds):
+        """All output until the child ends."""
+        out, err = self.process.communicate(timeout=seconds)
+        if self.process.returncode != 0 and not out.strip():
+            words = err.strip().splitlines() or ["it failed silently"]
+            raise RuntimeError(words[-1])
+        return out
+
+    def cpu_ns(self):
+        """Processor time of all threads, in the kernel's nanoseconds."""
+        return time.clock_gettime_ns((~self.pid << 3) | 2)
+
+    def rss_bytes(self):
+        with open(f"/proc/{self.pid}/statm", encoding="ascii") as f:
+            return int(f.read().split()[1]) * resource.getpagesize()
+
+
+class Meter:
+    """Busy and stolen time of the given processors between two moments."""
+
+    def __init__(self, cpus):
+        self.cpus = set(cpus)
+        self.began = time.monotonic()
+        self.busy, self.stolen = self._read()
+
+    def _read(self):
+        busy = stolen = 0
+        with open("/proc/stat", encoding="ascii") as f:
+            for line in f:
+                name, *fields = line.split()
+                if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in self.cpus:
+                    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+                    busy += user + nice + system + irq + softirq
+                    stolen += steal
+        return busy * TICK_S, stolen * TICK_S
+
+    def foreign_share(self, own_seconds):
+        """How much of one processor went to others: to programs besides ours, or to the host."""
+        busy, stolen = self._read()
+        elapsed = time.monotonic() - self.began
+        others = busy - self.busy - own_seconds + stolen - self.stolen
+        return max(0.0, others / elapsed) if elapsed > 0 else 0.0
+
+
+def describe():
+    model = ""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+            model = next((x.split(":", 1)[1].strip() for x in f if x.startswith("model name")), "")
+    except OSError:
+        pass
+    return {
+        "processor": model,
+        "processors": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "distribution": _distribution(),
+        "descriptor_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _distribution():
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""
