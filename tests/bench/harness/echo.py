@@ -101,10 +101,11 @@ class EchoBench:
 
     def run(self, work, programs, rounds, progress):
         """{name: [samples]}; each sample carries its ratios to the neighbouring references."""
-        reference, peers = programs[0], [p for p in programs[1:] if p.max_conns >= work.conns]
+        total = work.conns + work.idle
+        reference, peers = programs[0], [p for p in programs[1:] if p.max_conns >= total]
         samples = {p.name: [] for p in [reference, *peers]}
         failed = {p.name: f"at most {p.max_conns} connections" for p in programs
-                  if p.max_conns < work.conns}
+                  if p.max_conns < total}
         before = self.sample(reference, work)
         references = [before]
         for number in range(rounds):
