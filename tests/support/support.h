@@ -28,7 +28,7 @@
 
 #include "neap.h"
 
-#define NT_MS  INT64_C(1000000)
+#define NT_MS INT64_C(1000000)
 #define NT_SEC INT64_C(1000000000)
 
 enum {
@@ -148,6 +148,9 @@ void nt_count_fn(void *user);
 /* A neap_destroy_fn that notes "~" and its user, a string. */
 void nt_note_destroy(void *user);
 
+/* A string as the user of one of these. */
+#define NT_WORD(text) ((void *)(text))
+
 #define assert_notes(expected) assert_string_equal(nt.notes, (expected))
 
 /* call_soon, call_later and on_done with nt_note_fn. */
@@ -187,8 +190,8 @@ neap_future *nt_sleep(int64_t delay_ns);
 /* Asserts that the future has a result of kind INT and returns it. */
 int64_t nt_int(neap_future *future);
 #define assert_state(future, expected) assert_int_equal(neap_future_state(future), (expected))
-#define assert_ok(call)                assert_int_equal((call), NEAP_OK)
-#define assert_code(call, expected)    assert_int_equal((call), (expected))
+#define assert_ok(call) assert_int_equal((call), NEAP_OK)
+#define assert_code(call, expected) assert_int_equal((call), (expected))
 
 /* ---- Scripted tasks ------------------------------------------------------------------------- */
 
@@ -291,9 +294,9 @@ neap_loop *nt_fault_loop(uint32_t flags);
 /* Runs the tests under the watchdog; the exit status. */
 int nt_main(const char *group, const struct CMUnitTest *tests, size_t n);
 
-#define NT_TEST(f)         cmocka_unit_test_setup_teardown(f, nt_setup, nt_teardown)
+#define NT_TEST(f) cmocka_unit_test_setup_teardown(f, nt_setup, nt_teardown)
 #define NT_TEST_VIRTUAL(f) cmocka_unit_test_setup_teardown(f, nt_setup_virtual, nt_teardown)
-#define NT_TEST_BARE(f)    cmocka_unit_test_setup_teardown(f, nt_setup_bare, nt_teardown)
+#define NT_TEST_BARE(f) cmocka_unit_test_setup_teardown(f, nt_setup_bare, nt_teardown)
 
 #define NT_MAIN(...)                                                     \
     int main(void) {                                                     \
