@@ -147,14 +147,14 @@ end
 describe("closing a state", function()
     for what, text in pairs(pending) do
         for how, ending in pairs(endings) do
-            it("X8: " .. what .. ", ended " .. how, function()
+            it("" .. what .. ", ended " .. how, function()
                 -- The reports of a close are not this test's business.
                 quiet(process.run_lua("neap = require 'neap'\n" .. text .. "\n" .. ending[1]), ending[2])
             end)
         end
     end
 
-    it("X8: an error of the script keeps its status and its text", function()
+    it("an error of the script keeps its status and its text", function()
         local result = process.run_lua("neap = require 'neap'\n" .. pending["sockets with pending operations"] ..
             "\nerror 'the script broke'")
         assert.equal(1, result.code)
@@ -162,7 +162,7 @@ describe("closing a state", function()
         helper.contains("the script broke", result.err)
     end)
 
-    it("X8: os.exit inside a task ends the program with its status", function()
+    it("os.exit inside a task ends the program with its status", function()
         local result = process.run_lua [[
             local neap = require "neap"
             neap.run(function()
@@ -176,7 +176,7 @@ describe("closing a state", function()
         quiet(result, 3)
     end)
 
-    it("X8: os.exit with close inside a task ends the program and runs no more Lua of the loop", function()
+    it("os.exit with close inside a task ends the program and runs no more Lua of the loop", function()
         local result = process.run_lua [[
             local neap = require "neap"
             neap.run(function()
@@ -193,7 +193,7 @@ describe("closing a state", function()
         quiet(result, 4)
     end)
 
-    it("X8: os.exit with close inside a callback and inside a generator", function()
+    it("os.exit with close inside a callback and inside a generator", function()
         quiet(process.run_lua [[
             local neap = require "neap"
             neap.run(function()
@@ -212,7 +212,7 @@ describe("closing a state", function()
         ]], 6)
     end)
 
-    it("X8: finalizers of the script may use neap while the state closes", function()
+    it("finalizers of the script may use neap while the state closes", function()
         local proxy = helper.is_luajit and [[
             local object = newproxy(true)
             getmetatable(object).__gc = finalize
