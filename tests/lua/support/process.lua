@@ -49,12 +49,21 @@ function process.remove(path)
     os.execute("rm -rf " .. process.quote(path))
 end
 
-local function environment(env)
+-- A sanitizer is loaded into stock interpreters only: what else runs here is not built for it.
+local preload = os.getenv "LD_PRELOAD"
+
+-- The words that start a program with the environment changed: name = value, false removes.
+local function environment(env, first)
     local list = { "env" }
+    for _, word in ipairs(first or {}) do
+        list[#list + 1] = word
+    end
+    if preload then
+        list[#list + 1] = "--unset=LD_PRELOAD"
+    end
     for name, value in pairs(env or {}) do
         if value == false then
-            table.insert(list, 2, "-u")
-            table.insert(list, 3, name)
+            list[#list + 1] = "--unset=" .. name
         end
     end
     for name, value in pairs(env or {}) do
@@ -63,6 +72,16 @@ local function environment(env)
         end
     end
     return list
+end
+
+local function program(list, argv)
+    if preload and argv[1] == helper.lua then
+        list[#list + 1] = "env"
+        list[#list + 1] = "LD_PRELOAD=" .. preload
+    end
+    for i = 1, #argv do
+        list[#list + 1] = argv[i]
+    end
 end
 
 -- Runs a program to its end.  options: input (text for stdin), env (name = value, false removes), dir,
@@ -75,9 +94,7 @@ function process.run(argv, options)
     list[#list + 1] = "timeout"
     list[#list + 1] = "--kill-after=5"
     list[#list + 1] = tostring(options.seconds or 2 * helper.patience)
-    for i = 1, #argv do
-        list[#list + 1] = argv[i]
-    end
+    program(list, argv)
     local command = ("cd %s && %s <%s/in >%s/out 2>%s/err; echo $? >%s/code"):format(
         process.quote(options.dir or "."), words(list), dir, dir, dir, dir)
     os.execute(command)
@@ -122,11 +139,8 @@ Child.__index = Child
 function process.start(argv, options)
     options = options or {}
     local dir = process.temp_dir()
-    local list = environment(options.env)
-    table.insert(list, 2, "--default-signal=INT,QUIT")
-    for i = 1, #argv do
-        list[#list + 1] = argv[i]
-    end
+    local list = environment(options.env, { "--default-signal=INT,QUIT" })
+    program(list, argv)
     local command = ("( cd %s && { %s </dev/null >%s/out 2>%s/err & echo $! >%s/pid.new; " ..
         "mv %s/pid.new %s/pid; wait $!; echo $? >%s/code.new; mv %s/code.new %s/code; } ) " ..
         ">/dev/null 2>&1 &"):format(
