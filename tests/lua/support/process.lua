@@ -228,6 +228,10 @@ end
 
 -- Ends the program if it still runs, and forgets its files.
 function Child:dispose()
+    if self.disposed then
+        return
+    end
+    self.disposed = true
     if not self:ended() then
         self:signal "KILL"
         self:wait()
