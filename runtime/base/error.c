@@ -1,0 +1,83 @@
+/* error.c: the one table of codes: C name, the word that scripts see, a sentence. */
+#include <string.h>
+
+#include "base/base.h"
+
+typedef struct code_entry {
+    int32_t code;
+    const char *name;
+    const char *word;
+    const char *text;
+} code_entry;
+
+/* neap's own, densely numbered from NEAP_PENDING downwards. */
+static const code_entry own[] = {
+    {NEAP_PENDING, "PENDING", "pending", "the result will come through the future"},
+    {NEAP_ECLOSED, "ECLOSED", "closed", "the object was closed"},
+    {NEAP_ELOOP_CLOSED, "ELOOP_CLOSED", "loop_closed", "the loop was closed"},
+    {NEAP_EWRONGTHREAD, "EWRONGTHREAD", "wrong_thread", "called from a thread that is not the loop's"},
+    {NEAP_EREENTRANT, "EREENTRANT", "reentrant", "the loop cannot be run from inside its own callbacks"},
+    {NEAP_EFORKED, "EFORKED", "forked", "the loop belongs to the parent process"},
+    {NEAP_ELOOP_RUNNING, "ELOOP_RUNNING", "loop_running", "the loop is running"},
+    {NEAP_EOTHER_LOOP_RUNNING, "EOTHER_LOOP_RUNNING", "other_loop_running", "another loop is running here"},
+    {NEAP_ESTOPPED_EARLY, "ESTOPPED_EARLY", "stopped_early", "the loop was stopped before the future was done"},
+    {NEAP_EDEADLOCK, "EDEADLOCK", "deadlock", "nothing can ever wake what is waited for"},
+    {NEAP_EPENDING, "EPENDING", "pending", "the future has no outcome yet"},
+    {NEAP_EINVALID_STATE, "EINVALID_STATE", "invalid_state", "the object is not in a state for this"},
+    {NEAP_ETYPE, "ETYPE", "type_error", "a value of another type is needed"},
+    {NEAP_EVALUE, "EVALUE", "value_error", "the value makes no sense here"},
+    {NEAP_ETIMEOUT, "ETIMEOUT", "timeout", "the time is over"},
+    {NEAP_ETASK_OWNED, "ETASK_OWNED", "task_owned", "only the task itself settles its future"},
+    {NEAP_EOTHER_LOOP, "EOTHER_LOOP", "other_loop", "the object belongs to another loop"},
+    {NEAP_EAWAIT_SELF, "EAWAIT_SELF", "await_self", "a task cannot await itself"},
+    {NEAP_EAWAIT_NOT_DONE, "EAWAIT_NOT_DONE", "await_not_done", "resumed before the awaited future was done"},
+    {NEAP_EBAD_YIELD, "EBAD_YIELD", "bad_yield", "a task yielded something that cannot be waited for"},
+    {NEAP_EBUSY_FD, "EBUSY_FD", "busy_fd", "another waiter has this descriptor and direction"},
+    {NEAP_ENO_LOOP, "ENO_LOOP", "no_loop", "no loop is running"},
+    {NEAP_ENO_TASK, "ENO_TASK", "no_task", "waiting is possible only inside a task"},
+    {NEAP_EALREADY_OWNED, "EALREADY_OWNED", "already_owned", "the coroutine belongs to a task already"},
+    {NEAP_EFOREIGN, "EFOREIGN", "error", "an exception of another language"},
+    {NEAP_EGROUP, "EGROUP", "group", "one or more of several failed"},
+    {NEAP_ENAME, "ENAME", "no_resolver", "host names are not resolved: give a numeric address"},
+    {NEAP_ENO_YIELD, "ENO_YIELD", "no_yield", "a wait below a function that cannot be suspended"},
+    {NEAP_ECORRUPT, "ECORRUPT", "corrupt", "an invariant broke; the loop refuses further work"},
+};
+
+static const code_entry special[] = {
+    {NEAP_OK, "OK", "ok", "success"},
+    {NEAP_ECANCELED, "ECANCELED", "cancelled", "cancelled"},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+_Static_assert(COUNT(own) == NEAP_PENDING - NEAP_ECORRUPT + 1, "every own code has its row");
+
+static const code_entry *find(int32_t code) {
+    if (code <= NEAP_PENDING && code >= NEAP_ECORRUPT)
+        return &own[NEAP_PENDING - code];
+    for (size_t i = 0; i < COUNT(special); i++)
+        if (special[i].code == code)
+            return &special[i];
+    return NULL;
+}
+
+const char *neap_strerror(int32_t code) {
+    const code_entry *e = find(code);
+    if (e != NULL)
+        return e->text;
+    const char *text = code < 0 && code > -4000 ? strerrordesc_np(-code) : NULL;
+    return text != NULL ? text : "unknown error";
+}
+
+const char *neap_err_name(int32_t code) {
+    const code_entry *e = find(code);
+    if (e != NULL)
+        return e->name;
+    const char *name = code < 0 && code > -4000 ? strerrorname_np(-code) : NULL;
+    return name != NULL ? name : "UNKNOWN";
+}
+
+const char *neap_err_word(int32_t code) {
+    const code_entry *e = find(code);
+    return e != NULL ? e->word : neap_err_name(code);
+}

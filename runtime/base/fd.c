@@ -1,0 +1,47 @@
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+int np_fd_prepare(int fd) {
+    int fl = fcntl(fd, F_GETFL);
+    if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0)
+        return -errno;
+    int fdfl = fcntl(fd, F_GETFD);
+    if (fdfl < 0 || fcntl(fd, F_SETFD, fdfl | FD_CLOEXEC) < 0)
+        return -errno;
+    return 0;
+}
+
+void np_fd_close(int fd) {
+    int saved = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    errno = saved;
+}
+
+int np_fd_poll(int fd, short events) {
+    struct pollfd p = {fd, events, 0};
+    int n;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    return (p.revents & POLLNVAL) != 0 ? -EBADF : p.revents;
+}
+
+int np_fd_set_int(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+int np_fd_get_int(int fd, int level, int name, int *ret_value) {
+    int value = 0;
+    socklen_t len = sizeof value;
+    if (getsockopt(fd, level, name, &value, &len) < 0)
+        return -errno;
+    *ret_value = value;
+    return 0;
+}

@@ -1,0 +1,76 @@
+#include "core/buf.h"
+
+#include <string.h>
+
+struct neap_buf {
+    np_alloc *alloc;
+    atomic_uint refs;
+    size_t cap;
+    size_t len;
+    char bytes[];
+};
+
+neap_buf *np_buf_new(np_alloc *alloc, size_t cap) {
+    neap_buf *buf = np_alloc_get(alloc, sizeof *buf + cap);
+    if (buf == NULL)
+        return NULL;
+    buf->alloc = np_alloc_ref(alloc);
+    atomic_init(&buf->refs, 1);
+    buf->cap = cap;
+    buf->len = 0;
+    return buf;
+}
+
+char *np_buf_bytes(neap_buf *buf) {
+    return buf->bytes;
+}
+
+void np_buf_set_len(neap_buf *buf, size_t len) {
+    buf->len = len;
+}
+
+int32_t neap_buf_new(neap_loop *loop, const void *data, size_t len, neap_buf **ret_buf) {
+    if (loop == NULL || ret_buf == NULL)
+        return NEAP_EINVAL;
+    neap_buf *buf = np_buf_new(loop->alloc, len);
+    if (buf == NULL)
+        return NEAP_ENOMEM;
+    if (data != NULL && len > 0)
+        memcpy(buf->bytes, data, len);
+    buf->len = len;
+    *ret_buf = buf;
+    return 0;
+}
+
+void *neap_buf_data(const neap_buf *buf) {
+    return (void *)(uintptr_t)buf->bytes;
+}
+
+size_t neap_buf_len(const neap_buf *buf) {
+    return buf->len;
+}
+
+neap_buf *neap_buf_ref(neap_buf *buf) {
+    atomic_fetch_add_explicit(&buf->refs, 1, memory_order_relaxed);
+    return buf;
+}
+
+void neap_buf_unref(neap_buf *buf) {
+    if (buf == NULL || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    np_alloc *alloc = buf->alloc;
+    np_alloc_put(alloc, buf, sizeof *buf + buf->cap);
+    np_alloc_unref(alloc);
+}
+
+neap_buf *np_lent(neap_loop *loop) {
+    if (loop->lent == NULL)
+        loop->lent = np_buf_new(loop->alloc, NP_LENT_BYTES);
+    return loop->lent;
+}
+
+neap_buf *np_lent_take(neap_loop *loop) {
+    neap_buf *buf = loop->lent;
+    loop->lent = NULL;
+    return buf;
+}

@@ -1,0 +1,20 @@
+/* buf.h: bytes with a reference count, and the memory that a loop lends to receives. */
+#ifndef NP_BUF_H
+#define NP_BUF_H
+
+#include "core/future.h"
+
+#define NP_LENT_BYTES 65536
+
+/* A buffer with room for `cap` bytes and length 0, not from the loop's pool; NULL when there is no memory. */
+neap_buf *np_buf_new(np_alloc *alloc, size_t cap);
+char *np_buf_bytes(neap_buf *buf);
+void np_buf_set_len(neap_buf *buf, size_t len);
+
+/* The loop's memory for lending, made when first asked for; NULL when there is none. */
+neap_buf *np_lent(neap_loop *loop);
+
+/* Takes the lent memory out of the loop; it makes another when needed. */
+neap_buf *np_lent_take(neap_loop *loop);
+
+#endif

@@ -1,0 +1,125 @@
+/* future.h: an outcome that is there or will be.
+
+   The contract of completion
+   - An outcome is set once; the first wins.  Setting it moves all waiters to the ready queue in order of registration
+     and calls nobody.
+   - A future does not hold its waiters alive, except callbacks; a waiter holds the future.  So a pending future without
+     references goes, and its callbacks with it.
+   - Each waiting callback counts in `callbacks`; at completion each gets a reference to the future until it has run.
+   - `all` links a pending future into the loop's list (tasks: the loop's tasks), a failed one that nobody has seen
+     into loop->failed.
+   - A proxy's outcome is that of `value.source`, which it holds. */
+#ifndef NP_FUTURE_H
+#define NP_FUTURE_H
+
+#include "core/loop.h"
+
+/* What differs between kinds of futures; the type's first member. */
+typedef struct np_future_type {
+    np_type base;
+    /* Passes a cancellation on.  1 if the request was made. */
+    int32_t (*cancel)(neap_future *f, const char *msg);
+    /* Asked before a task steps though the future it awaits is pending: settles it now (true) or not.  May be NULL. */
+    bool (*ready)(neap_future *f);
+    /* The loop closes: settles with NEAP_ECLOSED and lets go.  NULL: nothing to let go. */
+    void (*end)(neap_future *f);
+} np_future_type;
+
+/* Rare things, made when first needed. */
+typedef struct np_future_extra {
+    char *message;
+    char *site;
+    neap_handle *cancel_hook;
+} np_future_extra;
+
+enum {
+    NP_F_RESOURCE = 1,  /* an operation on the world: once completed, a cancel loses */
+    NP_F_RETRIEVED = 2, /* somebody saw or will see the outcome */
+    NP_F_IGNORED = 4,
+    NP_F_STAGED = 8,    /* a task has set its outcome inside its step; it counts when the step says DONE */
+    NP_F_TAKEN = 16,    /* the socket was taken out */
+    NP_F_MARKED = 64,   /* seen in this list; short-lived */
+    NP_F_ACTIVE = 32    /* holds a reference to itself: something in the runtime will complete it */
+};
+
+enum { NP_KIND_SOURCE = 64, NP_KIND_BUF, NP_KIND_LENT, NP_KIND_EXCEPTION, NP_KIND_PARTIAL }; /* beside NEAP_KIND_* */
+
+struct neap_future {
+    np_obj obj;
+    np_list all;
+    np_list waiters; /* np_ready nodes, where == NP_AT_WAIT */
+    uint32_t callbacks;
+    int32_t code;       /* of a failure */
+    uint8_t state;      /* NEAP_STATE_* */
+    uint8_t kind;       /* NEAP_KIND_* or NP_KIND_* */
+    uint8_t flags;      /* NP_F_* */
+    bool is_task;
+    union {
+        int64_t i;
+        double d;
+        struct {
+            void *data;
+            size_t len;
+        } bytes; /* NEAP_KIND_BYTES: owned; NP_KIND_LENT: the loop's */
+        struct {
+            const void *tag;
+            void *ptr;
+            neap_destroy_fn destroy;
+        } ptr;
+        neap_sock *sock; /* begins with an np_obj; an outer reference */
+        neap_buf *buf;
+        neap_future *source;
+    } value;
+    np_future_extra *extra;
+};
+
+static inline np_future_type *np_future_type_of(const neap_future *f) {
+    return (np_future_type *)(void *)f->obj.type;
+}
+
+static inline void np_future_ref(neap_future *f) {
+    np_obj_ref(&f->obj);
+}
+
+static inline void np_future_unref(neap_future *f) {
+    np_obj_unref(&f->obj);
+}
+
+/* A pending future of `size` bytes with one inner reference, in the loop's list; NULL when there is no memory. */
+neap_future *np_future_new(neap_loop *loop, const np_future_type *type, size_t size);
+
+/* What every destroy of a future type ends with. */
+void np_future_fini(neap_future *f);
+
+/* Sets the outcome; the value stands in it already.  Queues the waiters. */
+void np_future_settle(neap_future *f, uint8_t state);
+void np_future_settle_error(neap_future *f, int32_t code, const char *message);
+void np_future_settle_cancelled(neap_future *f, const char *msg);
+
+/* Settles with the outcome of another future that is done. */
+void np_future_settle_as(neap_future *f, neap_future *source);
+
+/* Drops the reference that an active future holds to itself. */
+void np_future_deactivate(neap_future *f);
+
+int32_t np_future_cancel(neap_future *f, const char *msg);
+void np_future_wait(neap_future *f, np_ready *node); /* f is pending */
+void np_future_clear_value(neap_future *f);
+np_future_extra *np_future_extra_of(neap_future *f); /* NULL when there is no memory */
+void np_future_set_message(neap_future *f, const char *message);
+
+/* The future whose outcome f has: f, or the end of its chain of sources. */
+neap_future *np_future_origin(neap_future *f);
+
+static inline bool np_future_pending(const neap_future *f) {
+    return f->state == NEAP_STATE_PENDING;
+}
+
+/* Publishes a new active or plain future to the user. */
+static inline int32_t np_future_give(neap_future *f, neap_future **ret) {
+    np_obj_publish(&f->obj);
+    *ret = f;
+    return 0;
+}
+
+#endif

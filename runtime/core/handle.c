@@ -1,0 +1,346 @@
+/* handle.c: call_soon, call_later, call_at, call_every, and what can be done with their handles. */
+#include "core/handle.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "core/events.h"
+#include "core/future.h"
+#include "core/task.h"
+
+/* ---- Made and gone */
+
+static void destroy(np_obj *obj) {
+    neap_handle *h = np_container(obj, neap_handle, obj);
+    np_alloc_put_text(obj->loop->alloc, h->name);
+    np_obj_free(obj, sizeof *h);
+}
+
+static const np_type handle_type = {"handle", destroy};
+
+bool np_is_handle(const np_obj *obj) {
+    return obj->type == &handle_type;
+}
+
+neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
+    neap_handle *h = np_obj_new(loop, &handle_type, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    np_ready_init(&h->node, NP_RUN_CALL);
+    h->timer.heap.index = NP_HEAP_OUT;
+    h->kind = kind;
+    h->active = true;
+    h->context = np_local_ref(loop->context);
+    return h;
+}
+
+void np_handle_take(neap_handle *h, void *user, neap_destroy_fn destroy_user) {
+    h->user = user;
+    h->destroy = destroy_user;
+}
+
+void np_handle_give(neap_handle *h, neap_handle **ret) {
+    if (ret == NULL)
+        return;
+    np_obj_outer_ref(&h->obj);
+    *ret = h;
+}
+
+void np_handle_drop(neap_handle *h) {
+    neap_destroy_fn destroy_user = h->destroy;
+    np_local *context = h->context;
+    h->active = false;
+    h->destroy = NULL;
+    h->context = NULL;
+    if (destroy_user != NULL)
+        destroy_user(h->user);
+    np_local_unref(h->obj.loop, context);
+    np_obj_unref(&h->obj);
+}
+
+/* ---- Running */
+
+static void call(neap_handle *h) {
+    switch (h->kind) {
+    case NP_CALL_FUTURE:
+        h->fn.future(h->future, h->user);
+        break;
+    case NP_CALL_SIGNAL:
+        h->fn.signal((int32_t)h->when, h->user);
+        break;
+    default:
+        h->fn.call(h->user);
+    }
+}
+
+static void call_in_context(neap_loop *loop, neap_handle *h) {
+    np_local *outer = loop->context;
+    neap_handle *outer_handle = loop->current_handle;
+    loop->context = np_local_ref(h->context);
+    loop->current_handle = h;
+    np_trace(loop, NEAP_TRACE_CALL, 0, NULL, NULL, h);
+    uint64_t begun = np_step_begin(loop);
+    call(h);
+    np_step_end(loop, begun, NULL, h);
+    loop->current_handle = outer_handle;
+    np_local_unref(loop, loop->context);
+    loop->context = outer;
+}
+
+static bool comes_again(const neap_handle *h) {
+    return np_heap_has(&h->timer.heap) || h->after != NULL || h->node.where != NP_AT_NONE;
+}
+
+void np_handle_run(neap_handle *h) {
+    neap_loop *loop = h->obj.loop;
+    if (h->fn.call == NULL) {
+        np_events_add(loop, &h->node);
+        return;
+    }
+    np_obj_ref(&h->obj);
+    neap_future *f = h->future;
+    call_in_context(loop, h);
+    h->future = NULL;
+    if (!h->cancelled && h->after != NULL)
+        h->after(h);
+    if (h->active && (h->cancelled || !comes_again(h)))
+        np_handle_drop(h);
+    np_obj_unref(&h->obj);
+    if (f != NULL)
+        np_future_unref(f);
+}
+
+void np_handle_fire_for(neap_handle *h, neap_future *f) {
+    np_future_ref(f);
+    h->future = f;
+    np_enqueue(h->obj.loop, &h->node);
+}
+
+/* ---- Cancelling */
+
+/* Out of the list it is in; what it held there goes. */
+static void leave_place(neap_handle *h) {
+    neap_future *f = h->future;
+    uint8_t where = h->node.where;
+    np_dequeue(&h->node);
+    h->future = NULL;
+    if (f == NULL)
+        return;
+    if (where == NP_AT_WAIT)
+        f->callbacks--;
+    else
+        np_future_unref(f);
+}
+
+int32_t np_handle_cancel(neap_handle *h) {
+    if (!h->active || h->cancelled)
+        return 0;
+    bool to_come = h->node.where != NP_AT_NONE || np_heap_has(&h->timer.heap) || h->after != NULL;
+    h->cancelled = true;
+    np_timer_stop(h->obj.loop, &h->timer);
+    if (h->stop != NULL)
+        h->stop(h);
+    if (h->node.where == NP_AT_PULLED)
+        return to_come; /* the host still has it and will bring it back */
+    bool running = h == h->obj.loop->current_handle;
+    if (h->node.where != NP_AT_NONE && !(running && h->future != NULL))
+        leave_place(h);
+    if (!running) /* what runs now is dropped when it returns */
+        np_handle_drop(h);
+    return to_come;
+}
+
+int32_t neap_handle_cancel(neap_handle *handle) {
+    if (handle == NULL)
+        return NEAP_EINVAL;
+    int32_t rc = np_look(handle->obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!np_is_handle(&handle->obj))
+        return NEAP_EINVAL;
+    return np_handle_cancel(handle);
+}
+
+/* ---- Timers */
+
+static void due_once(neap_loop *loop, np_timer *t, bool ended) {
+    neap_handle *h = np_container(t, neap_handle, timer);
+    if (ended)
+        np_handle_cancel(h);
+    else
+        np_enqueue(loop, &h->node);
+}
+
+/* The next time on the grid of intervals; times that were missed are skipped. */
+static int64_t next_time(const neap_handle *h, int64_t now) {
+    int64_t next = np_time_add(h->when, h->interval);
+    if (next <= now)
+        next = np_time_add(next, (now - next) / h->interval * h->interval + h->interval);
+    return next;
+}
+
+static void due_again(neap_loop *loop, np_timer *t, bool ended) {
+    neap_handle *h = np_container(t, neap_handle, timer);
+    if (ended) {
+        np_handle_cancel(h);
+        return;
+    }
+    h->when = next_time(h, loop->now);
+    np_timer_move(loop, t, h->when);
+    if (h->node.where == NP_AT_NONE)
+        np_enqueue(loop, &h->node);
+}
+
+static int32_t schedule(neap_loop *loop, int64_t when, int64_t interval, neap_fn fn, void *user,
+                        neap_destroy_fn destroy_user, neap_handle **ret) {
+    int32_t rc = np_enter(loop);
+    if (rc < 0)
+        return rc;
+    neap_handle *h = np_handle_new(loop, interval > 0 ? NP_CALL_EVERY : NP_CALL_TIMER);
+    if (h == NULL)
+        return NEAP_ENOMEM;
+    np_timer_init(&h->timer, interval > 0 ? due_again : due_once);
+    h->timer.repeats = interval > 0;
+    h->when = when;
+    h->interval = interval;
+    h->fn.call = fn;
+    rc = np_timer_start(loop, &h->timer, when);
+    if (rc < 0) {
+        np_handle_drop(h);
+        return rc;
+    }
+    np_handle_take(h, user, destroy_user);
+    np_handle_give(h, ret);
+    return 0;
+}
+
+static int32_t taken(int32_t rc, void *user, neap_destroy_fn destroy_user) {
+    if (rc < 0 && destroy_user != NULL)
+        destroy_user(user);
+    return rc;
+}
+
+static int64_t from_now(neap_loop *loop, int64_t delay_ns) {
+    return delay_ns <= 0 ? loop->now : np_time_add(loop->now, delay_ns);
+}
+
+int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user, neap_destroy_fn destroy_user,
+                     neap_handle **ret_handle) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : schedule(loop, when_ns, 0, fn, user, destroy_user, ret_handle);
+    return taken(rc, user, destroy_user);
+}
+
+int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user, neap_destroy_fn destroy_user,
+                        neap_handle **ret_handle) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0)
+        rc = schedule(loop, from_now(loop, delay_ns), 0, fn, user, destroy_user, ret_handle);
+    return taken(rc, user, destroy_user);
+}
+
+int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn, void *user,
+                        neap_destroy_fn destroy_user, neap_handle **ret_handle) {
+    int32_t rc = loop == NULL || interval_ns <= 0 ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0)
+        rc = schedule(loop, from_now(loop, first_ns), interval_ns, fn, user, destroy_user, ret_handle);
+    return taken(rc, user, destroy_user);
+}
+
+static int32_t call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user, neap_handle **ret) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    neap_handle *h = np_handle_new(loop, NP_CALL_SOON);
+    if (h == NULL)
+        return NEAP_ENOMEM;
+    np_handle_take(h, user, destroy_user);
+    h->fn.call = fn;
+    np_enqueue(loop, &h->node);
+    np_handle_give(h, ret);
+    return 0;
+}
+
+int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user,
+                       neap_handle **ret_handle) {
+    return taken(call_soon(loop, fn, user, destroy_user, ret_handle), user, destroy_user);
+}
+
+int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns) {
+    if (handle == NULL || !np_is_handle(&handle->obj))
+        return NEAP_EINVAL;
+    neap_loop *loop = handle->obj.loop;
+    int32_t rc = np_enter(loop);
+    if (rc < 0)
+        return rc;
+    bool timer = handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY;
+    if (!timer || !handle->active || handle->cancelled)
+        return NEAP_EINVALID_STATE;
+    int64_t when = from_now(loop, delay_ns);
+    if (np_heap_has(&handle->timer.heap))
+        np_timer_move(loop, &handle->timer, when);
+    else if ((rc = np_timer_start(loop, &handle->timer, when)) < 0)
+        return rc;
+    handle->when = when;
+    if (handle->node.where == NP_AT_READY) /* was due already: no longer */
+        np_dequeue(&handle->node);
+    return 0;
+}
+
+/* ---- Questions */
+
+int32_t neap_handle_cancelled(neap_handle *handle) {
+    int32_t rc = np_look(handle->obj.loop);
+    return rc < 0 ? rc : np_is_handle(&handle->obj) && handle->cancelled;
+}
+
+int64_t neap_handle_when(neap_handle *handle) {
+    int32_t rc = np_look(handle->obj.loop);
+    if (rc < 0)
+        return rc;
+    bool timer = np_is_handle(&handle->obj) && (handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY);
+    return timer ? handle->when : NEAP_EINVAL;
+}
+
+int32_t neap_handle_set_name(neap_handle *handle, const char *name) {
+    if (handle == NULL || name == NULL || !np_is_handle(&handle->obj))
+        return NEAP_EINVAL;
+    int32_t rc = np_look(handle->obj.loop);
+    if (rc < 0)
+        return rc;
+    char *copy = np_alloc_text(handle->obj.loop->alloc, name);
+    if (copy == NULL)
+        return NEAP_ENOMEM;
+    np_alloc_put_text(handle->obj.loop->alloc, handle->name);
+    handle->name = copy;
+    return 0;
+}
+
+static const char *state_word(const neap_handle *h) {
+    if (h->cancelled)
+        return "cancelled";
+    return h->active ? "pending" : "done";
+}
+
+int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
+    static const char *const kinds[] = {"?", "call_soon", "timer", "repeating timer", "done callback", "watch", "signal"};
+    if (handle == NULL || (buf == NULL && cap > 0))
+        return NEAP_EINVAL;
+    int32_t rc = np_look(handle->obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!np_is_handle(&handle->obj))
+        return snprintf(buf, cap, "step of task %s", neap_task_name((neap_task *)(void *)handle));
+    const char *name = handle->name != NULL ? handle->name : "callback";
+    return snprintf(buf, cap, "%s %s (%s)", kinds[handle->kind], name, state_word(handle));
+}
+
+neap_handle *neap_handle_ref(neap_handle *handle) {
+    np_obj_outer_ref(&handle->obj);
+    return handle;
+}
+
+void neap_handle_unref(neap_handle *handle) {
+    if (handle != NULL)
+        np_obj_outer_unref(&handle->obj);
+}

@@ -1,0 +1,252 @@
+/* loop.h: the loop: what is ready, what is scheduled, what is parked, and who belongs to it.
+
+   Invariants
+   - A ready node is in at most one list: a future's waiters, the ready queue, the running batch, the entries taken out by
+     a host, or the events for pull mode.  `where` says in which.  Moving it allocates nothing, so waking can't fail.
+   - User code runs only from the batch (np_run_batch), from neap_handle_run, and from close.
+   - While `inside` is 0 the host may be asleep on the pollable descriptor: whoever makes work then nudges it. */
+#ifndef NP_LOOP_H
+#define NP_LOOP_H
+
+#include <pthread.h>
+
+#include "base/guard.h"
+#include "base/heap.h"
+#include "base/list.h"
+#include "base/pool.h"
+#include "core/object.h"
+#include "io/backend.h"
+
+typedef struct np_local np_local;
+
+/* ---- What can be queued */
+
+enum { NP_RUN_CALL = 1, NP_RUN_TASK, NP_RUN_WAITER };
+enum { NP_AT_NONE = 0, NP_AT_WAIT, NP_AT_READY, NP_AT_PULLED, NP_AT_EVENT };
+
+typedef struct np_ready {
+    np_list link;
+    uint8_t kind;  /* NP_RUN_*: what contains the node */
+    uint8_t where; /* NP_AT_* */
+} np_ready;
+
+/* The runtime's own code waiting for a future; it runs between entries and no host sees it. */
+typedef struct np_waiter np_waiter;
+struct np_waiter {
+    np_ready node;
+    void (*fire)(np_waiter *w); /* once the future is done; may only queue and settle */
+};
+
+/* Something in the timers' heap. */
+typedef struct np_timer np_timer;
+struct np_timer {
+    np_heap_node heap;
+    bool repeats; /* stays in the heap when due; due moves it */
+    /* Out of the heap already, unless it repeats; may only queue.  `ended`: the loop closes before it came due. */
+    void (*due)(neap_loop *loop, np_timer *timer, bool ended);
+};
+
+/* ---- Hooks */
+
+typedef struct np_hook {
+    void *user;
+    neap_destroy_fn destroy;
+} np_hook;
+
+typedef struct np_data np_data;
+
+enum { NP_OPEN = 0, NP_CLOSING, NP_CLOSED, NP_CORRUPT };
+
+struct neap_loop {
+    /* Threads other than the loop's touch only these. */
+    atomic_uint refs;       /* users' references, plus 1 while there are objects */
+    np_mailbox mail;        /* posts, and objects let go elsewhere */
+    atomic_bool asleep;     /* somebody has to write the wake descriptor for news to be seen */
+    atomic_uint_least64_t signals; /* arrived, by bit signo - 1 */
+    atomic_uchar life;      /* NP_OPEN ... */
+    pthread_t owner;
+    np_guard guard;
+
+    np_alloc *alloc;
+    np_pool pool;
+    np_io io;
+    char *name;
+    uint32_t flags;   /* NEAP_LOOP_* */
+    uint64_t objects; /* objects whose memory is the pool's */
+
+    /* Running. */
+    atomic_uint inside;     /* > 0: a run, turn, dispatch or single entry is under way */
+    bool stopping;          /* end the run after this batch */
+    bool hosted;            /* a host has the pollable descriptor */
+    int32_t raised;         /* code of neap_loop_raise */
+    uint32_t holds;         /* by neap_loop_hold */
+    int64_t now;            /* ns */
+    int64_t slow_ns;        /* report steps above it; NP_NEVER: none */
+    bool timed;             /* step times are measured */
+    uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
+    int64_t origin_ns;
+    neap_task *current;     /* whose step runs */
+    neap_handle *current_handle;
+    np_local *context;      /* task-local values visible now */
+
+    np_list ready;   /* FIFO of np_ready */
+    np_list batch;   /* what the tick runs now */
+    np_list internal; /* waiters of the runtime, run between entries, so that they cost no tick */
+    np_list pulled;  /* taken out by neap_loop_next_ready */
+    np_list events;  /* for neap_loop_poll_events */
+    np_list lent_events; /* futures shown by the last neap_loop_poll_events, by future.all; each holds a reference */
+    np_heap timers;
+    np_list tasks;   /* live tasks in order of creation, by future.all */
+    np_list futures; /* other pending futures, by future.all */
+    np_list failed;  /* failed this tick with nobody to see it, by future.all; each holds a reference */
+    np_list socks;   /* open sockets */
+    np_list watches; /* readers and writers of raw descriptors */
+    np_list signal_watches;
+    uint64_t task_ids;
+    np_data *data;   /* by tag */
+
+    /* Left by the floor above: lent memory ends with the step that saw it. */
+    neap_buf *lent;
+    neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
+    void (*lent_end)(neap_loop *loop);
+    void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals */
+    void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
+
+    neap_report_fn on_report;
+    np_hook report_hook;
+    neap_log_fn on_log;
+    np_hook log_hook;
+    neap_fatal_fn on_fatal;
+    np_hook fatal_hook;
+    neap_trace_fn on_trace;
+    np_hook trace_hook;
+    neap_task_factory_fn factory;
+    np_hook factory_hook;
+
+    uint64_t ticks, polls, blocked_polls, kernel_events, runs;
+};
+
+/* ---- Entering (every public function) */
+
+/* For functions that only read: thread and process. */
+static inline int32_t np_look(const neap_loop *loop) {
+    if (np_unlikely(np_guard_forked(&loop->guard)))
+        return NEAP_EFORKED;
+    if (np_unlikely(!pthread_equal(pthread_self(), loop->owner)))
+        return NEAP_EWRONGTHREAD;
+    return 0;
+}
+
+int32_t np_life_code(const neap_loop *loop);
+
+/* For functions that start or change something: the loop is open, too. */
+static inline int32_t np_enter(const neap_loop *loop) {
+    int32_t rc = np_look(loop);
+    if (rc == 0 && np_unlikely(atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN))
+        rc = np_life_code(loop);
+    return rc;
+}
+
+/* ---- Memory of the loop */
+
+static inline void np_loop_keep(neap_loop *loop) {
+    atomic_fetch_add_explicit(&loop->refs, 1, memory_order_relaxed);
+}
+
+void np_loop_let_go(neap_loop *loop);
+
+/* The calling thread may touch inner reference counts. */
+bool np_loop_owns_objects(const neap_loop *loop);
+
+/* ---- Waking */
+
+void np_loop_wake_if_asleep(neap_loop *loop); /* any thread */
+
+/* Work appeared: a host that sleeps on the descriptor must learn of it. */
+static inline void np_loop_nudge(neap_loop *loop) {
+    if (np_unlikely(loop->inside == 0 && loop->hosted))
+        np_loop_wake_if_asleep(loop);
+}
+
+/* ---- The ready queue */
+
+static inline void np_ready_init(np_ready *node, uint8_t kind) {
+    np_list_init(&node->link);
+    node->kind = kind;
+    node->where = NP_AT_NONE;
+}
+
+static inline void np_enqueue(neap_loop *loop, np_ready *node) {
+    node->where = NP_AT_READY;
+    np_list_append(&loop->ready, &node->link);
+    np_loop_nudge(loop);
+}
+
+static inline void np_enqueue_waiter(neap_loop *loop, np_waiter *w) {
+    w->node.where = NP_AT_READY;
+    np_list_append(&loop->internal, &w->node.link);
+    np_loop_nudge(loop);
+}
+
+static inline void np_dequeue(np_ready *node) {
+    np_list_unlink(&node->link);
+    node->where = NP_AT_NONE;
+}
+
+/* ---- Timers */
+
+void np_timer_init(np_timer *t, void (*due)(neap_loop *loop, np_timer *timer, bool ended));
+int32_t np_timer_start(neap_loop *loop, np_timer *t, int64_t when);
+void np_timer_move(neap_loop *loop, np_timer *t, int64_t when);
+void np_timer_stop(neap_loop *loop, np_timer *t);
+
+/* ---- The tick (tick.c) */
+
+void np_take_mail(neap_loop *loop);
+void np_run_internal(neap_loop *loop);
+void np_reap(neap_loop *loop); /* calls done of every completed operation */
+int32_t np_poll(neap_loop *loop, int64_t timeout_ns);
+void np_due_timers(neap_loop *loop);
+uint32_t np_run_batch(neap_loop *loop, uint32_t max);
+void np_run_node(neap_loop *loop, np_ready *node);
+int64_t np_timeout(neap_loop *loop);
+int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns);
+bool np_loop_can_wake(neap_loop *loop);
+void np_leave(neap_loop *loop); /* the outermost run, turn or dispatch returns */
+int32_t np_begin_turn(neap_loop *loop);
+
+/* ---- Reports and traces (report.c) */
+
+void np_report(neap_loop *loop, neap_report report);
+void np_report_failures(neap_loop *loop);
+void np_logf(neap_loop *loop, int32_t level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text);
+void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task, neap_future *future,
+                   neap_handle *handle);
+void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
+
+#define np_trace(loop, kind, value, task, future, handle)                                          \
+    do {                                                                                           \
+        if (np_unlikely((loop)->on_trace != NULL))                                                 \
+            np_trace_emit((loop), (kind), (value), (task), (future), (handle));                    \
+    } while (0)
+
+/* ---- Step times (report.c) */
+
+uint64_t np_step_begin(neap_loop *loop);
+int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle); /* ns, or 0 */
+
+/* ---- Close (close.c) */
+
+void np_loop_shut(neap_loop *loop, uint32_t flags);
+
+/* ---- Task-local values (local.c) */
+
+np_local *np_local_ref(np_local *local); /* NULL stays NULL */
+void np_local_unref(neap_loop *loop, np_local *local);
+
+/* ---- Data by tag (loop.c) */
+
+void np_data_drop_all(neap_loop *loop);
+
+#endif

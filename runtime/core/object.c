@@ -1,0 +1,73 @@
+#include "core/object.h"
+
+#include "core/loop.h"
+
+void *np_obj_new(neap_loop *loop, const np_type *type, size_t size) {
+    np_obj *obj = np_pool_get(&loop->pool, size);
+    if (obj == NULL)
+        return NULL;
+    obj->loop = loop;
+    obj->type = type;
+    atomic_init(&obj->outer, 0);
+    obj->refs = 1;
+    if (loop->objects++ == 0)
+        np_loop_keep(loop);
+    return obj;
+}
+
+void np_obj_free(np_obj *obj, size_t size) {
+    neap_loop *loop = obj->loop;
+    np_pool_put(&loop->pool, obj, size);
+    if (--loop->objects == 0)
+        np_loop_let_go(loop);
+}
+
+void np_obj_publish(np_obj *obj) {
+    atomic_store_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
+}
+
+void np_obj_outer_ref(np_obj *obj) {
+    unsigned old = atomic_fetch_add_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
+    /* From 0, on the loop's thread.  With the mail on its way the inner reference is still there. */
+    if (old == 0)
+        np_obj_ref(obj);
+}
+
+static void arrived(np_mail *mail, bool discard) {
+    np_obj *obj = np_container(mail, np_obj, mail);
+    (void)discard;
+    unsigned old = atomic_fetch_and_explicit(&obj->outer, ~NP_OUTER_QUEUED, memory_order_acq_rel);
+    if (old == NP_OUTER_QUEUED)
+        np_obj_unref(obj);
+}
+
+/* The count goes down from 1 on a thread that may not touch the object's inner counters. */
+static void send_home(np_obj *obj) {
+    neap_loop *loop = obj->loop;
+    np_loop_keep(loop); /* putting may deliver, and delivering may end the loop's memory */
+    obj->mail.deliver = arrived;
+    np_mailbox_put_always(&loop->mail, &obj->mail);
+    np_loop_wake_if_asleep(loop);
+    np_loop_let_go(loop);
+}
+
+static void unref_elsewhere(np_obj *obj) {
+    unsigned old = atomic_load_explicit(&obj->outer, memory_order_relaxed);
+    unsigned new;
+    do
+        new = old == NP_OUTER_ONE ? NP_OUTER_QUEUED : old - NP_OUTER_ONE;
+    while (!atomic_compare_exchange_weak_explicit(&obj->outer, &old, new, memory_order_acq_rel,
+                                                  memory_order_relaxed));
+    if (old == NP_OUTER_ONE)
+        send_home(obj);
+}
+
+void np_obj_outer_unref(np_obj *obj) {
+    if (!np_loop_owns_objects(obj->loop)) {
+        unref_elsewhere(obj);
+        return;
+    }
+    unsigned old = atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel);
+    if (old == NP_OUTER_ONE)
+        np_obj_unref(obj);
+}

@@ -1,0 +1,191 @@
+/* report.c: what the loop tells: failures that nobody awaits, slow steps, log lines, traces, broken invariants. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "core/future.h"
+#include "core/task.h"
+
+void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy) {
+    np_hook old = *hook;
+    hook->user = user;
+    hook->destroy = destroy;
+    if (old.destroy != NULL)
+        old.destroy(old.user);
+}
+
+/* The part that all setters of hooks share: refuses, or puts user and destroy in place. */
+static int32_t take_hook(neap_loop *loop, np_hook *hook, void *user, neap_destroy_fn destroy) {
+    int32_t rc = np_enter(loop);
+    if (rc == 0)
+        np_hook_set(hook, user, destroy);
+    else if (destroy != NULL)
+        destroy(user);
+    return rc;
+}
+
+int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user, neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->report_hook, user, destroy);
+    if (rc == 0)
+        loop->on_report = fn;
+    return rc;
+}
+
+int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user, neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->log_hook, user, destroy);
+    if (rc == 0)
+        loop->on_log = fn;
+    return rc;
+}
+
+int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user, neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->fatal_hook, user, destroy);
+    if (rc == 0)
+        loop->on_fatal = fn;
+    return rc;
+}
+
+static void trace_ready(np_io *io, int fd) {
+    np_trace(np_container(io, neap_loop, io), NEAP_TRACE_READY, fd, NULL, NULL, NULL);
+}
+
+int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user, neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->trace_hook, user, destroy);
+    if (rc < 0)
+        return rc;
+    loop->on_trace = fn;
+    loop->io.on_ready = fn != NULL ? trace_ready : NULL;
+    return 0;
+}
+
+/* ---- Telling */
+
+void np_report(neap_loop *loop, neap_report report) {
+    if (loop->on_report == NULL)
+        return;
+    report.size = sizeof report;
+    if (report.message == NULL)
+        report.message = neap_strerror(report.code);
+    if (report.handle == NULL)
+        report.handle = loop->current_handle;
+    loop->on_report(loop, &report, loop->report_hook.user);
+}
+
+static void report_failure(neap_loop *loop, neap_future *f) {
+    neap_future *o = np_future_origin(f);
+    neap_report r = {.kind = NEAP_REPORT_UNHANDLED,
+                     .code = o->code,
+                     .message = neap_future_message(f),
+                     .future = f,
+                     .task = neap_future_task(f)};
+    if (o->kind == NP_KIND_EXCEPTION) {
+        r.exception_tag = o->value.ptr.tag;
+        r.exception = o->value.ptr.ptr;
+    }
+    np_report(loop, r);
+}
+
+/* At the end of the tick in which they happened; whoever has looked by then has seen them. */
+void np_report_failures(neap_loop *loop) {
+    while (!np_list_empty(&loop->failed)) {
+        neap_future *f = np_container(np_list_pop(&loop->failed), neap_future, all);
+        if ((f->flags & (NP_F_RETRIEVED | NP_F_IGNORED)) == 0)
+            report_failure(loop, f);
+        np_future_unref(f);
+    }
+}
+
+int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag, void *exception) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_look(loop);
+    if (rc < 0)
+        return rc;
+    np_report(loop, (neap_report){.kind = NEAP_REPORT_CALLBACK,
+                                  .code = code,
+                                  .message = message,
+                                  .exception_tag = tag,
+                                  .exception = exception});
+    return 0;
+}
+
+void np_logf(neap_loop *loop, int32_t level, const char *format, ...) {
+    char text[256];
+    va_list args;
+    if (loop->on_log == NULL)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    loop->on_log(loop, level, text, loop->log_hook.user);
+}
+
+void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text) {
+    atomic_store(&loop->life, NP_CORRUPT);
+    if (loop->on_fatal != NULL)
+        loop->on_fatal(loop, file, line, text, loop->fatal_hook.user);
+}
+
+void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task, neap_future *future,
+                   neap_handle *handle) {
+    const neap_trace t = {sizeof t, kind, value, task, future, handle};
+    loop->on_trace(loop, &t, loop->trace_hook.user);
+}
+
+/* ---- Step times */
+
+static bool virtual_clock(const neap_loop *loop) {
+    return (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+}
+
+uint64_t np_step_begin(neap_loop *loop) {
+    if (np_unlikely(virtual_clock(loop)))
+        return (uint64_t)loop->now;
+    return loop->timed ? np_cycles() : 0;
+}
+
+/* A cycle is worth what the loop's whole life so far says. */
+static int64_t cycles_to_ns(neap_loop *loop, uint64_t cycles) {
+    if (!np_cycles_steady())
+        return (int64_t)cycles;
+    uint64_t span = np_cycles() - loop->origin_cycles;
+    int64_t span_ns = np_clock_ns() - loop->origin_ns;
+    return span == 0 ? 0 : (int64_t)((double)cycles * (double)span_ns / (double)span);
+}
+
+/* No step of less than this many counts can be a slow one at any clock rate of today: the division waits. */
+static bool may_be_slow(const neap_loop *loop, uint64_t cycles) {
+    return (int64_t)(cycles / 8) > loop->slow_ns || cycles > (uint64_t)loop->slow_ns / 8;
+}
+
+static void report_slow(neap_loop *loop, int64_t ns, neap_task *task, neap_handle *handle) {
+    char text[96];
+    snprintf(text, sizeof text, "%s took %.6g s", task != NULL ? "a step" : "a callback", (double)ns / 1e9);
+    np_report(loop, (neap_report){.kind = NEAP_REPORT_SLOW,
+                                  .message = text,
+                                  .task = task,
+                                  .future = task != NULL ? &task->f : NULL,
+                                  .handle = handle,
+                                  .elapsed_ns = ns});
+}
+
+int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle) {
+    if (!loop->timed && !virtual_clock(loop))
+        return 0;
+    bool virtual = virtual_clock(loop);
+    uint64_t spent = (virtual ? (uint64_t)loop->now : np_cycles()) - begun;
+    if (task != NULL)
+        task->step_cycles += spent;
+    if (np_likely(loop->slow_ns == NP_NEVER || (!virtual && !may_be_slow(loop, spent))))
+        return 0;
+    int64_t ns = virtual ? (int64_t)spent : cycles_to_ns(loop, spent);
+    if (ns >= loop->slow_ns)
+        report_slow(loop, ns, task, handle);
+    return ns;
+}
+
+int64_t neap_task_step_time(neap_task *task) {
+    neap_loop *loop = task->f.obj.loop;
+    int32_t rc = np_look(loop);
+    if (rc < 0)
+        return rc;
+    return virtual_clock(loop) ? (int64_t)task->step_cycles : cycles_to_ns(loop, task->step_cycles);
+}

@@ -1,0 +1,271 @@
+/* run.c: the ways to run the loop: for ever, until a future is done, one turn, in phases inside a host's loop, to its end. */
+#include "base/clock.h"
+#include "core/events.h"
+#include "core/future.h"
+#include "core/task.h"
+
+/* ---- Runs */
+
+static int32_t take_raised(neap_loop *loop) {
+    int32_t code = loop->raised;
+    loop->raised = 0;
+    return code;
+}
+
+int32_t neap_loop_run(neap_loop *loop) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    do
+        rc = np_tick(loop, -1);
+    while (rc >= 0 && !loop->stopping && loop->raised == 0);
+    loop->stopping = false;
+    int32_t raised = take_raised(loop);
+    np_leave(loop);
+    return rc < 0 ? rc : raised;
+}
+
+static int32_t report_deadlock(neap_loop *loop, neap_future *f) {
+    np_report(loop, (neap_report){.kind = NEAP_REPORT_DEADLOCK,
+                                  .code = NEAP_EDEADLOCK,
+                                  .future = f,
+                                  .task = neap_future_task(f)});
+    return NEAP_EDEADLOCK;
+}
+
+static bool deadlocked(neap_loop *loop) {
+    return !np_loop_can_wake(loop) && !np_mailbox_full(&loop->mail) && np_list_empty(&loop->io.completed) &&
+           !loop->stopping;
+}
+
+/* A future that was done before still gets its tick; one that a callback stops for ends after its batch. */
+static int32_t run_until(neap_loop *loop, neap_future *f) {
+    int32_t rc;
+    do {
+        if (np_future_pending(f) && deadlocked(loop))
+            return report_deadlock(loop, f);
+        rc = np_tick(loop, np_future_pending(f) ? -1 : 0);
+        if (rc < 0)
+            return rc;
+        if (loop->raised != 0)
+            return take_raised(loop);
+    } while (np_future_pending(f) && !loop->stopping);
+    return np_future_pending(f) ? NEAP_ESTOPPED_EARLY : 0;
+}
+
+int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
+    int32_t rc = loop == NULL || future == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && future->obj.loop != loop)
+        rc = NEAP_EOTHER_LOOP;
+    if (rc == 0)
+        rc = np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    np_future_ref(future);
+    uint8_t unseen = np_future_pending(future) ? NP_F_RETRIEVED & ~future->flags : 0;
+    future->flags |= NP_F_RETRIEVED; /* the caller reads it */
+    rc = run_until(loop, future);
+    if (np_future_pending(future))
+        future->flags &= (uint8_t)~unseen;
+    loop->stopping = false;
+    np_future_unref(future);
+    np_leave(loop);
+    return rc;
+}
+
+int32_t neap_loop_run_once(neap_loop *loop, int64_t timeout_ns) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    rc = np_tick(loop, timeout_ns);
+    loop->stopping = false;
+    int32_t raised = take_raised(loop);
+    np_leave(loop);
+    return raised != 0 ? raised : rc;
+}
+
+int32_t neap_loop_stop(neap_loop *loop) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    loop->stopping = true;
+    np_loop_nudge(loop);
+    return 0;
+}
+
+int32_t neap_loop_raise(neap_loop *loop, int32_t code) {
+    int32_t rc = loop == NULL || code == 0 ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    if (loop->inside == 0)
+        return NEAP_EINVALID_STATE;
+    loop->raised = code;
+    return 0;
+}
+
+/* ---- Shutdown: cancel, grace, abort */
+
+static void cancel_new(neap_loop *loop, uint64_t *after) {
+    uint64_t upto = loop->task_ids;
+    for (np_list *at = loop->tasks.next, *next; at != &loop->tasks; at = next) {
+        next = at->next; /* a cancel only queues, so the list stands still */
+        neap_task *t = np_container(at, neap_task, f.all);
+        if (t->id > *after && t->id <= upto)
+            np_task_cancel(t, "the loop shuts down");
+    }
+    *after = upto;
+}
+
+static int32_t abort_rest(neap_loop *loop) {
+    int32_t n = 0;
+    while (!np_list_empty(&loop->tasks)) {
+        neap_task *t = np_container(loop->tasks.next, neap_task, f.all);
+        np_report(loop, (neap_report){.kind = NEAP_REPORT_ABORTED,
+                                      .code = NEAP_ETIMEOUT,
+                                      .message = "the task outlived its grace and was aborted",
+                                      .task = t,
+                                      .future = &t->f});
+        np_task_abort(t);
+        n++;
+    }
+    np_report_failures(loop);
+    return n;
+}
+
+int32_t neap_loop_shutdown(neap_loop *loop, int64_t grace_ns) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    uint64_t cancelled = 0;
+    int64_t end = np_time_add(loop->now, grace_ns > 0 ? grace_ns : 0);
+    while (!np_list_empty(&loop->tasks)) {
+        cancel_new(loop, &cancelled);
+        if (loop->now >= end && cancelled == loop->task_ids && np_list_empty(&loop->ready))
+            break;
+        if (deadlocked(loop))
+            break; /* waiting longer changes nothing */
+        rc = np_tick(loop, loop->now < end ? end - loop->now : 0);
+        if (rc < 0 || loop->now > end)
+            break;
+        loop->raised = 0;
+    }
+    loop->stopping = false;
+    int32_t aborted = abort_rest(loop);
+    np_leave(loop);
+    return rc < 0 ? rc : aborted;
+}
+
+/* ---- Inside a host's loop */
+
+int32_t neap_loop_fd(neap_loop *loop) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    int32_t fd = loop->io.backend->fd(&loop->io);
+    if (fd < 0 || loop->hosted)
+        return fd;
+    loop->hosted = true;
+    loop->inside++; /* now its state has to show: as after any turn */
+    np_leave(loop);
+    return fd;
+}
+
+int32_t neap_loop_next_deadline(neap_loop *loop, int64_t *ret_when) {
+    int32_t rc = loop == NULL || ret_when == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    const np_heap_entry *first = np_heap_first(&loop->timers);
+    if (first == NULL)
+        return 0;
+    *ret_when = first->when;
+    return 1;
+}
+
+int32_t neap_loop_prepare(neap_loop *loop, int64_t *ret_timeout) {
+    int32_t rc = loop == NULL || ret_timeout == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    np_take_mail(loop);
+    (void)neap_loop_update_time(loop);
+    *ret_timeout = np_list_empty(&loop->events) ? np_timeout(loop) : 0;
+    rc = *ret_timeout == 0;
+    np_leave(loop);
+    return rc;
+}
+
+int32_t neap_loop_wait(neap_loop *loop, int64_t timeout_ns) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    rc = np_poll(loop, timeout_ns);
+    np_leave(loop);
+    return rc;
+}
+
+int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
+    if (rc < 0)
+        return rc;
+    loop->ticks++;
+    np_take_mail(loop);
+    (void)neap_loop_update_time(loop);
+    np_due_timers(loop);
+    rc = (int32_t)np_run_batch(loop, max);
+    loop->stopping = false;
+    int32_t raised = take_raised(loop);
+    np_leave(loop);
+    return raised != 0 ? raised : rc;
+}
+
+/* ---- From other threads */
+
+typedef struct post {
+    np_mail mail;
+    neap_loop *loop; /* valid: the mailbox is part of it */
+    neap_fn fn;
+    void *user;
+    neap_destroy_fn destroy;
+    np_alloc *alloc;
+} post;
+
+/* A post becomes an entry of the ready queue; without memory for one it is reported, not lost silently. */
+static void deliver(np_mail *mail, bool discard) {
+    post *p = np_container(mail, post, mail);
+    np_alloc *alloc = p->alloc;
+    if (!discard && neap_call_soon(p->loop, p->fn, p->user, p->destroy, NULL) < 0)
+        np_report(p->loop, (neap_report){.kind = NEAP_REPORT_CALLBACK, .code = NEAP_ENOMEM, .message = "a post was lost"});
+    else if (discard && p->destroy != NULL)
+        p->destroy(p->user);
+    np_alloc_put(alloc, p, sizeof *p);
+    np_alloc_unref(alloc);
+}
+
+static int32_t refuse(int32_t rc, void *user, neap_destroy_fn destroy) {
+    if (destroy != NULL)
+        destroy(user);
+    return rc;
+}
+
+int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy) {
+    post *p = loop == NULL ? NULL : np_alloc_get(loop->alloc, sizeof *p);
+    if (p == NULL)
+        return refuse(loop == NULL ? NEAP_EINVAL : NEAP_ENOMEM, user, destroy);
+    *p = (post){.mail.deliver = deliver, loop, fn, user, destroy, np_alloc_ref(loop->alloc)};
+    if (!np_mailbox_put(&loop->mail, &p->mail)) {
+        deliver(&p->mail, true);
+        return NEAP_ELOOP_CLOSED;
+    }
+    np_loop_wake_if_asleep(loop);
+    return 0;
+}
+
+int32_t neap_loop_wake(neap_loop *loop) {
+    if (loop == NULL)
+        return NEAP_EINVAL;
+    if (np_guard_forked(&loop->guard))
+        return NEAP_EFORKED;
+    if (atomic_load(&loop->life) != NP_OPEN)
+        return np_life_code(loop);
+    np_io_wake(&loop->io);
+    return 0;
+}

@@ -1,0 +1,439 @@
+/* task.c: tasks: spawned, stepped, suspended, cancelled, finished. */
+#include "core/task.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/events.h"
+
+/* ---- Made and gone */
+
+static void destroy(np_obj *obj) {
+    neap_task *t = np_container(obj, neap_task, f.obj);
+    np_alloc *alloc = obj->loop->alloc;
+    np_alloc_put_text(alloc, t->name);
+    np_alloc_put_text(alloc, t->site);
+    np_alloc_put_text(alloc, t->cancel_msg);
+    np_future_fini(&t->f);
+    np_obj_free(obj, sizeof *t);
+}
+
+static int32_t cancel_future(neap_future *f, const char *msg) {
+    return np_task_cancel(np_container(f, neap_task, f), msg);
+}
+
+static const np_future_type task_type = {{"task", destroy}, cancel_future, NULL, NULL};
+
+static int32_t copy_options(neap_task *t, const neap_task_options *o) {
+    np_alloc *alloc = t->f.obj.loop->alloc;
+    if (o == NULL)
+        return 0;
+    if (o->size < sizeof *o)
+        return NEAP_EINVAL;
+    if (o->name != NULL && (t->name = np_alloc_text(alloc, o->name)) == NULL)
+        return NEAP_ENOMEM;
+    if (o->site != NULL && (t->site = np_alloc_text(alloc, o->site)) == NULL)
+        return NEAP_ENOMEM;
+    return 0;
+}
+
+static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
+                    neap_task **ret_task) {
+    int32_t rc = loop == NULL || ops == NULL || ops->size < sizeof *ops ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    neap_future *f = np_future_new(loop, &task_type, sizeof(neap_task));
+    if (f == NULL)
+        return NEAP_ENOMEM;
+    neap_task *t = np_container(f, neap_task, f);
+    f->is_task = true;
+    np_ready_init(&t->node, NP_RUN_TASK);
+    rc = copy_options(t, options);
+    if (rc < 0) {
+        np_future_unref(f);
+        return rc;
+    }
+    t->ops = ops;
+    t->user = user;
+    t->waiting_since = -1;
+    t->id = ++loop->task_ids;
+    t->context = np_local_ref(loop->context);
+    np_list_unlink(&f->all);
+    np_list_append(&loop->tasks, &f->all); /* the inner reference is the loop's */
+    np_trace(loop, NEAP_TRACE_SPAWN, 0, t, NULL, NULL);
+    np_enqueue(loop, &t->node);
+    if (ret_task != NULL) {
+        np_obj_outer_ref(&f->obj);
+        *ret_task = t;
+    }
+    return 0;
+}
+
+static int32_t taken(int32_t rc, const neap_task_ops *ops, void *user) {
+    if (rc < 0 && ops != NULL && ops->size >= sizeof *ops && ops->destroy != NULL)
+        ops->destroy(user);
+    return rc;
+}
+
+int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
+                      neap_task **ret_task) {
+    return taken(make(loop, ops, user, options, ret_task), ops, user);
+}
+
+int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
+                        neap_task **ret_task) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && loop->factory != NULL)
+        rc = loop->factory(loop, ops, user, options, ret_task, loop->factory_hook.user);
+    else if (rc == 0)
+        rc = make(loop, ops, user, options, ret_task);
+    return taken(rc, ops, user);
+}
+
+int32_t neap_loop_set_task_factory(neap_loop *loop, neap_task_factory_fn fn, void *user, neap_destroy_fn destroy_user) {
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0) {
+        if (destroy_user != NULL)
+            destroy_user(user);
+        return rc;
+    }
+    np_hook_set(&loop->factory_hook, user, destroy_user);
+    loop->factory = fn;
+    return 0;
+}
+
+neap_task *neap_task_ref(neap_task *task) {
+    np_obj_outer_ref(&task->f.obj);
+    return task;
+}
+
+void neap_task_unref(neap_task *task) {
+    if (task != NULL)
+        np_obj_outer_unref(&task->f.obj);
+}
+
+neap_future *neap_task_future(neap_task *task) {
+    return &task->f;
+}
+
+/* ---- Ending */
+
+static void drop_awaited(neap_task *t) {
+    neap_future *f = t->awaiting;
+    t->awaiting = NULL;
+    t->waiting_since = -1;
+    if (f != NULL)
+        np_future_unref(f);
+}
+
+/* The last act: the outcome is there, the owner of `user` is told, the loop lets go. */
+static void finish(neap_task *t, uint8_t state) {
+    neap_loop *loop = t->f.obj.loop;
+    np_local *context = t->context;
+    t->context = NULL;
+    t->open = false;
+    t->f.flags &= (uint8_t)~NP_F_STAGED;
+    if (state == NEAP_STATE_CANCELLED) {
+        np_future_clear_value(&t->f);
+        np_future_set_message(&t->f, t->cancel_msg);
+    }
+    np_trace(loop, NEAP_TRACE_DONE, state, t, NULL, NULL);
+    np_future_settle(&t->f, state);
+    if (t->ops->destroy != NULL)
+        t->ops->destroy(t->user);
+    np_local_unref(loop, context);
+    np_future_unref(&t->f);
+}
+
+void np_task_abort(neap_task *t) {
+    neap_future *f = t->awaiting;
+    if (t->node.where != NP_AT_NONE)
+        np_dequeue(&t->node);
+    if (f != NULL && np_future_pending(f) && (f->flags & NP_F_RESOURCE) != 0)
+        np_future_cancel(f, NULL); /* its buffer may be the task's */
+    drop_awaited(t);
+    finish(t, NEAP_STATE_CANCELLED);
+}
+
+/* ---- Stepping */
+
+bool np_task_in_step(const neap_task *t) {
+    return t->open;
+}
+
+void np_task_stage(neap_task *t, uint8_t state) {
+    t->staged = state;
+    t->f.flags |= NP_F_STAGED;
+}
+
+/* What the awaited future has is not to be thrown away by a cancellation. */
+static bool holds_resource(const neap_future *f) {
+    return (f->flags & NP_F_RESOURCE) != 0 && f->state == NEAP_STATE_RESULT;
+}
+
+static int32_t wake_reason(neap_task *t) {
+    bool cancel = t->must_cancel && !(t->awaiting != NULL && holds_resource(t->awaiting));
+    if (cancel) {
+        t->must_cancel = false;
+        t->lost = false;
+        return NEAP_WAKE_CANCEL;
+    }
+    if (!t->started)
+        return NEAP_WAKE_START;
+    return t->awaiting != NULL ? NEAP_WAKE_READY : NEAP_WAKE_RESUME;
+}
+
+/* A lent receive is only made when its task is about to see the bytes; it may find nothing after all. */
+static bool settled(neap_task *t) {
+    neap_future *f = t->awaiting;
+    if (f == NULL || !np_future_pending(f))
+        return true;
+    if (np_future_type_of(f)->ready(f))
+        return true;
+    np_future_wait(f, &t->node);
+    return false;
+}
+
+static void report_swallowed(neap_task *t) {
+    neap_loop *loop = t->f.obj.loop;
+    if (t->cancel_seen && (loop->flags & NEAP_LOOP_DEBUG) != 0)
+        np_report(loop, (neap_report){.kind = NEAP_REPORT_SWALLOWED,
+                                      .message = "the task goes on after a cancellation",
+                                      .task = t,
+                                      .future = &t->f});
+    t->cancel_seen = false;
+}
+
+static void suspend(neap_task *t) {
+    neap_loop *loop = t->f.obj.loop;
+    neap_future *f = t->awaiting;
+    np_trace(loop, NEAP_TRACE_SUSPEND, 0, t, f, NULL);
+    t->waiting_since = loop->now;
+    if (np_future_pending(f))
+        np_future_wait(f, &t->node);
+    else
+        np_enqueue(loop, &t->node);
+    if (!np_future_pending(f))
+        f->flags |= NP_F_RETRIEVED;
+    if (t->must_cancel && np_future_cancel(f, t->cancel_msg)) {
+        t->must_cancel = false;
+        t->lost = false;
+    }
+}
+
+static void fail(neap_task *t, int32_t code, const char *message) {
+    np_future_clear_value(&t->f);
+    t->f.code = code;
+    np_future_set_message(&t->f, message);
+    drop_awaited(t);
+    finish(t, NEAP_STATE_ERROR);
+}
+
+static void done(neap_task *t) {
+    uint8_t state = (t->f.flags & NP_F_STAGED) != 0 ? t->staged : NEAP_STATE_RESULT;
+    if (t->awaiting != NULL)
+        drop_awaited(t);
+    finish(t, t->must_cancel && !t->lost ? NEAP_STATE_CANCELLED : state);
+}
+
+/* How the step ended decides what comes next. */
+static void conclude(neap_task *t, int32_t step) {
+    t->open = false;
+    if (step == NEAP_STEP_DONE) {
+        done(t);
+    } else if (step == NEAP_STEP_CANCELLED) {
+        drop_awaited(t);
+        finish(t, NEAP_STATE_CANCELLED);
+    } else if ((t->f.flags & NP_F_STAGED) != 0) {
+        fail(t, NEAP_EINVALID_STATE, "the step set an outcome and did not end");
+    } else if (step == NEAP_STEP_AWAIT && t->awaiting != NULL) {
+        report_swallowed(t);
+        suspend(t);
+    } else if (step == NEAP_STEP_YIELD && t->awaiting == NULL) {
+        report_swallowed(t);
+        np_trace(t->f.obj.loop, NEAP_TRACE_YIELD, 0, t, NULL, NULL);
+        np_enqueue(t->f.obj.loop, &t->node);
+    } else {
+        fail(t, NEAP_EINVAL, "the step's answer does not fit what it did");
+    }
+}
+
+/* The caller keeps `awaited` alive for the step. */
+static void step(neap_task *t, neap_future *awaited) {
+    neap_loop *loop = t->f.obj.loop;
+    neap_task *outer = loop->current;
+    np_local *outer_context = loop->context;
+    loop->current = t;
+    loop->context = t->context;
+    np_trace(loop, NEAP_TRACE_STEP, t->wake, t, awaited, NULL);
+    uint64_t begun = np_step_begin(loop);
+    int32_t answer = t->ops->step(t, awaited, t->wake, t->user);
+    np_step_end(loop, begun, t, NULL);
+    t->context = loop->context;
+    loop->context = outer_context;
+    loop->current = outer;
+    conclude(t, answer);
+}
+
+void np_task_run(neap_task *t) {
+    neap_loop *loop = t->f.obj.loop;
+    if (!settled(t))
+        return;
+    t->wake = wake_reason(t);
+    if (!t->started && t->wake == NEAP_WAKE_CANCEL) { /* never entered */
+        finish(t, NEAP_STATE_CANCELLED);
+        return;
+    }
+    neap_future *awaited = t->awaiting;
+    t->awaiting = NULL;
+    t->waiting_since = -1;
+    t->started = true;
+    t->open = true;
+    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL;
+    t->steps++;
+    np_obj_ref(&t->f.obj);
+    if (t->ops->step != NULL)
+        step(t, awaited);
+    else
+        np_events_add(loop, &t->node);
+    if (awaited != NULL)
+        np_future_unref(awaited);
+    if (np_unlikely(loop->lent_future != NULL))
+        loop->lent_end(loop);
+    np_obj_unref(&t->f.obj);
+}
+
+int32_t neap_task_await(neap_task *task, neap_future *future) {
+    int32_t rc = task == NULL || future == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!task->open)
+        return NEAP_EINVALID_STATE;
+    if (task->awaiting != NULL)
+        return NEAP_EBUSY;
+    if (future == &task->f)
+        return NEAP_EAWAIT_SELF;
+    if (future->obj.loop != task->f.obj.loop)
+        return NEAP_EOTHER_LOOP;
+    np_future_ref(future);
+    task->awaiting = future;
+    return 0;
+}
+
+int32_t neap_task_answer(neap_task *task, int32_t step_end) {
+    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!task->open || task->ops->step != NULL || task->node.where != NP_AT_NONE)
+        return NEAP_EINVALID_STATE;
+    np_obj_ref(&task->f.obj);
+    conclude(task, step_end);
+    np_obj_unref(&task->f.obj);
+    return 0;
+}
+
+/* ---- Cancelling */
+
+static void keep_message(neap_task *t, const char *msg) {
+    np_alloc *alloc = t->f.obj.loop->alloc;
+    char *copy = msg != NULL ? np_alloc_text(alloc, msg) : NULL;
+    np_alloc_put_text(alloc, t->cancel_msg);
+    t->cancel_msg = copy;
+}
+
+int32_t np_task_cancel(neap_task *t, const char *msg) {
+    if (!np_future_pending(&t->f))
+        return 0;
+    keep_message(t, msg);
+    bool waits = t->awaiting != NULL && !t->open;
+    if (waits && np_future_cancel(t->awaiting, t->cancel_msg))
+        return 1;
+    t->must_cancel = true;
+    t->lost = waits && holds_resource(t->awaiting);
+    return 1;
+}
+
+int32_t neap_task_cancel(neap_task *task, const char *msg) {
+    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+    return rc < 0 ? rc : np_task_cancel(task, msg);
+}
+
+const char *neap_task_cancel_message(neap_task *task) {
+    return task->cancel_msg != NULL ? task->cancel_msg : "";
+}
+
+/* ---- Questions */
+
+neap_task *neap_task_current(neap_loop *loop) {
+    return loop == NULL || np_look(loop) < 0 ? NULL : loop->current;
+}
+
+neap_future *neap_task_awaiting(neap_task *task) {
+    return np_look(task->f.obj.loop) < 0 || task->open ? NULL : task->awaiting;
+}
+
+void *neap_task_user(neap_task *task) {
+    return task->user;
+}
+
+const neap_task_ops *neap_task_get_ops(neap_task *task) {
+    return task->ops;
+}
+
+const char *neap_task_name(neap_task *task) {
+    char made[32];
+    if (task->name == NULL) {
+        snprintf(made, sizeof made, "task-%llu", (unsigned long long)task->id);
+        task->name = np_alloc_text(task->f.obj.loop->alloc, made);
+    }
+    return task->name != NULL ? task->name : "task";
+}
+
+int32_t neap_task_set_name(neap_task *task, const char *name) {
+    int32_t rc = task == NULL || name == NULL ? NEAP_EINVAL : np_look(task->f.obj.loop);
+    if (rc < 0)
+        return rc;
+    np_alloc *alloc = task->f.obj.loop->alloc;
+    char *copy = np_alloc_text(alloc, name);
+    if (copy == NULL)
+        return NEAP_ENOMEM;
+    np_alloc_put_text(alloc, task->name);
+    task->name = copy;
+    return 0;
+}
+
+const char *neap_task_site(neap_task *task) {
+    return task->site != NULL ? task->site : "";
+}
+
+uint64_t neap_task_steps(neap_task *task) {
+    return task->steps;
+}
+
+int64_t neap_task_waiting_since(neap_task *task) {
+    return task->waiting_since;
+}
+
+/* New tasks stand behind the last one that was there; the visited one may go, its neighbour is kept. */
+int32_t neap_task_walk(neap_loop *loop, neap_task_walk_fn fn, void *user) {
+    int32_t rc = loop == NULL || fn == NULL ? NEAP_EINVAL : np_look(loop);
+    uint64_t last = rc < 0 ? 0 : loop->task_ids;
+    if (rc < 0 || np_list_empty(&loop->tasks))
+        return rc;
+    neap_future *f = np_container(loop->tasks.next, neap_future, all);
+    np_future_ref(f);
+    while (rc == 0) {
+        neap_task *t = np_container(f, neap_task, f);
+        rc = np_future_pending(f) && t->id <= last ? fn(t, user) : 0;
+        np_list *next = np_list_empty(&f->all) ? &loop->tasks : f->all.next;
+        neap_future *after = next == &loop->tasks ? NULL : np_container(next, neap_future, all);
+        if (after != NULL)
+            np_future_ref(after);
+        np_future_unref(f);
+        if (after == NULL)
+            return rc;
+        f = after;
+    }
+    np_future_unref(f);
+    return rc;
+}

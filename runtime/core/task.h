@@ -1,0 +1,46 @@
+/* task.h: a future driven by a step function.  The core knows no language: a step runs until the next suspension and says
+   how it ended.
+
+   Waiting: one node serves all: the first step, a yield, a wait, a wake-up.  `awaiting` is held from neap_task_await until
+   the step that follows the wake-up.  Cancelling a waiting task cancels what it awaits; if that is done already, the
+   cancellation is delivered at the wake-up (a plain future) or, when the completed thing was an operation on the world,
+   at the next wait (`lost`): its value is not thrown away. */
+#ifndef NP_TASK_H
+#define NP_TASK_H
+
+#include "core/future.h"
+
+struct neap_task {
+    neap_future f; /* first: a task is a future */
+    np_ready node;
+    const neap_task_ops *ops;
+    void *user;
+    neap_future *awaiting;
+    np_local *context;
+    char *name; /* NULL: "task-N", made when asked for */
+    char *site;
+    char *cancel_msg;
+    uint64_t id;
+    uint64_t steps;
+    uint64_t step_cycles; /* with the loop's origin: time in steps */
+    int64_t waiting_since; /* ns of the loop's time, -1: does not wait */
+    int32_t wake;          /* NEAP_WAKE_* of the open step */
+    uint8_t staged;        /* the state that the step has set */
+    bool started;
+    bool open;             /* a step is under way, or a task event waits for its answer */
+    bool must_cancel;      /* a cancellation is to be delivered */
+    bool lost;             /* that one lost against a completed operation: not before the next wait */
+    bool cancel_seen;      /* this step was woken by a cancellation */
+};
+
+/* From the batch. */
+void np_task_run(neap_task *task);
+
+/* Ends a live task without another step. */
+void np_task_abort(neap_task *task);
+
+bool np_task_in_step(const neap_task *task);
+void np_task_stage(neap_task *task, uint8_t state);
+int32_t np_task_cancel(neap_task *task, const char *msg);
+
+#endif

@@ -1,0 +1,233 @@
+/* tick.c: one tick, and the ways to run it.
+
+   post-box -> timeout -> poll -> completions -> due timers -> the batch that was ready when the batch began.
+   What a batch makes ready waits for the next tick, so nothing can starve a poll. */
+#include "base/clock.h"
+#include "core/events.h"
+#include "core/future.h"
+#include "core/handle.h"
+#include "core/task.h"
+
+/* ---- Parts of the tick */
+
+static void deliver_signals(neap_loop *loop) {
+    uint64_t bits = atomic_exchange_explicit(&loop->signals, 0, memory_order_acquire);
+    if (bits != 0 && loop->on_signals != NULL)
+        loop->on_signals(loop, bits);
+}
+
+void np_run_internal(neap_loop *loop) {
+    while (np_unlikely(!np_list_empty(&loop->internal))) {
+        np_waiter *w = np_container(np_list_pop(&loop->internal), np_waiter, node.link);
+        w->node.where = NP_AT_NONE;
+        w->fire(w);
+    }
+}
+
+void np_take_mail(neap_loop *loop) {
+    if (np_unlikely(atomic_load_explicit(&loop->signals, memory_order_relaxed) != 0))
+        deliver_signals(loop);
+    if (np_likely(!np_mailbox_full(&loop->mail)))
+        return;
+    np_mail *mail = np_mailbox_take(&loop->mail);
+    while (mail != NULL) {
+        np_mail *next = mail->next;
+        mail->deliver(mail, atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN);
+        mail = next;
+    }
+}
+
+static bool has_deadline(const neap_loop *loop) {
+    const np_heap_entry *first = np_heap_first(&loop->timers);
+    return first != NULL && first->when != NP_NEVER;
+}
+
+/* Anything in the world that could make something ready, besides other threads and signals. */
+bool np_loop_can_wake(neap_loop *loop) {
+    return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) || !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) ||
+           has_deadline(loop) || loop->io.parked > 0 || loop->holds > 0;
+}
+
+/* How long the poll may last: 0 if there is work, else until the first deadline. */
+int64_t np_timeout(neap_loop *loop) {
+    bool work = !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) || !np_list_empty(&loop->io.completed);
+    if (work || loop->stopping || loop->raised != 0)
+        return 0;
+    const np_heap_entry *first = np_heap_first(&loop->timers);
+    if (first == NULL || first->when == NP_NEVER)
+        return -1;
+    return first->when > loop->now ? first->when - loop->now : 0;
+}
+
+void np_reap(neap_loop *loop) {
+    while (!np_list_empty(&loop->io.completed)) {
+        np_op *op = np_container(np_list_pop(&loop->io.completed), np_op, link);
+        op->done(op);
+    }
+}
+
+void np_due_timers(neap_loop *loop) {
+    const np_heap_entry *first;
+    while ((first = np_heap_first(&loop->timers)) != NULL && first->when <= loop->now) {
+        np_timer *t = np_container(first->node, np_timer, heap);
+        if (!t->repeats)
+            np_timer_stop(loop, t);
+        t->due(loop, t, false);
+    }
+}
+
+static void log_poll(neap_loop *loop, int64_t timeout_ns, int64_t elapsed_ns, int events) {
+    int32_t level = elapsed_ns >= NP_NS_PER_S ? NEAP_LOG_INFO : NEAP_LOG_DEBUG;
+    double took_ms = (double)elapsed_ns / 1e6;
+    if (timeout_ns < 0)
+        np_logf(loop, level, "poll took %.3f ms: %d events", took_ms, events);
+    else if (events > 0)
+        np_logf(loop, level, "poll %.3f ms took %.3f ms: %d events", (double)timeout_ns / 1e6, took_ms, events);
+    else
+        np_logf(loop, level, "poll %.3f ms took %.3f ms: timeout", (double)timeout_ns / 1e6, took_ms);
+}
+
+static void read_clock(neap_loop *loop) {
+    if ((loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) == 0)
+        loop->now = np_clock_ns();
+}
+
+/* Sleeping is announced before the last look into the post-box, and posters look for sleepers after posting: one of
+   the two sees the other. */
+static bool fall_asleep(neap_loop *loop) {
+    atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    return !np_mailbox_full(&loop->mail) && atomic_load_explicit(&loop->signals, memory_order_seq_cst) == 0;
+}
+
+int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
+    if (timeout_ns != 0 && !fall_asleep(loop))
+        timeout_ns = 0;
+    np_trace(loop, NEAP_TRACE_POLL, timeout_ns, NULL, NULL, NULL);
+    int64_t begun = np_unlikely(loop->on_log != NULL) ? np_clock_ns() : 0;
+    int n = loop->io.backend->wait(&loop->io, timeout_ns);
+    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
+    loop->polls++;
+    loop->blocked_polls += timeout_ns != 0;
+    read_clock(loop);
+    if (n < 0)
+        return n;
+    loop->kernel_events += (uint64_t)n;
+    if (np_unlikely(begun != 0) && timeout_ns != 0)
+        log_poll(loop, timeout_ns, np_clock_ns() - begun, n);
+    np_trace(loop, NEAP_TRACE_POLLED, n, NULL, NULL, NULL);
+    np_reap(loop);
+    return n;
+}
+
+/* ---- The batch */
+
+void np_run_node(neap_loop *loop, np_ready *node) {
+    loop->runs++;
+    if (node->kind == NP_RUN_TASK)
+        np_task_run(np_container(node, neap_task, node));
+    else
+        np_handle_run(np_container(node, neap_handle, node));
+    np_run_internal(loop);
+}
+
+uint32_t np_run_batch(neap_loop *loop, uint32_t max) {
+    uint32_t n = 0;
+    np_run_internal(loop);
+    np_list_splice(&loop->batch, &loop->ready);
+    while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max)) {
+        np_ready *node = np_container(loop->batch.next, np_ready, link);
+        np_dequeue(node);
+        np_run_node(loop, node);
+        n++;
+    }
+    np_list_splice_front(&loop->ready, &loop->batch);
+    np_report_failures(loop);
+    return n;
+}
+
+/* ---- The tick */
+
+/* With a virtual clock a wait for a deadline takes no time: if nothing else happens the clock goes there. */
+static int32_t poll_virtual(neap_loop *loop, int64_t timeout_ns) {
+    bool jump = timeout_ns > 0;
+    int32_t n = np_poll(loop, jump ? 0 : timeout_ns);
+    if (n >= 0 && jump && np_list_empty(&loop->ready) && !np_mailbox_full(&loop->mail))
+        loop->now = np_time_add(loop->now, timeout_ns);
+    return n;
+}
+
+static int64_t shorter(int64_t a, int64_t b) {
+    if (a < 0 || b < 0)
+        return a < 0 ? b : a;
+    return a < b ? a : b;
+}
+
+/* With nothing parked there is nothing to ask the kernel, unless we want to sleep or a host watches for edges. */
+static bool must_poll(const neap_loop *loop, int64_t timeout_ns) {
+    return timeout_ns != 0 || loop->io.parked > 0 || loop->hosted;
+}
+
+int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
+    int32_t rc = 0;
+    loop->ticks++;
+    np_take_mail(loop);
+    int64_t timeout_ns = np_timeout(loop);
+    bool bounded = timeout_ns > 0;
+    if (bounded) { /* the batch took time */
+        read_clock(loop);
+        timeout_ns = np_timeout(loop);
+    }
+    timeout_ns = shorter(timeout_ns, timeout_max_ns);
+    if (!must_poll(loop, timeout_ns)) {
+        if (loop->timers.len > 0)
+            read_clock(loop);
+    } else if ((loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0) {
+        rc = poll_virtual(loop, timeout_ns);
+    } else {
+        rc = np_poll(loop, timeout_ns);
+    }
+    if (rc < 0)
+        return rc;
+    np_take_mail(loop);
+    np_due_timers(loop);
+    return (int32_t)np_run_batch(loop, 0);
+}
+
+/* ---- Entering and leaving */
+
+int32_t np_begin_turn(neap_loop *loop) {
+    int32_t rc = np_enter(loop);
+    if (rc < 0)
+        return rc;
+    if (np_unlikely(np_guard_slow_check(&loop->guard)))
+        return NEAP_EFORKED;
+    if (loop->inside > 0)
+        return NEAP_EREENTRANT;
+    loop->inside++;
+    return 0;
+}
+
+/* What a sleeping host relies on: the descriptor is readable if there is work, and set to the first deadline. */
+static void settle_host(neap_loop *loop) {
+    const np_heap_entry *first = np_heap_first(&loop->timers);
+    bool virtual = (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+    loop->io.backend->arm(&loop->io, first == NULL || virtual ? NP_NEVER : first->when);
+    bool work = np_timeout(loop) == 0 || !np_list_empty(&loop->events);
+    if (!fall_asleep(loop) || work)
+        np_loop_wake_if_asleep(loop);
+}
+
+void np_leave(neap_loop *loop) {
+    if (loop->inside == 1)
+        np_trace(loop, NEAP_TRACE_RUN_END, 0, NULL, NULL, NULL);
+    loop->inside--;
+    if (loop->inside == 0 && loop->hosted && atomic_load(&loop->life) == NP_OPEN)
+        settle_host(loop);
+}
+
+void np_loop_wake_if_asleep(neap_loop *loop) {
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_exchange_explicit(&loop->asleep, false, memory_order_seq_cst))
+        np_io_wake(&loop->io);
+}

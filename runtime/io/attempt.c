@@ -1,0 +1,145 @@
+/* attempt.c: the system calls behind the operations.
+
+   What the kernel gets wrong, and what is done about it:
+   - accept returns errors of the connection it just took from the queue (ECONNABORTED, EPROTO, network errors): they say
+     nothing about the listener, so the next connection is taken.
+   - connect on a Unix socket whose listener is full fails with EAGAIN and never announces anything: that is a failure
+     here, not a wait.
+   - after a connect in progress only SO_ERROR tells the outcome, and it reads 0 also while nothing is decided: the
+     descriptor has to be writable first. */
+#include "io/op.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+
+static bool would_block(int err) {
+    return err == EAGAIN || err == EWOULDBLOCK;
+}
+
+static int64_t answer(ssize_t n) {
+    if (n >= 0)
+        return n;
+    return would_block(errno) ? NP_WAIT : -errno;
+}
+
+static int64_t attempt_poll(np_op *op) {
+    short want = op->dir == NP_DIR_READ ? POLLIN | POLLRDHUP : POLLOUT;
+    int got = np_fd_poll(op->desc->fd, want);
+    if (got < 0)
+        return got;
+    if (got == 0)
+        return NP_WAIT;
+    return op->dir == NP_DIR_READ ? NEAP_READ : NEAP_WRITE;
+}
+
+static bool connection_died(int err) {
+    switch (err) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int64_t attempt_accept(np_op *op) {
+    struct sockaddr_storage raw;
+    socklen_t len;
+    int fd;
+    do {
+        len = sizeof raw;
+        fd = accept4(op->desc->fd, (struct sockaddr *)&raw, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && connection_died(errno));
+    if (fd >= 0 && op->addr != NULL)
+        np_addr_from_raw(op->addr, &raw, len);
+    return answer(fd);
+}
+
+static int64_t connect_outcome(int fd) {
+    int ready = np_fd_poll(fd, POLLOUT);
+    if (ready < 0)
+        return ready;
+    if (ready == 0)
+        return NP_WAIT;
+    int err = 0;
+    int rc = np_fd_get_int(fd, SOL_SOCKET, SO_ERROR, &err);
+    return rc < 0 ? rc : -err;
+}
+
+static int64_t attempt_connect(np_op *op) {
+    if (op->begun)
+        return connect_outcome(op->desc->fd);
+    socklen_t len;
+    const struct sockaddr *raw = np_addr_raw(op->addr, &len);
+    if (connect(op->desc->fd, raw, len) == 0)
+        return 0;
+    if (errno == EINPROGRESS || errno == EINTR) { /* interrupted: goes on all the same */
+        op->begun = true;
+        return NP_WAIT;
+    }
+    return -errno;
+}
+
+static int64_t attempt_recv(np_op *op) {
+    struct sockaddr_storage raw;
+    socklen_t len;
+    ssize_t n;
+    do {
+        len = sizeof raw;
+        n = op->addr == NULL ? recv(op->desc->fd, op->buf, op->len, 0)
+                             : recvfrom(op->desc->fd, op->buf, op->len, 0, (struct sockaddr *)&raw, &len);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0 && op->addr != NULL)
+        np_addr_from_raw(op->addr, &raw, len);
+    return answer(n);
+}
+
+static ssize_t send_once(np_op *op) {
+    const char *data = (const char *)op->buf + op->moved;
+    socklen_t len = 0;
+    const struct sockaddr *to = op->addr == NULL ? NULL : np_addr_raw(op->addr, &len);
+    ssize_t n;
+    do
+        n = sendto(op->desc->fd, data, op->len - op->moved, MSG_NOSIGNAL, to, len);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static int64_t attempt_sendall(np_op *op) {
+    while (op->moved < op->len) {
+        ssize_t n = send_once(op);
+        if (n < 0)
+            return answer(n);
+        op->moved += (size_t)n;
+    }
+    return (int64_t)op->len;
+}
+
+int64_t np_op_attempt(np_op *op) {
+    switch (op->kind) {
+    case NP_OP_POLL:
+        return attempt_poll(op);
+    case NP_OP_ACCEPT:
+        return attempt_accept(op);
+    case NP_OP_CONNECT:
+        return attempt_connect(op);
+    case NP_OP_RECV:
+        return attempt_recv(op);
+    case NP_OP_SEND:
+        return answer(send_once(op));
+    case NP_OP_SENDALL:
+        return attempt_sendall(op);
+    default:
+        return NEAP_EINVAL;
+    }
+}

@@ -1,0 +1,82 @@
+/* op.h: the operation: one request to the kernel, from start to completion.
+
+   Life: made by an upper floor -> begin (may finish it on the spot) -> park (waits in its descriptor's queue) ->
+   completed (result set, linked into the completed list) -> the loop calls done, exactly once.
+   While an operation is parked its memory and its buffer belong to the backend; only cancel or detach end that early, and
+   they too answer through a result.  A descriptor serves the operations of one direction in order of parking.
+
+   Lent receives have no buffer while they are parked.  When their descriptor becomes ready the backend asks `arm`: the
+   upper floor either provides a buffer at once (false) or promises to come back with one through perform (true); until
+   then the operation stays at the head of its queue and nothing is taken from the kernel. */
+#ifndef NP_OP_H
+#define NP_OP_H
+
+#include "base/list.h"
+
+typedef struct np_op np_op;
+typedef struct np_desc np_desc;
+typedef struct np_io np_io;
+
+/* What begin, attempt and perform answer when the operation has to wait; no result looks like it. */
+#define NP_WAIT INT64_MIN
+
+enum { NP_DIR_READ = 0, NP_DIR_WRITE = 1 };
+
+enum {
+    NP_OP_POLL = 1, /* readiness itself; moves nothing */
+    NP_OP_ACCEPT,   /* result: the descriptor */
+    NP_OP_CONNECT,
+    NP_OP_RECV, /* with addr: the sender */
+    NP_OP_SEND, /* with addr: the receiver */
+    NP_OP_SENDALL
+};
+
+enum { NP_OP_IDLE = 0, NP_OP_PARKED, NP_OP_ARMED };
+
+struct np_op {
+    np_list link;                /* in its descriptor's queue, or in the completed list */
+    np_desc *desc;               /* what it works on; outlives the operation */
+    void (*done)(np_op *op);     /* the upper floor's; gets the operation back with its result */
+    bool (*arm)(np_op *op);      /* of a lent receive, else NULL */
+    int64_t result;              /* >= 0, or a negative code */
+    void *buf;                   /* bytes to fill or to send */
+    size_t len;
+    size_t moved;                /* bytes that went so far */
+    neap_addr *addr;             /* to fill, to use, or NULL */
+    uint8_t kind;                /* NP_OP_* */
+    uint8_t dir;                 /* NP_DIR_* */
+    uint8_t state;
+    bool begun;                  /* of a connect: the kernel is at it */
+};
+
+/* A descriptor as the backend sees it; embedded in what owns it. */
+struct np_desc {
+    np_list queue[2]; /* parked operations by direction */
+    int fd;           /* -1: none */
+    uint16_t bits;    /* NP_D_* */
+};
+
+enum {
+    NP_D_READ = 1,       /* may be readable: try; clear only when the kernel said no */
+    NP_D_WRITE = 2,      /* may be writable */
+    NP_D_ATTACHED = 4,   /* in the table of descriptors */
+    NP_D_REGISTERED = 8, /* the kernel announces its edges */
+    NP_D_STICKY = 16,    /* an event carried RDHUP, HUP, ERR or PRI: a short read proves nothing any more */
+    NP_D_HUP = 32,       /* RDHUP or HUP was announced and recv has not yet returned the end or an error */
+    NP_D_SHARED = 64,    /* others may hold the file (adopted, raw): take it out of the kernel's set before close */
+    NP_D_STREAM = 128,   /* TCP: a short read means that nothing is left */
+    NP_D_RAW = 256       /* belongs to watches, not to a socket */
+};
+
+static inline void np_desc_init(np_desc *d, int fd, unsigned bits) {
+    np_list_init(&d->queue[NP_DIR_READ]);
+    np_list_init(&d->queue[NP_DIR_WRITE]);
+    d->fd = fd;
+    d->bits = (uint16_t)(bits | NP_D_READ | NP_D_WRITE);
+}
+
+/* Makes the system call of the operation once (a SENDALL: until the kernel takes no more).  Returns the result, a
+   negative code, or NP_WAIT.  Interrupted calls are repeated. */
+int64_t np_op_attempt(np_op *op);
+
+#endif

@@ -1,0 +1,36 @@
+/* sock.h: a socket and the operations on it.
+
+   A socket keeps its memory while a user or an operation refers to it, and its descriptor until close.  Bytes that were put
+   back stand before what the kernel has. */
+#ifndef NP_SOCK_H
+#define NP_SOCK_H
+
+#include "core/buf.h"
+#include "core/future.h"
+#include "io/backend.h"
+
+struct neap_sock {
+    np_obj obj;
+    np_list link;     /* in loop->socks while open */
+    np_desc desc;     /* fd -1: not opened yet, or closed */
+    uint8_t sort;     /* NEAP_TCP ... */
+    bool closed;
+    uint32_t back_at; /* bytes put back: buf, from here */
+    uint32_t back_len;
+    neap_buf *back;   /* kept until the next receive after it is empty: it may be lent */
+};
+
+/* A socket without a descriptor and one inner reference; NULL when there is no memory. */
+neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort);
+
+/* Gives a fresh descriptor to a husk.  Cannot fail: what needs memory is made up for at the first wait. */
+void np_sock_give_fd(neap_sock *s, int fd, unsigned bits);
+
+/* Opens the descriptor if that was put off until the family is known. */
+int32_t np_sock_open(neap_sock *s, uint32_t family);
+
+/* The socket is usable: thread, life, open descriptor. */
+int32_t np_sock_enter(const neap_sock *s);
+void np_sock_shut(neap_sock *s);
+
+#endif

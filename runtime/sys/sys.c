@@ -1,0 +1,20 @@
+#include "sys/sys.h"
+
+#include "sys/sock.h"
+
+static void close_all(neap_loop *loop) {
+    while (!np_list_empty(&loop->socks)) {
+        neap_sock *s = np_container(loop->socks.next, neap_sock, link);
+        np_obj_ref(&s->obj);
+        np_sock_shut(s);
+        np_obj_unref(&s->obj);
+    }
+    np_watch_close_all(loop);
+    np_signal_close_all(loop);
+}
+
+void np_sys_attach(neap_loop *loop) {
+    loop->close_sys = close_all;
+    loop->lent_end = np_lent_end;
+    loop->on_signals = np_signals_arrived;
+}
