@@ -320,7 +320,7 @@ describe("future", function()
     end)
 
     describe("reports", function()
-        it("F11: in debug mode the report of an unread failure names the line that made the future",
+        it("F11 X6: in debug mode the report of an unread failure names the line that made the future",
             in_loop(function(_, reports)
                 local line = debug.getinfo(1, "l").currentline + 1
                 local f = neap.future()

@@ -740,7 +740,7 @@ describe("addresses and options", function()
         b:close()
     end))
 
-    it("N10: listeners reuse their address", in_real_loop(function()
+    it("N6: listeners reuse their address", in_real_loop(function()
         local client, server = connected()
         local address = server:getsockname()
         server:close() -- the server's end goes to TIME_WAIT
