@@ -248,6 +248,7 @@ static int32_t outcome_code(const neap_future *f) {
 /* The future that has the value, if this is a result; marks a failure as seen. */
 static int32_t look_at(neap_future *f, neap_future **ret_origin) {
     int32_t rc = f == NULL ? NEAP_EINVAL : np_look(f->obj.loop);
+    *ret_origin = f;
     if (rc < 0)
         return rc;
     f->flags |= NP_F_RETRIEVED;
@@ -347,7 +348,7 @@ const char *neap_future_message(neap_future *future) {
 
 void *neap_future_exception(neap_future *future, const void *tag) {
     neap_future *o;
-    if (look_at(future, &o) >= 0 || o->kind != NP_KIND_EXCEPTION || o->value.ptr.tag != tag)
+    if (look_at(future, &o) >= 0 || o == NULL || o->kind != NP_KIND_EXCEPTION || o->value.ptr.tag != tag)
         return NULL;
     return o->value.ptr.ptr;
 }

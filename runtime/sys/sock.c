@@ -122,7 +122,7 @@ static int32_t sort_of_fd(int fd, uint8_t *ret_sort) {
 }
 
 int32_t neap_sock_adopt(neap_loop *loop, neap_fd fd, neap_sock **ret_sock) {
-    uint8_t sort;
+    uint8_t sort = NEAP_TCP;
     int32_t rc = loop == NULL || ret_sock == NULL || fd < 0 || fd > INT32_MAX ? NEAP_EINVAL : np_enter(loop);
     if (rc == 0)
         rc = sort_of_fd((int)fd, &sort);
