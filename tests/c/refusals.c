@@ -1,0 +1,255 @@
+#include "refusals.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void no_call(void *user) {
+    (void)user;
+    abort();
+}
+
+static void no_future_call(neap_future *future, void *user) {
+    (void)future;
+    no_call(user);
+}
+
+static void no_signal_call(int32_t signo, void *user) {
+    (void)signo;
+    no_call(user);
+}
+
+static void no_report_call(neap_loop *loop, const neap_report *report, void *user) {
+    (void)loop;
+    (void)report;
+    no_call(user);
+}
+
+static int32_t no_step(neap_task *task, neap_future *awaited, int32_t wake, void *user) {
+    (void)task;
+    (void)awaited;
+    (void)wake;
+    no_call(user);
+    return NEAP_STEP_DONE;
+}
+
+static int32_t no_walk(neap_task *task, void *user) {
+    (void)task;
+    no_call(user);
+    return 0;
+}
+
+static const neap_task_ops no_ops = {
+    .size = sizeof(neap_task_ops), .step = no_step, .destroy = nt_count_fn};
+
+static void expect(struct things *t, int64_t code, const char *call) {
+    size_t used = strlen(t->wrong);
+    if (code != t->expected)
+        snprintf(t->wrong + used, sizeof t->wrong - used, "%.*s -> %d\n", (int)strcspn(call, "("),
+                 call, (int)code);
+}
+
+#define REFUSED(call) expect(t, (int64_t)(call), #call)
+
+/* Calls that take (function, user, destroy): destroy runs also when they are refused. */
+static int refuse_taking_calls(struct things *t) {
+    static const char tag;
+    int *n = &t->destroyed;
+    REFUSED(neap_loop_set_data(t->loop, &tag, n, nt_count_fn));
+    REFUSED(neap_loop_set_error_hook(t->loop, no_report_call, n, nt_count_fn));
+    REFUSED(neap_loop_set_log_hook(t->loop, NULL, n, nt_count_fn));
+    REFUSED(neap_loop_set_fatal_hook(t->loop, NULL, n, nt_count_fn));
+    REFUSED(neap_loop_set_trace_hook(t->loop, NULL, n, nt_count_fn));
+    REFUSED(neap_loop_set_task_factory(t->loop, NULL, n, nt_count_fn));
+    REFUSED(neap_call_soon(t->loop, no_call, n, nt_count_fn, NULL));
+    REFUSED(neap_call_later(t->loop, 0, no_call, n, nt_count_fn, NULL));
+    REFUSED(neap_call_at(t->loop, 0, no_call, n, nt_count_fn, NULL));
+    REFUSED(neap_call_every(t->loop, 0, 1, no_call, n, nt_count_fn, NULL));
+    REFUSED(neap_future_set_ptr(t->future, &tag, n, nt_count_fn));
+    REFUSED(neap_future_set_exception(t->future, NEAP_EFOREIGN, NULL, &tag, n, nt_count_fn));
+    REFUSED(neap_future_set_cancel_hook(t->future, no_future_call, n, nt_count_fn));
+    REFUSED(neap_future_on_done(t->future, no_future_call, n, nt_count_fn, NULL));
+    REFUSED(neap_task_spawn(t->loop, &no_ops, n, NULL, NULL));
+    REFUSED(neap_task_new(t->loop, &no_ops, n, NULL, NULL));
+    REFUSED(neap_local_set(t->loop, &tag, n, nt_count_fn));
+    REFUSED(neap_add_reader(t->loop, 0, no_call, n, nt_count_fn));
+    REFUSED(neap_add_writer(t->loop, 0, no_call, n, nt_count_fn));
+    REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
+    return 20;
+}
+
+static void refuse_loop_calls(struct things *t) {
+    neap_event event;
+    neap_metrics metrics;
+    neap_handle *handle;
+    neap_future *future;
+    int64_t i64;
+    void *ptr;
+    static const char tag;
+    REFUSED(neap_loop_close(t->loop, 0));
+    REFUSED(neap_loop_run(t->loop));
+    REFUSED(neap_loop_run_until(t->loop, t->future));
+    REFUSED(neap_loop_run_once(t->loop, 0));
+    REFUSED(neap_loop_stop(t->loop));
+    REFUSED(neap_loop_raise(t->loop, 1));
+    REFUSED(neap_loop_shutdown(t->loop, 0));
+    REFUSED(neap_loop_time(t->loop));
+    REFUSED(neap_loop_update_time(t->loop));
+    REFUSED(neap_loop_advance(t->loop, 1));
+    REFUSED(neap_loop_hold(t->loop));
+    REFUSED(neap_loop_release(t->loop));
+    REFUSED(neap_loop_alive(t->loop));
+    REFUSED(neap_loop_fd(t->loop));
+    REFUSED(neap_loop_next_deadline(t->loop, &i64));
+    REFUSED(neap_loop_prepare(t->loop, &i64));
+    REFUSED(neap_loop_wait(t->loop, 0));
+    REFUSED(neap_loop_dispatch(t->loop, 0));
+    REFUSED(neap_loop_next_ready(t->loop, &handle));
+    REFUSED(neap_handle_run(t->handle));
+    REFUSED(neap_loop_poll_events(t->loop, &event, sizeof event, 1, 0));
+    REFUSED(neap_loop_fail(t->loop, NEAP_EPIPE, NULL, NULL, NULL));
+    REFUSED(neap_loop_debug(t->loop, 1));
+    REFUSED(neap_loop_set_slow(t->loop, 1));
+    REFUSED(neap_loop_metrics(t->loop, &metrics, sizeof metrics));
+    REFUSED(neap_handle_reset(t->handle, 1));
+    REFUSED(neap_handle_cancel(t->handle));
+    REFUSED(neap_handle_cancelled(t->handle));
+    REFUSED(neap_handle_when(t->handle));
+    REFUSED(neap_handle_set_name(t->handle, "x"));
+    REFUSED(neap_handle_describe(t->handle, NULL, 0));
+    REFUSED(neap_sleep(t->loop, 1, &future));
+    REFUSED(neap_gather(t->loop, &t->future, 1, 0, &future));
+    REFUSED(neap_wait(t->loop, &t->future, 1, 0, -1, &future));
+    REFUSED(neap_wait_for(t->future, 1, &future));
+    REFUSED(neap_shield(t->future, &future));
+    REFUSED(neap_task_walk(t->loop, no_walk, NULL));
+    REFUSED(neap_local_get(t->loop, &tag, &ptr));
+}
+
+static void refuse_future_calls(struct things *t) {
+    static const char tag;
+    neap_future *future;
+    neap_sock *sock;
+    neap_addr addr;
+    const void *data;
+    size_t len;
+    int64_t i64;
+    double d;
+    int32_t i32;
+    void *ptr;
+    REFUSED(neap_future_new(t->loop, &future));
+    REFUSED(neap_future_state(t->future));
+    REFUSED(neap_future_done(t->future));
+    REFUSED(neap_future_set_none(t->future));
+    REFUSED(neap_future_set_int(t->future, 1));
+    REFUSED(neap_future_set_double(t->future, 1));
+    REFUSED(neap_future_set_bool(t->future, 1));
+    REFUSED(neap_future_set_bytes(t->future, "x", 1));
+    REFUSED(neap_future_set_error(t->future, NEAP_EPIPE, NULL));
+    REFUSED(neap_future_kind(t->future));
+    REFUSED(neap_future_get_int(t->future, &i64));
+    REFUSED(neap_future_get_double(t->future, &d));
+    REFUSED(neap_future_get_bool(t->future, &i32));
+    REFUSED(neap_future_get_bytes(t->future, &data, &len));
+    REFUSED(neap_future_get_ptr(t->future, &tag, &ptr));
+    REFUSED(neap_future_take_sock(t->future, &sock));
+    REFUSED(neap_future_get_addr(t->future, &addr));
+    REFUSED(neap_future_list_count(t->future));
+    REFUSED(neap_future_error(t->future));
+    REFUSED(neap_future_partial(t->future));
+    REFUSED(neap_future_cancel(t->future, NULL));
+    REFUSED(neap_future_remove_done(t->future, no_future_call, NULL));
+    REFUSED(neap_future_waiters(t->future));
+    REFUSED(neap_future_ignore(t->future));
+    REFUSED(neap_future_set_site(t->future, "x"));
+    REFUSED(neap_task_await(t->task, t->future));
+    REFUSED(neap_task_answer(t->task, NEAP_STEP_DONE));
+    REFUSED(neap_task_cancel(t->task, NULL));
+    REFUSED(neap_task_set_name(t->task, "x"));
+}
+
+static void refuse_sock_calls(struct things *t) {
+    neap_future *future;
+    neap_sock *sock;
+    neap_sock *other;
+    neap_addr addr;
+    const void *lent;
+    char buf[4] = "abc";
+    int32_t i32;
+    neap_addr_parse("127.0.0.1:1", &addr);
+    REFUSED(neap_sock_new(t->loop, NEAP_TCP, NEAP_AF_INET, &sock));
+    REFUSED(neap_sock_adopt(t->loop, 0, &sock));
+    REFUSED(neap_sock_pair(t->loop, NEAP_UNIX, &sock, &other));
+    REFUSED(neap_sock_close(t->sock));
+    REFUSED(neap_sock_fd(t->sock));
+    REFUSED(neap_sock_bind(t->sock, &addr));
+    REFUSED(neap_sock_listen(t->sock, 0));
+    REFUSED(neap_sock_accept(t->sock, 0, &sock, NULL, &future));
+    REFUSED(neap_sock_connect(t->sock, &addr, 0, &future));
+    REFUSED(neap_sock_recv(t->sock, buf, 1, 0, &future));
+    REFUSED(neap_sock_recv_lent(t->sock, 1, 0, &lent, &future));
+    REFUSED(neap_sock_recvfrom(t->sock, buf, 1, 0, &addr, &future));
+    REFUSED(neap_sock_recvfrom_lent(t->sock, 1, 0, &lent, &addr, &future));
+    REFUSED(neap_sock_unrecv(t->sock, buf, 1));
+    REFUSED(neap_sock_send(t->sock, buf, 1, 0, &future));
+    REFUSED(neap_sock_sendall(t->sock, buf, 1, 0, &future));
+    REFUSED(neap_sock_sendto(t->sock, buf, 1, NULL, 0, &future));
+    REFUSED(neap_sock_shutdown(t->sock, NEAP_SHUT_WR));
+    REFUSED(neap_sock_local(t->sock, &addr));
+    REFUSED(neap_sock_peer(t->sock, &addr));
+    REFUSED(neap_sock_set_option(t->sock, "sndbuf", 1));
+    REFUSED(neap_sock_get_option(t->sock, "sndbuf", &i32));
+    REFUSED(neap_remove_reader(t->loop, 0));
+    REFUSED(neap_remove_writer(t->loop, 0));
+    REFUSED(neap_fd_ready(t->loop, 0, NEAP_READ, 0, &future));
+}
+
+/* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
+static void harmless_calls(struct things *t) {
+    static const char tag;
+    (void)neap_loop_get_data(t->loop, &tag);
+    (void)neap_future_list_get(t->future, 0);
+    (void)neap_future_message(t->future);
+    (void)neap_future_exception(t->future, &tag);
+    (void)neap_future_site(t->future);
+    (void)neap_task_cancel_message(t->task);
+    (void)neap_task_current(t->loop);
+    (void)neap_task_awaiting(t->task);
+    (void)neap_task_user(t->task);
+    (void)neap_task_name(t->task);
+    (void)neap_task_site(t->task);
+    (void)neap_task_steps(t->task);
+    (void)neap_task_step_time(t->task);
+    (void)neap_task_waiting_since(t->task);
+}
+
+int refuse_all(struct things *t) {
+    int taken = refuse_taking_calls(t);
+    refuse_loop_calls(t);
+    refuse_future_calls(t);
+    refuse_sock_calls(t);
+    harmless_calls(t);
+    return taken;
+}
+
+void make_things(struct things *t, nt_script *script, int32_t expected) {
+    neap_sock *other = NULL;
+    memset(t, 0, sizeof *t);
+    t->loop = nt.loop;
+    t->expected = expected;
+    t->handle = nt_later_handle(3600 * NT_SEC, "timer");
+    t->future = nt_future();
+    t->task = nt_spawn(script, "t", NT_ACTS(NT_AWAIT(t->future), NT_PASS));
+    nt_turn();
+    assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
+    neap_sock_unref(other);
+}
+
+void drop_things(struct things *t) {
+    neap_handle_cancel(t->handle);
+    neap_handle_unref(t->handle);
+    neap_future_unref(t->future);
+    neap_task_unref(t->task);
+    neap_sock_unref(t->sock);
+}
