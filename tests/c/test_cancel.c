@@ -156,7 +156,7 @@ static void C6_a_swallowed_cancel_is_reported_in_debug_mode(void **state) {
     (void)state;
     nt_script s;
     assert_int_equal(neap_loop_debug(nt.loop, 1), 0);
-    neap_task *task = nt_spawn(&s, "deaf", NT_ACTS(NT_SLEEP_CATCH(NT_SEC), NT_RETURN(1)));
+    neap_task *task = nt_spawn(&s, "deaf", NT_ACTS(NT_SLEEP_CATCH(NT_SEC), NT_YIELD, NT_RETURN(1)));
     nt_turn();
     assert_int_equal(neap_task_cancel(task, NULL), 1);
     nt_settle();

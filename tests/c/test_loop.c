@@ -151,14 +151,20 @@ static void L2_a_callback_that_requeues_itself_cannot_starve_a_descriptor(void *
     assert_ok(neap_loop_close(nt.loop, 0));
 }
 
+/* A reader that the loop already watches, and then a byte for it. */
+static void make_readable(int ends[2]) {
+    respawned = 0;
+    assert_int_equal(pipe(ends), 0);
+    assert_ok(neap_add_reader(nt.loop, ends[0], drain_and_note, &ends[0], NULL));
+    nt_turns(2);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+}
+
 static void L3_one_tick_runs_what_was_queued_then_io_then_timers(void **state) {
     (void)state;
     int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    respawned = 0;
-    assert_int_equal(write(ends[1], "x", 1), 1);
+    make_readable(ends);
     nt_later(0, "timer");
-    assert_ok(neap_add_reader(nt.loop, ends[0], drain_and_note, &ends[0], NULL));
     nt_soon("soon");
     nt_turn();
     assert_notes("soon readable@0 timer");
@@ -170,10 +176,7 @@ static void L3_one_tick_runs_what_was_queued_then_io_then_timers(void **state) {
 static void L3_posted_work_is_taken_before_the_poll(void **state) {
     (void)state;
     int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    respawned = 0;
-    assert_int_equal(write(ends[1], "x", 1), 1);
-    assert_ok(neap_add_reader(nt.loop, ends[0], drain_and_note, &ends[0], NULL));
+    make_readable(ends);
     assert_ok(neap_loop_post(nt.loop, nt_note_fn, NT_WORD("posted"), NULL));
     nt_soon("soon");
     nt_turn();

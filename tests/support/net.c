@@ -325,6 +325,16 @@ void net_recv_text(neap_sock *sock, const char *expected) {
     assert_string_equal(buf, expected);
 }
 
+void net_send_text(neap_sock *sock, const char *text) {
+    neap_future *future = NULL;
+    int32_t len = (int32_t)strlen(text);
+    int32_t n = neap_sock_sendall(sock, text, (size_t)len, 0, &future);
+    if (n == NEAP_PENDING)
+        net_result(future, len);
+    else
+        assert_int_equal(n, len);
+}
+
 /* ---- The process ----------------------------------------------------------------------------- */
 
 void net_need_descriptors(long need) {

@@ -77,8 +77,9 @@ void net_failure(neap_future *future, int32_t code);
 void net_cancelled(neap_future *future);
 neap_sock *net_accepted(neap_future *future);
 
-/* Waits until something is readable and receives it at once: the text that came. */
+/* Receives and sends exactly this, waiting if need be. */
 void net_recv_text(neap_sock *sock, const char *expected);
+void net_send_text(neap_sock *sock, const char *text);
 
 /* ---- The process ----------------------------------------------------------------------------- */
 

@@ -68,8 +68,10 @@ typedef struct nt_report {
     neap_future *future; /* likewise */
     neap_handle *handle; /* likewise */
     int has_exception;
-    char name[64]; /* of the task */
-    char message[256];
+    char name[64];  /* of the task */
+    char site[64];  /* of the task or future */
+    char what[128]; /* the handle's description */
+    char message[512];
 } nt_report;
 
 /* One call of the trace hook. */
