@@ -548,8 +548,8 @@ NEAP_API int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void
 NEAP_API int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn, void *user,
                                  neap_destroy_fn destroy, neap_handle **ret_handle);
 
-/* Moves a timer to `delay_ns` from now, also one that has fired.
-   Errors: NEAP_EINVALID_STATE if it is cancelled or no timer.
+/* Moves a timer to `delay_ns` from now; from its own callback it makes it fire again.
+   Errors: NEAP_EINVALID_STATE if it has fired, is cancelled, or is no timer.
    [L] */
 NEAP_API int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns);
 
@@ -889,8 +889,9 @@ NEAP_API int32_t neap_task_await(neap_task *task, neap_future *future);
    [L] */
 NEAP_API int32_t neap_task_answer(neap_task *task, int32_t step);
 
-/* Asks for cancellation, delivered once at the task's wait: what it awaits is cancelled, or if that is done already
-   the next wait is.  Two requests before the delivery are one.  msg is copied, may be NULL.  Returns 1, or 0 if the
+/* Asks for cancellation, delivered once at the task's wait.  What it awaits is cancelled; the task then wakes with
+   NEAP_WAKE_READY and a cancelled future.  A task that awaits nothing, or a plain future that is done, wakes with
+   NEAP_WAKE_CANCEL; one whose operation has completed keeps that result and is cancelled at its next wait.  Two requests before the delivery are one.  msg is copied, may be NULL.  Returns 1, or 0 if the
    task has ended.
    [L] */
 NEAP_API int32_t neap_task_cancel(neap_task *task, const char *msg);

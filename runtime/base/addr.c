@@ -47,7 +47,7 @@ static int32_t parse_port(const char *text, uint16_t *ret_port) {
 static int32_t parse_unix(const char *path, bool abstract, neap_addr *ret_addr) {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     size_t n = strlen(path);
-    if (n == 0 || n >= sizeof un.sun_path)
+    if (n < (abstract ? 2u : 1u) || n >= sizeof un.sun_path)
         return NEAP_EVALUE;
     memcpy(un.sun_path, path, n);
     if (abstract)

@@ -29,9 +29,9 @@ np_alloc *np_alloc_new(const neap_allocator *fns) {
         return NULL;
     a->fns = *fns;
     atomic_init(&a->refs, 1);
-    atomic_init(&a->bytes, 0);
-    atomic_init(&a->blocks, 0);
-    atomic_init(&a->total, 0);
+    atomic_init(&a->bytes, sizeof *a);
+    atomic_init(&a->blocks, 1);
+    atomic_init(&a->total, 1);
     return a;
 }
 

@@ -12,7 +12,7 @@ typedef struct code_entry {
 
 /* neap's own, densely numbered from NEAP_PENDING downwards. */
 static const code_entry own[] = {
-    {NEAP_PENDING, "PENDING", "pending", "the result will come through the future"},
+    {NEAP_PENDING, "PENDING", "in_progress", "the result will come through the future"},
     {NEAP_ECLOSED, "ECLOSED", "closed", "the object was closed"},
     {NEAP_ELOOP_CLOSED, "ELOOP_CLOSED", "loop_closed", "the loop was closed"},
     {NEAP_EWRONGTHREAD, "EWRONGTHREAD", "wrong_thread", "called from a thread that is not the loop's"},

@@ -2,7 +2,7 @@
 
    Order: nothing new is taken (life) -> suspended tasks are reported -> the floor above closes sockets, watches and
    signals, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
-   what the end of operations made ready runs once (not when silent) -> data, hooks, post-box. */
+   what the end of operations made ready runs once (not when silent) -> hooks, post-box.  Data by tag stays as long as the memory. */
 #include "core/buf.h"
 #include "core/events.h"
 #include "core/future.h"
@@ -144,7 +144,6 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
     loop->context = NULL;
     neap_buf_unref(np_lent_take(loop));
     drop_hooks(loop);
-    np_data_drop_all(loop);
     np_take_mail(loop); /* to discard */
     np_io_close(&loop->io);
     np_heap_fini(&loop->timers);
@@ -155,7 +154,8 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
 }
 
 int32_t neap_loop_close(neap_loop *loop, uint32_t flags) {
-    int32_t rc = loop == NULL ? NEAP_EINVAL : np_look(loop);
+    bool known = (flags & ~(uint32_t)NEAP_CLOSE_SILENT) == 0;
+    int32_t rc = loop == NULL || !known ? NEAP_EINVAL : np_look(loop);
     if (rc < 0)
         return rc;
     if (loop->inside > 0)

@@ -159,7 +159,7 @@ static void attach(combination *c) {
         if (np_future_pending(m->f)) {
             np_future_wait(m->f, &m->w.node);
         } else {
-            m->f->flags |= NP_F_RETRIEVED;
+            np_future_seen(m->f);
             np_enqueue_waiter(c->f.obj.loop, &m->w);
         }
     }
@@ -249,6 +249,9 @@ static combination *list_of(neap_future *f) {
 }
 
 int32_t neap_future_list_count(neap_future *future) {
+    int32_t rc = future == NULL ? NEAP_EINVAL : np_look(future->obj.loop);
+    if (rc < 0)
+        return rc;
     combination *c = list_of(future);
     return c != NULL ? (int32_t)c->n : NEAP_ETYPE;
 }

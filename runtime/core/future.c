@@ -155,7 +155,17 @@ static void note_failure(neap_future *f) {
     if (f->code == NEAP_ECLOSED || (f->flags & (NP_F_RETRIEVED | NP_F_IGNORED)) != 0)
         return; /* a close is no surprise */
     np_future_ref(f);
+    f->flags |= NP_F_FAILED;
     np_list_append(&f->obj.loop->failed, &f->all);
+}
+
+void np_future_seen(neap_future *f) {
+    f->flags |= NP_F_RETRIEVED;
+    if ((f->flags & NP_F_FAILED) == 0)
+        return;
+    f->flags &= (uint8_t)~NP_F_FAILED;
+    np_list_unlink(&f->all);
+    np_future_unref(f);
 }
 
 void np_future_settle(neap_future *f, uint8_t state) {
@@ -194,7 +204,7 @@ void np_future_settle_as(neap_future *f, neap_future *source) {
     np_future_ref(source);
     f->kind = NP_KIND_SOURCE;
     f->value.source = source;
-    source->flags |= NP_F_RETRIEVED;
+    np_future_seen(source);
     f->flags |= source->flags & NP_F_RESOURCE;
     np_future_settle(f, source->state);
 }
@@ -271,8 +281,8 @@ static int32_t on_done(neap_future *f, neap_future_fn fn, void *user, neap_destr
     if (np_future_pending(f)) {
         np_future_wait(f, &h->node);
     } else {
-        f->flags |= NP_F_RETRIEVED;
         np_future_ref(f);
+        np_future_seen(f);
         np_enqueue(f->obj.loop, &h->node);
     }
     np_handle_give(h, ret);
@@ -317,8 +327,10 @@ int32_t neap_future_waiters(neap_future *future) {
 
 int32_t neap_future_ignore(neap_future *future) {
     int32_t rc = np_look(future->obj.loop);
-    if (rc == 0)
-        future->flags |= NP_F_IGNORED;
+    if (rc < 0)
+        return rc;
+    future->flags |= NP_F_IGNORED;
+    np_future_seen(future);
     return rc;
 }
 

@@ -37,7 +37,7 @@ enum {
     NP_F_RETRIEVED = 2, /* somebody saw or will see the outcome */
     NP_F_IGNORED = 4,
     NP_F_STAGED = 8,    /* a task has set its outcome inside its step; it counts when the step says DONE */
-    NP_F_TAKEN = 16,    /* the socket was taken out */
+    NP_F_FAILED = 16,   /* in loop->failed, with a reference */
     NP_F_MARKED = 64,   /* seen in this list; short-lived */
     NP_F_ACTIVE = 32    /* holds a reference to itself: something in the runtime will complete it */
 };
@@ -103,6 +103,9 @@ void np_future_settle_as(neap_future *f, neap_future *source);
 void np_future_deactivate(neap_future *f);
 
 int32_t np_future_cancel(neap_future *f, const char *msg);
+
+/* Somebody has the outcome: a failure is not reported. */
+void np_future_seen(neap_future *f);
 void np_future_wait(neap_future *f, np_ready *node); /* f is pending */
 void np_future_clear_value(neap_future *f);
 np_future_extra *np_future_extra_of(neap_future *f); /* NULL when there is no memory */

@@ -31,7 +31,8 @@ neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
     h->timer.heap.index = NP_HEAP_OUT;
     h->kind = kind;
     h->active = true;
-    h->context = np_local_ref(loop->context);
+    h->outermost = loop->current_handle != NULL ? loop->current_handle->outermost : loop->current == NULL;
+    h->context = h->outermost ? NULL : np_local_ref(loop->context);
     return h;
 }
 
@@ -74,16 +75,24 @@ static void call(neap_handle *h) {
     }
 }
 
-static void call_in_context(neap_loop *loop, neap_handle *h) {
-    np_local *outer = loop->context;
+static void call_timed(neap_loop *loop, neap_handle *h) {
     neap_handle *outer_handle = loop->current_handle;
-    loop->context = np_local_ref(h->context);
     loop->current_handle = h;
     np_trace(loop, NEAP_TRACE_CALL, 0, NULL, NULL, h);
     uint64_t begun = np_step_begin(loop);
     call(h);
     np_step_end(loop, begun, NULL, h);
     loop->current_handle = outer_handle;
+}
+
+static void call_in_context(neap_loop *loop, neap_handle *h) {
+    if (h->outermost) {
+        call_timed(loop, h);
+        return;
+    }
+    np_local *outer = loop->context;
+    loop->context = np_local_ref(h->context);
+    call_timed(loop, h);
     np_local_unref(loop, loop->context);
     loop->context = outer;
 }
@@ -98,6 +107,8 @@ void np_handle_run(neap_handle *h) {
         np_events_add(loop, &h->node);
         return;
     }
+    if (h->before != NULL && !h->before(h))
+        return;
     np_obj_ref(&h->obj);
     neap_future *f = h->future;
     call_in_context(loop, h);

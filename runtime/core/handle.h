@@ -22,6 +22,7 @@ struct neap_handle {
     uint8_t kind;     /* NP_CALL_* */
     bool active;      /* the call is to come, or to come again */
     bool cancelled;
+    bool outermost;   /* registered outside tasks: runs in the loop's own context, and may change it */
     np_timer timer;   /* of a timer */
     int64_t when;     /* of a timer: its deadline */
     int64_t interval; /* of a repeating timer */
@@ -36,6 +37,7 @@ struct neap_handle {
     void *owner;         /* of a watch or signal */
     void (*stop)(neap_handle *h);  /* of a watch or signal: ends it; left by the floor above */
     void (*after)(neap_handle *h); /* of a watch or signal: after each call */
+    bool (*before)(neap_handle *h); /* of a watch: is the call still due? */
     np_local *context;
     char *name;
 };

@@ -42,7 +42,10 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
         if (((const unsigned char *)from)[i] != 0)
             return NEAP_E2BIG;
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
-    return 0;
+    const uint32_t known = NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES;
+    const neap_allocator *a = to->allocator;
+    bool whole = a == NULL || (a->size >= sizeof *a && a->alloc != NULL && a->realloc != NULL && a->free != NULL);
+    return (to->flags & ~known) != 0 || !whole ? NEAP_EINVAL : 0;
 }
 
 static void init_lists(neap_loop *loop) {
@@ -63,6 +66,7 @@ static void init_times(neap_loop *loop, const neap_loop_options *o) {
 
 static void free_memory(neap_loop *loop) {
     np_alloc *alloc = loop->alloc;
+    np_data_drop_all(loop);
     np_guard_fini(&loop->guard);
     np_io_fini(&loop->io);
     np_alloc_put_text(alloc, loop->name);

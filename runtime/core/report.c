@@ -71,11 +71,21 @@ void np_report(neap_loop *loop, neap_report report) {
     loop->on_report(loop, &report, loop->report_hook.user);
 }
 
+static void describe_failure(neap_future *f, char *buf, size_t cap) {
+    neap_task *t = neap_future_task(f);
+    const char *site = t != NULL ? neap_task_site(t) : neap_future_site(f);
+    const char *what = t != NULL ? neap_task_name(t) : "future";
+    const char *made = site[0] == '\0' ? "" : t != NULL ? ", spawned at " : ", made at ";
+    snprintf(buf, cap, "nobody awaits the failure of %s%s%s: %s", what, made, site, neap_future_message(f));
+}
+
 static void report_failure(neap_loop *loop, neap_future *f) {
+    char text[512];
     neap_future *o = np_future_origin(f);
+    describe_failure(f, text, sizeof text);
     neap_report r = {.kind = NEAP_REPORT_UNHANDLED,
                      .code = o->code,
-                     .message = neap_future_message(f),
+                     .message = text,
                      .future = f,
                      .task = neap_future_task(f)};
     if (o->kind == NP_KIND_EXCEPTION) {
@@ -89,6 +99,7 @@ static void report_failure(neap_loop *loop, neap_future *f) {
 void np_report_failures(neap_loop *loop) {
     while (!np_list_empty(&loop->failed)) {
         neap_future *f = np_container(np_list_pop(&loop->failed), neap_future, all);
+        f->flags &= (uint8_t)~NP_F_FAILED;
         if ((f->flags & (NP_F_RETRIEVED | NP_F_IGNORED)) == 0)
             report_failure(loop, f);
         np_future_unref(f);

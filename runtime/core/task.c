@@ -149,8 +149,8 @@ void np_task_abort(neap_task *t) {
     neap_future *f = t->awaiting;
     if (t->node.where != NP_AT_NONE)
         np_dequeue(&t->node);
-    if (f != NULL && np_future_pending(f) && (f->flags & NP_F_RESOURCE) != 0)
-        np_future_cancel(f, NULL); /* its buffer may be the task's */
+    if (f != NULL)
+        np_future_cancel(f, NULL); /* as a cancel would; its buffer may be the task's */
     drop_awaited(t);
     finish(t, NEAP_STATE_CANCELLED);
 }
@@ -214,7 +214,7 @@ static void suspend(neap_task *t) {
     else
         np_enqueue(loop, &t->node);
     if (!np_future_pending(f))
-        f->flags |= NP_F_RETRIEVED;
+        np_future_seen(f);
     if (t->must_cancel && np_future_cancel(f, t->cancel_msg)) {
         t->must_cancel = false;
         t->lost = false;
@@ -324,6 +324,8 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
     int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
     if (rc < 0)
         return rc;
+    if (step_end < NEAP_STEP_DONE || step_end > NEAP_STEP_CANCELLED)
+        return NEAP_EINVAL;
     if (!task->open || task->ops->step != NULL || task->node.where != NP_AT_NONE)
         return NEAP_EINVALID_STATE;
     np_obj_ref(&task->f.obj);

@@ -106,7 +106,7 @@ int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr, nea
 }
 
 int32_t neap_future_set_error(neap_future *future, int32_t code, const char *message) {
-    int32_t rc = code >= 0 ? NEAP_EINVAL : may_set(future);
+    int32_t rc = code >= 0 || code == NEAP_PENDING ? NEAP_EINVAL : may_set(future);
     if (rc < 0)
         return rc;
     future->code = code;
@@ -119,7 +119,7 @@ int32_t neap_future_set_exception(neap_future *future, int32_t code, const char 
     int32_t rc = set_ptr(future, NP_KIND_EXCEPTION, tag, ptr, destroy);
     if (rc < 0)
         return rc;
-    future->code = code < 0 ? code : NEAP_EFOREIGN;
+    future->code = code < 0 && code != NEAP_PENDING ? code : NEAP_EFOREIGN;
     np_future_set_message(future, message);
     return finish(future, NEAP_STATE_ERROR);
 }
@@ -215,7 +215,7 @@ int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr, ne
 }
 
 int32_t neap_future_post_error(neap_future *future, int32_t code, const char *message) {
-    if (future == NULL || code >= 0)
+    if (future == NULL || code >= 0 || code == NEAP_PENDING)
         return NEAP_EINVAL;
     return send(make_post(future, code, message, message != NULL ? strlen(message) + 1 : 0));
 }
@@ -251,7 +251,7 @@ static int32_t look_at(neap_future *f, neap_future **ret_origin) {
     *ret_origin = f;
     if (rc < 0)
         return rc;
-    f->flags |= NP_F_RETRIEVED;
+    np_future_seen(f);
     *ret_origin = np_future_origin(f);
     return outcome_code(*ret_origin);
 }

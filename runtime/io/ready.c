@@ -2,7 +2,7 @@
 
    Each descriptor has a bit per direction that says "the kernel has not said no since the last edge".  While it is set
    an operation is tried at once, while it is clear an operation waits for the next announcement without a system call.
-   A bit is cleared by EAGAIN; on a TCP socket also by a short read, unless an event has carried RDHUP, HUP, ERR or PRI:
+   A bit is cleared by EAGAIN once the descriptor is registered; on a TCP socket also by a short read, unless an event has carried RDHUP, HUP, ERR or PRI:
    behind those stands something that only another recv shows. */
 #include "io/ready.h"
 
@@ -22,9 +22,11 @@ static void note_recv(np_desc *desc, const np_op *op, int64_t result) {
         clear_bits(desc, NP_D_READ);
 }
 
-/* Makes the call and keeps the bits true. */
+/* Makes the call and keeps the bits true.  Until the kernel announces edges nothing would set a bit again, so all stay. */
 static int64_t try_op(np_desc *desc, np_op *op) {
     int64_t result = np_op_attempt(op);
+    if ((desc->bits & NP_D_REGISTERED) == 0)
+        return result;
     if (result == NP_WAIT) {
         if (op->dir == NP_DIR_WRITE || (desc->bits & NP_D_HUP) == 0)
             clear_bits(desc, dir_bit(op));
@@ -118,6 +120,7 @@ int np_ready_park(np_io *io, np_op *op, int (*add)(np_io *io, np_desc *desc, uin
         if (rc < 0)
             return rc;
         desc->bits |= NP_D_REGISTERED;
+        clear_bits(desc, dir_bit(op)); /* the kernel announces what is there now, too */
         io->registrations++;
     }
     op->state = NP_OP_PARKED;

@@ -206,7 +206,7 @@ int32_t np_sock_enter(const neap_sock *s) {
 
 static int32_t enter_open(const neap_sock *s) {
     int32_t rc = np_sock_enter(s);
-    return rc == 0 && s->desc.fd < 0 ? NEAP_ENOTCONN : rc;
+    return rc == 0 && s->desc.fd < 0 ? NEAP_EBADF : rc;
 }
 
 /* ---- Addresses */
@@ -324,7 +324,7 @@ static int32_t enter_option(neap_sock *s, const option *o) {
 
 int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value) {
     const option *o = find_option(name);
-    int32_t rc = enter_option(sock, o);
+    int32_t rc = name == NULL ? NEAP_EINVAL : enter_option(sock, o);
     if (rc < 0)
         return rc;
     if (o->read_only)
@@ -336,7 +336,7 @@ int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value) {
 
 int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value) {
     const option *o = find_option(name);
-    int32_t rc = ret_value == NULL ? NEAP_EINVAL : enter_option(sock, o);
+    int32_t rc = name == NULL || ret_value == NULL ? NEAP_EINVAL : enter_option(sock, o);
     if (rc < 0)
         return rc;
     if (o->number == SO_LINGER && o->level == SOL_SOCKET)

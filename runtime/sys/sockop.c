@@ -301,7 +301,10 @@ static int32_t start_future(neap_sock *s, np_op *op, neap_sock *conn, neap_futur
     return NEAP_PENDING;
 }
 
+/* Whoever does not wait wants to know what is there now, not what the last announcement said. */
 static int64_t begin(neap_sock *s, np_op *op, uint32_t flags) {
+    if ((flags & NEAP_NOWAIT) != 0)
+        s->desc.bits |= op->dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
     int64_t result = io_of(s)->backend->begin(io_of(s), op);
     if (result != NP_WAIT)
         np_trace(s->obj.loop, NEAP_TRACE_IO, result, NULL, NULL, NULL);

@@ -2,8 +2,8 @@
 
    A descriptor without an owner in the table gets one here (raw_fd), which goes, with its registration, when its last watch
    and wait are gone.  One that belongs to a socket is shared.  A watch is a handle with a POLL operation inside: ready ->
-   queued -> called -> asked again.  Asking again verifies the level, so a callback that leaves bytes behind is called
-   again in the next tick. */
+   queued -> called -> queued again, to verify the level in the next tick just before the call: a callback that leaves bytes
+   behind is called again, one whose bytes are gone is parked. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -23,6 +23,7 @@ typedef struct watch {
     np_op op;
     neap_loop *loop;
     neap_handle *handle; /* NULL for a one-shot wait */
+    bool fresh;          /* the kernel has just said so: no need to verify */
 } watch;
 
 /* ---- The descriptor */
@@ -99,6 +100,15 @@ static void fini(watch *w) {
     unuse_fd(loop, w->op.desc);
 }
 
+/* Parks for the next announcement, which comes for what is ready already when the descriptor is new to the kernel. */
+static int32_t await_event(watch *w) {
+    np_desc *desc = w->op.desc;
+    unsigned bit = w->op.dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
+    bool known_ready = (desc->bits & NP_D_REGISTERED) != 0 && (desc->bits & bit) != 0;
+    np_io *io = &w->loop->io;
+    return known_ready ? 1 : io->backend->park(io, &w->op);
+}
+
 /* Ready now (> 0), parked (0), or a failure. */
 static int32_t ask(watch *w) {
     np_io *io = &w->loop->io;
@@ -129,18 +139,28 @@ static void fail_watch(neap_handle *h, int32_t code) {
 
 static void watch_done(np_op *op) {
     watch *w = np_container(op, watch, op);
-    if (op->result < 0)
+    if (op->result < 0) {
         fail_watch(w->handle, (int32_t)op->result);
-    else if (w->handle->node.where == NP_AT_NONE)
+    } else if (w->handle->node.where == NP_AT_NONE) {
+        w->fresh = true;
         np_enqueue(w->loop, &w->handle->node);
+    }
 }
 
-static void ask_again(neap_handle *h) {
-    int32_t rc = ask(h->owner);
+static bool still_due(neap_handle *h) {
+    watch *w = h->owner;
+    if (w->fresh) {
+        w->fresh = false;
+        return true;
+    }
+    int32_t rc = ask(w);
     if (rc < 0)
         fail_watch(h, rc);
-    else if (rc > 0)
-        np_enqueue(h->obj.loop, &h->node);
+    return rc > 0;
+}
+
+static void look_again(neap_handle *h) {
+    np_enqueue(h->obj.loop, &h->node);
 }
 
 static int32_t make(neap_loop *loop, int fd, uint8_t dir, neap_handle **ret_handle) {
@@ -157,7 +177,8 @@ static int32_t make(neap_loop *loop, int fd, uint8_t dir, neap_handle **ret_hand
     w->handle = h;
     h->owner = w;
     h->stop = end_watch;
-    h->after = ask_again;
+    h->before = still_due;
+    h->after = look_again;
     *ret_handle = h;
     return 0;
 }
@@ -177,13 +198,13 @@ static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *u
     if (rc < 0)
         return rc;
     h->fn.call = fn;
-    rc = ask(h->owner);
+    rc = await_event(h->owner);
     if (rc < 0) {
         np_handle_cancel(h);
         return rc;
     }
     if (rc > 0)
-        np_enqueue(loop, &h->node);
+        np_enqueue(loop, &h->node); /* verified again in the tick */
     np_handle_take(h, user, destroy);
     if (old != NULL)
         np_handle_cancel(old->handle);
