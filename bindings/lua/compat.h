@@ -1,0 +1,207 @@
+/* compat.h: what differs between PUC Lua 5.4 and LuaJIT 2.1, all of it but for neap/jit.lua. */
+#ifndef NEAP_LUA_COMPAT_H
+#define NEAP_LUA_COMPAT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdint.h>
+
+/* The second half of a function that suspends: finds what it kept at index 1 and nothing else. */
+typedef int (*nl_cont)(lua_State *L);
+
+/* What a suspended function yields; its address is known to nobody else. */
+extern const char nl_token_byte;
+#define NL_TOKEN ((void *)&nl_token_byte)
+
+/* What the body of a task answers before its error. */
+extern const char nl_failure_byte;
+#define NL_FAILURE ((void *)&nl_failure_byte)
+
+#if LUA_VERSION_NUM >= 504
+
+#define nl_tolstring luaL_tolstring
+#define nl_open_compat(L) ((void)(L))
+
+/* A userdata with `slots` Lua values of its own, numbered from 1. */
+static inline void *nl_newblock(lua_State *L, size_t size, int slots) {
+    return lua_newuserdatauv(L, size, slots);
+}
+
+static inline void nl_getslot(lua_State *L, int index, int slot) {
+    lua_getiuservalue(L, index, slot);
+}
+
+static inline void nl_setslot(lua_State *L, int index, int slot) {
+    lua_setiuservalue(L, index, slot);
+}
+
+static inline int nl_resume(lua_State *co, lua_State *from, int nargs, int *nres) {
+    return lua_resume(co, from, nargs, nres);
+}
+
+/* Ends a thread that died or never will go on, so that it can run another body.  Leaves the error of a
+   failing close handler on its stack.  Answers whether the thread can be used again. */
+static inline int nl_reset(lua_State *co) {
+    return lua_resetthread(co) == LUA_OK || lua_status(co) == LUA_OK;
+}
+
+static inline int nl_isinteger(lua_State *L, int index) {
+    return lua_isinteger(L, index);
+}
+
+static inline int nl_continue(lua_State *L, int status, lua_KContext k) {
+    (void)status;
+    return ((nl_cont)k)(L);
+}
+
+/* Suspends the running coroutine; `k` goes on with the value at index 1, which stays alive meanwhile. */
+static inline int nl_suspend(lua_State *L, nl_cont k) {
+    lua_settop(L, 1);
+    lua_pushlightuserdata(L, NL_TOKEN);
+    return lua_yieldk(L, 1, (lua_KContext)k, nl_continue);
+}
+
+/* The body of a task runs below this function, so that an error unwinds inside the coroutine: variables to be closed
+   are closed there, and may wait.  At index 1 a message handler, then the function and its arguments.  Answers the
+   results, or NL_FAILURE and the error. */
+static inline int nl_body_end(lua_State *L, int status, lua_KContext k) {
+    (void)k;
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - 1;
+    lua_pushlightuserdata(L, NL_FAILURE);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static inline int nl_body_begin(lua_State *L) {
+    return nl_body_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, nl_body_end), 0);
+}
+
+/* Puts that function under the `n` values on top of the thread; the handler is on top of L and popped.  Answers how
+   many arguments the first resume has. */
+static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
+    lua_xmove(L, co, 1);
+    lua_insert(co, -n - 1);
+    lua_pushcfunction(co, nl_body_begin);
+    lua_insert(co, -n - 2);
+    return n + 1;
+}
+
+static inline lua_State *nl_main_thread(lua_State *L) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    lua_State *main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    return main;
+}
+
+/* Whether neap/jit.lua stands between a script and our suspending functions. */
+#define NL_WRAPPED 0
+
+#else /* LuaJIT */
+
+#define lua_rawlen lua_objlen
+
+static inline int lua_absindex(lua_State *L, int index) {
+    return index > 0 || index <= LUA_REGISTRYINDEX ? index : lua_gettop(L) + index + 1;
+}
+
+static inline const char *nl_tolstring(lua_State *L, int index, size_t *len) {
+    if (luaL_callmeta(L, index, "__tostring"))
+        return lua_tolstring(L, -1, len);
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+    case LUA_TSTRING: lua_pushvalue(L, index); break;
+    case LUA_TBOOLEAN: lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false"); break;
+    case LUA_TNIL: lua_pushliteral(L, "nil"); break;
+    default: lua_pushfstring(L, "%s: %p", luaL_typename(L, index), lua_topointer(L, index));
+    }
+    return lua_tolstring(L, -1, len);
+}
+
+/* Userdata keep their Lua values in their environment.  All begin with the same empty one. */
+static inline void nl_open_compat(lua_State *L) {
+    lua_pushlightuserdata(L, NL_TOKEN);
+    lua_newtable(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+static inline void nl_empty_slots(lua_State *L) {
+    lua_pushlightuserdata(L, NL_TOKEN);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+}
+
+static inline void *nl_newblock(lua_State *L, size_t size, int slots) {
+    (void)slots;
+    void *block = lua_newuserdata(L, size);
+    nl_empty_slots(L);
+    lua_setfenv(L, -2);
+    return block;
+}
+
+static inline void nl_setslot(lua_State *L, int index, int slot) {
+    index = lua_absindex(L, index);
+    lua_getfenv(L, index);
+    nl_empty_slots(L);
+    if (lua_rawequal(L, -1, -2)) {
+        lua_createtable(L, slot, 0);
+        lua_pushvalue(L, -1);
+        lua_setfenv(L, index);
+        lua_replace(L, -2);
+    }
+    lua_replace(L, -2);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, slot);
+    lua_pop(L, 1);
+}
+
+static inline void nl_getslot(lua_State *L, int index, int slot) {
+    lua_getfenv(L, index);
+    lua_rawgeti(L, -1, slot);
+    lua_replace(L, -2);
+}
+
+static inline int nl_resume(lua_State *co, lua_State *from, int nargs, int *nres) {
+    (void)from;
+    int status = lua_resume(co, nargs);
+    *nres = lua_gettop(co);
+    return status;
+}
+
+static inline int nl_reset(lua_State *co) {
+    (void)co;
+    return 0;
+}
+
+static inline int nl_isinteger(lua_State *L, int index) {
+    lua_Number n = lua_tonumber(L, index);
+    return n >= -9007199254740992.0 && n <= 9007199254740992.0 && n == (lua_Number)(int64_t)n &&
+           (n != 0 || 1 / n > 0);
+}
+
+/* The wrapper that neap/jit.lua puts around each suspending function sees the token, yields it, and calls `finish`
+   with the two values behind it. */
+static inline int nl_suspend(lua_State *L, nl_cont k) {
+    lua_settop(L, 1);
+    lua_pushlightuserdata(L, NL_TOKEN);
+    lua_insert(L, 1);
+    lua_pushlightuserdata(L, (void *)k);
+    return 3;
+}
+
+static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
+    (void)co;
+    lua_pop(L, 1);
+    return n - 1;
+}
+
+static inline lua_State *nl_main_thread(lua_State *L) {
+    (void)L;
+    return NULL;
+}
+
+#define NL_WRAPPED 1
+
+#endif
+
+#endif

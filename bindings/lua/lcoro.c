@@ -1,0 +1,197 @@
+/* lcoro.c: coroutine.resume and wrap that let waits pass.  When the inner coroutine yields the token of a wait of its
+   task, the resumer suspends itself with the same token, and resumes the inner one when it is resumed. */
+#include "lneap.h"
+
+enum { PASSED = -2, FAILED = -1 };
+
+static const char *const names[] = {"yield", "resume", "wrap"};
+enum { NAMES = sizeof names / sizeof *names };
+
+static int is_dead(lua_State *co) {
+    lua_Debug ar;
+    int status = lua_status(co);
+    if (status == LUA_YIELD)
+        return 0;
+    return status != LUA_OK || (!lua_getstack(co, 0, &ar) && lua_gettop(co) == 0);
+}
+
+static int refuse(lua_State *L, int nargs, const char *text) {
+    lua_pop(L, nargs);
+    lua_pushstring(L, text);
+    return FAILED;
+}
+
+/* Resumes co with the nargs values on top of L.  Answers how many results are on top now, FAILED with the error there,
+   or PASSED if the wait has to go outward. */
+static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
+    if (is_dead(co))
+        return refuse(L, nargs, "cannot resume dead coroutine");
+    if (!lua_checkstack(co, nargs + 1))
+        return refuse(L, nargs, "too many arguments to resume");
+    lua_xmove(L, co, nargs);
+    nl_link link = {L, co, st->chain};
+    int nres = 0;
+    st->chain = &link;
+    int status = nl_resume(co, L, nargs, &nres);
+    st->chain = link.up;
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_xmove(co, L, 1);
+        return FAILED;
+    }
+    if (status == LUA_YIELD && nl_is_wait(st, co, nres)) {
+        lua_pop(co, 1);
+        return PASSED;
+    }
+    if (!lua_checkstack(L, nres + 1)) {
+        lua_pop(co, nres);
+        return refuse(L, 0, "too many results to resume");
+    }
+    lua_xmove(co, L, nres);
+    return nres;
+}
+
+/* ---- coroutine.resume ---- */
+
+static int resume_again(lua_State *L);
+
+static int resume_answer(lua_State *L, int n) {
+    if (n == PASSED)
+        return nl_suspend(L, resume_again);
+    lua_pushboolean(L, n >= 0);
+    if (n < 0)
+        n = 1;
+    lua_insert(L, -n - 1);
+    return n + 1;
+}
+
+static int resume_again(lua_State *L) {
+    return resume_answer(L, advance(L, NL_STATE(L), lua_tothread(L, 1), 0));
+}
+
+static int co_resume(lua_State *L) {
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argcheck(L, co != NULL, 1, "coroutine expected");
+    return resume_answer(L, advance(L, NL_STATE(L), co, lua_gettop(L) - 1));
+}
+
+/* ---- coroutine.wrap ---- */
+
+static int wrap_again(lua_State *L);
+
+static int wrap_answer(lua_State *L, lua_State *co, int n) {
+    if (n >= 0)
+        return n;
+    if (n == PASSED) {
+        lua_settop(L, 0);
+        lua_pushvalue(L, lua_upvalueindex(2));
+        return nl_suspend(L, wrap_again);
+    }
+    if (lua_status(co) > LUA_YIELD) {
+        lua_pushvalue(L, -1);
+        lua_xmove(L, co, 1); /* what a handler of a variable to be closed gets */
+        nl_reset(co);
+        if (lua_gettop(co) > 0) {
+            lua_pop(L, 1);
+            lua_xmove(co, L, 1);
+        }
+    }
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int wrap_again(lua_State *L) {
+    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    return wrap_answer(L, co, advance(L, NL_STATE(L), co, 0));
+}
+
+static int wrap_call(lua_State *L) {
+    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    return wrap_answer(L, co, advance(L, NL_STATE(L), co, lua_gettop(L)));
+}
+
+static int co_wrap(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_pushlightuserdata(L, NL_STATE(L));
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, wrap_call, 2);
+    return 1;
+}
+
+/* ---- Replacing the functions of the coroutine table ---- */
+
+static void push_library(lua_State *L) {
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "coroutine");
+    lua_replace(L, -2);
+}
+
+/* Puts ours in; the engine's own are kept. */
+void nl_patch(lua_State *L, nl_state *st) {
+    if (st->patches++ > 0)
+        return;
+    push_library(L);
+    if (lua_istable(L, -1)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->coroutine);
+        for (int i = 0; i < NAMES; i++) {
+            lua_getfield(L, -3, names[i]);
+            lua_setfield(L, -3, names[i]);
+            lua_getfield(L, -1, names[i]);
+            lua_setfield(L, -4, names[i]);
+        }
+        lua_pop(L, 2);
+    }
+    lua_pop(L, 1);
+}
+
+/* Puts the engine's back, where nobody has replaced ours meanwhile. */
+static void restore(lua_State *L, nl_state *st, void *arg) {
+    (void)arg;
+    push_library(L);
+    if (!lua_istable(L, 1))
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->coroutine);
+    for (int i = 0; i < NAMES; i++) {
+        lua_getfield(L, 1, names[i]);
+        lua_getfield(L, 3, names[i]);
+        if (lua_rawequal(L, -1, -2)) {
+            lua_getfield(L, 2, names[i]);
+            lua_setfield(L, 1, names[i]);
+        }
+        lua_pop(L, 2);
+    }
+}
+
+void nl_unpatch(nl_state *st) {
+    if (--st->patches > 0)
+        return;
+    if (nl_enter(st, restore, NULL) != LUA_OK)
+        lua_pop(st->R, 1);
+}
+
+/* neap.coroutine: the engine's table with ours in it. */
+void nl_open_coroutine(lua_State *L, nl_state *st) {
+    static const luaL_Reg waits[] = {{"yield", nl_yield}, {"resume", co_resume}, {NULL, NULL}};
+    static const luaL_Reg makers[] = {{"wrap", co_wrap}, {NULL, NULL}};
+    lua_newtable(L);
+    push_library(L);
+    for (lua_pushnil(L); lua_istable(L, -2) && lua_next(L, -2);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_pop(L, 1);
+    nl_waits(L, st, waits);
+    nl_functions(L, st, makers);
+    lua_pushvalue(L, -1);
+    st->coroutine = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_setfield(L, -2, "coroutine");
+    nl_waits(L, st, nl_yield_calls);
+}

@@ -1,0 +1,171 @@
+/* lhandle.c: callbacks that the loop calls: call_soon, call_later, call_at and their handles.  Function and arguments
+   hang from the handle's userdata, which is anchored while the call is to come. */
+#include "lneap.h"
+
+#include <string.h>
+
+enum { CALLABLE = 1 };
+
+/* Pushes a handle with the function at `first` and the arguments behind it, anchored until nl_handle_gone. */
+nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first) {
+    int nargs = lua_gettop(L) - first;
+    if (!nl_is_callable(L, first))
+        nl_type_error(L, st, first, "a function");
+    nl_handle *h = nl_newblock(L, sizeof *h, 1);
+    memset(h, 0, sizeof *h);
+    h->st = st;
+    h->loop = loop;
+    h->ref = LUA_NOREF;
+    nl_setmeta(L, st, NL_HANDLE);
+    if (nargs == 0 && lua_isfunction(L, first))
+        lua_pushvalue(L, first);
+    else
+        nl_pack(L, first, nargs + 1);
+    nl_setslot(L, -2, CALLABLE);
+    lua_pushvalue(L, -1);
+    h->ref = nl_anchor(L, st);
+    return h;
+}
+
+static void call(lua_State *L, nl_state *st, void *arg) {
+    nl_handle *h = arg;
+    nl_anchored(L, st, h->ref);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, st->recent);
+    st->handle = h;
+    nl_getslot(L, 1, CALLABLE);
+    int n = lua_isfunction(L, 2) ? 1 : nl_unpack(L, 2);
+    lua_call(L, n - 1, 0);
+}
+
+void nl_handle_fire(void *user) {
+    nl_handle *h = user;
+    nl_call_in(h->st, h->loop, call, h);
+}
+
+/* The core lets go of the callback. */
+void nl_handle_gone(void *user) {
+    nl_handle *h = user;
+    nl_state *st = h->st;
+    if (st->closed || h->ref < 0)
+        return;
+    nl_anchored(st->R, st, h->ref);
+    lua_pushnil(st->R);
+    nl_setslot(st->R, -2, CALLABLE);
+    lua_pop(st->R, 1);
+    nl_unanchor(st, h->ref);
+    h->ref = LUA_NOREF;
+}
+
+/* Reports name the callback that ran last; outside a run there is none. */
+void nl_forget_recent(nl_state *st) {
+    st->handle = NULL;
+    lua_pushboolean(st->R, 0);
+    lua_rawseti(st->R, LUA_REGISTRYINDEX, st->recent);
+}
+
+/* ---- Scheduling ---- */
+
+static int loop_call_soon(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = nl_check_loop(L, st, 1);
+    nl_handle *h = nl_new_handle(L, st, l->loop, 2);
+    nl_check_code(L, st, neap_call_soon(l->loop, nl_handle_fire, h, nl_handle_gone, &h->handle));
+    return 1;
+}
+
+static int loop_call_later(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = nl_check_loop(L, st, 1);
+    int64_t delay = nl_seconds(L, 2);
+    nl_handle *h = nl_new_handle(L, st, l->loop, 3);
+    nl_check_code(
+        L, st, neap_call_later(l->loop, delay, nl_handle_fire, h, nl_handle_gone, &h->handle));
+    return 1;
+}
+
+static int loop_call_at(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = nl_check_loop(L, st, 1);
+    int64_t when = nl_seconds(L, 2);
+    nl_handle *h = nl_new_handle(L, st, l->loop, 3);
+    nl_check_code(L, st, neap_call_at(l->loop, when, nl_handle_fire, h, nl_handle_gone, &h->handle));
+    return 1;
+}
+
+/* First after s seconds, then each s seconds. */
+static int loop_call_every(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = nl_check_loop(L, st, 1);
+    int64_t interval = nl_seconds(L, 2);
+    if (interval == 0)
+        nl_arg_error(L, st, 2, NEAP_EVALUE, "an interval above 0 is needed");
+    nl_handle *h = nl_new_handle(L, st, l->loop, 3);
+    nl_check_code(L, st,
+                  neap_call_every(l->loop, interval, interval, nl_handle_fire, h, nl_handle_gone,
+                                  &h->handle));
+    return 1;
+}
+
+/* ---- Methods ---- */
+
+static nl_handle *self(lua_State *L) {
+    nl_handle *h = nl_check(L, NL_STATE(L), 1, NL_HANDLE, "a handle");
+    if (h->handle == NULL) /* a watch: reports name it, its descriptor ends it */
+        nl_throw_code(L, h->st, NEAP_EINVALID_STATE);
+    return h;
+}
+
+static int handle_cancel(lua_State *L) {
+    nl_handle *h = self(L);
+    int32_t code = neap_handle_cancel(h->handle);
+    nl_check_code(L, h->st, code == NEAP_ELOOP_CLOSED ? 0 : code);
+    lua_pushboolean(L, code > 0);
+    return 1;
+}
+
+static int handle_cancelled(lua_State *L) {
+    lua_pushboolean(L, neap_handle_cancelled(self(L)->handle) > 0);
+    return 1;
+}
+
+/* The loop's time at which a timer is due, nil of what is no timer. */
+static int handle_when(lua_State *L) {
+    int64_t when = neap_handle_when(self(L)->handle);
+    if (when < 0)
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, (lua_Number)when / 1e9);
+    return 1;
+}
+
+static int handle_tostring(lua_State *L) {
+    char text[128];
+    neap_handle_describe(self(L)->handle, text, sizeof text);
+    lua_pushfstring(L, "neap.handle: %s", text);
+    return 1;
+}
+
+static int handle_gc(lua_State *L) {
+    nl_handle *h = lua_touserdata(L, 1);
+    neap_handle_unref(h->handle);
+    h->handle = NULL;
+    return 0;
+}
+
+const luaL_Reg nl_handle_calls[] = {{"call_soon", loop_call_soon},
+                                    {"call_later", loop_call_later},
+                                    {"call_at", loop_call_at},
+                                    {"call_every", loop_call_every},
+                                    {NULL, NULL}};
+
+void nl_open_handle(lua_State *L, nl_state *st) {
+    static const luaL_Reg metas[] = {
+        {"__tostring", handle_tostring}, {"__gc", handle_gc}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"cancel", handle_cancel},
+                                       {"cancelled", handle_cancelled},
+                                       {"when", handle_when},
+                                       {NULL, NULL}};
+    nl_class(L, st, NL_HANDLE, "neap.handle", methods, NULL, metas);
+    lua_pop(L, 1);
+}

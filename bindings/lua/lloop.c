@@ -1,0 +1,362 @@
+/* lloop.c: the loop object: making, finding, running and closing loops. */
+#include "lneap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Staying alive ---- */
+
+/* Keeps the userdata at `ud` while the loop runs, is closed, or is the state's. */
+void nl_loop_hold(lua_State *L, nl_loop *l, int ud) {
+    if (l->holds == 0) {
+        lua_pushvalue(L, ud);
+        l->ref = nl_anchor(L, l->st);
+    }
+    l->holds++;
+}
+
+void nl_loop_release(nl_loop *l) {
+    if (--l->holds > 0)
+        return;
+    nl_unanchor(l->st, l->ref);
+    l->ref = LUA_NOREF;
+}
+
+/* Pushes the userdata of a held loop. */
+void nl_push_loop(lua_State *L, nl_loop *l) {
+    nl_anchored(L, l->st, l->ref);
+}
+
+/* Makes the loop at `ud` (or none: l NULL) the state's. */
+void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud) {
+    nl_loop *old = st->loop;
+    if (l != NULL)
+        nl_loop_hold(L, l, ud);
+    st->loop = l;
+    if (old != NULL)
+        nl_loop_release(old);
+}
+
+/* ---- Making ---- */
+
+/* Pushes the userdata of a new loop, whose reference it takes. */
+nl_loop *nl_new_loop(lua_State *L, nl_state *st, neap_loop *loop) {
+    nl_loop *l = nl_newblock(L, sizeof *l, 2);
+    memset(l, 0, sizeof *l);
+    l->st = st;
+    l->ref = LUA_NOREF;
+    l->loop = loop;
+    l->next = st->loops;
+    st->loops = l;
+    nl_setmeta(L, st, NL_LOOP);
+    return l;
+}
+
+static void flag(lua_State *L, int options, const char *name, uint32_t bit, uint32_t *flags) {
+    lua_getfield(L, options, name);
+    if (lua_toboolean(L, -1))
+        *flags |= bit;
+    lua_pop(L, 1);
+}
+
+/* Pushes a string option, which stays on the stack while it is used. */
+static const char *text_option(lua_State *L, nl_state *st, int options, const char *name) {
+    lua_getfield(L, options, name);
+    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+        nl_throw(L, st, NEAP_ETYPE, "the option '%s' must be a string", name);
+    return lua_tostring(L, -1);
+}
+
+/* Pushes a new loop as the table at `options` (0: none) and NEAP_BACKEND want it. */
+nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
+    neap_loop_options o;
+    neap_loop *loop;
+    memset(&o, 0, sizeof o);
+    o.size = sizeof o;
+    int top = lua_gettop(L);
+    if (options != 0) {
+        flag(L, options, "virtual", NEAP_LOOP_VIRTUAL_CLOCK, &o.flags);
+        flag(L, options, "debug", NEAP_LOOP_DEBUG, &o.flags);
+        o.backend = text_option(L, st, options, "backend");
+        o.name = text_option(L, st, options, "name");
+    }
+    if (o.backend == NULL)
+        o.backend = getenv("NEAP_BACKEND");
+    if (o.backend != NULL && *o.backend == '\0')
+        o.backend = NULL;
+    int32_t code = neap_loop_new(&o, &loop);
+    if (code == NEAP_ENOTSUP && o.backend != NULL)
+        nl_throw(L, st, code, "this machine has no backend '%s'", o.backend);
+    nl_check_code(L, st, code);
+    nl_loop *l = nl_new_loop(L, st, loop);
+    nl_hook_reports(l);
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+    return l;
+}
+
+static int new_loop(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    lua_settop(L, 1);
+    if (!lua_isnil(L, 1) && !lua_istable(L, 1))
+        nl_type_error(L, st, 1, "a table of options");
+    nl_make_loop(L, st, lua_isnil(L, 1) ? 0 : 1);
+    return 1;
+}
+
+/* ---- Finding ---- */
+
+static nl_loop *find(nl_state *st, neap_loop *loop) {
+    for (nl_loop *l = st->loops; l != NULL; l = l->next)
+        if (l->loop == loop)
+            return l;
+    return NULL;
+}
+
+/* The loop of the running task, else the running one, else the state's, which is made when it is first needed. */
+nl_loop *nl_loop_now(lua_State *L, nl_state *st) {
+    nl_loop *l = st->task != NULL ? find(st, neap_future_loop(st->task->o.future)) : NULL;
+    if (l == NULL)
+        l = st->running;
+    if (l == NULL && st->loop == NULL) {
+        l = nl_make_loop(L, st, 0);
+        nl_set_loop(L, st, l, lua_gettop(L));
+        lua_pop(L, 1);
+    }
+    return l != NULL ? l : st->loop;
+}
+
+/* A loop that is the receiver of a method: closed ones answer for themselves. */
+nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index) {
+    return nl_check(L, st, index, NL_LOOP, "a loop");
+}
+
+static int get_loop(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = nl_loop_now(L, st);
+    nl_push_loop(L, l);
+    return 1;
+}
+
+static nl_loop *self(lua_State *L) {
+    return nl_check_loop(L, NL_STATE(L), 1);
+}
+
+/* ---- Running ---- */
+
+/* Raises if the loop cannot run now. */
+void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l) {
+    if (l != NULL && neap_loop_is_closed(l->loop))
+        nl_throw_code(L, st, NEAP_ELOOP_CLOSED);
+    if ((l != NULL && l == st->running) || (l != NULL && neap_loop_is_running(l->loop)))
+        nl_throw_code(L, st, NEAP_ELOOP_RUNNING);
+    if (st->running != NULL)
+        nl_throw_code(L, st, NEAP_EOTHER_LOOP_RUNNING);
+}
+
+void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch) {
+    nl_loop_hold(L, l, ud);
+    if (patch)
+        nl_patch(L, l->st);
+    l->st->running = l;
+}
+
+void nl_run_end(nl_loop *l, int patch) {
+    nl_state *st = l->st;
+    st->running = NULL;
+    nl_drop_failures(st);
+    nl_forget_recent(st);
+    nl_tidy(st);
+    if (patch)
+        nl_unpatch(st);
+    nl_loop_release(l);
+}
+
+/* What a run that did not end by itself raises. */
+int nl_run_answer(lua_State *L, nl_state *st, int32_t code) {
+    if (code == NEAP_EDEADLOCK) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->trail); /* who waits for what */
+        return nl_throw(L, st, code, "%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : neap_strerror(code));
+    }
+    if (code < 0)
+        return nl_throw_code(L, st, code);
+    if (code == NL_RAISE_EXIT) {
+        st->exiting = 0;
+        lua_pushinteger(L, st->exit_status);
+        return 1;
+    }
+    return 0;
+}
+
+static int loop_run_forever(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_state *st = l->st;
+    nl_refuse_running(L, st, l);
+    nl_run_begin(L, l, 1, 1);
+    int32_t code = neap_loop_run(l->loop);
+    nl_run_end(l, 1);
+    return nl_run_answer(L, st, code);
+}
+
+static int loop_run_until_complete(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_state *st = l->st;
+    lua_settop(L, 2);
+    nl_refuse_running(L, st, l);
+    nl_ensure(L, st, l, 2);
+    nl_object *o = nl_to_object(L, st, 2);
+    nl_reach(L, o, 2);
+    nl_run_begin(L, l, 1, 1);
+    int32_t code = neap_loop_run_until(l->loop, o->future);
+    nl_run_end(l, 1);
+    if (code != 0)
+        return nl_run_answer(L, st, code);
+    return nl_push_result(L, st, o->future, 2);
+}
+
+/* One tick that waits for something to happen, or at most so many seconds. */
+static int loop_run_once(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_state *st = l->st;
+    int64_t timeout = lua_isnoneornil(L, 2) ? -1 : nl_seconds(L, 2);
+    nl_refuse_running(L, st, l);
+    nl_run_begin(L, l, 1, 1);
+    int32_t code = neap_loop_run_once(l->loop, timeout == NL_NEVER ? -1 : timeout);
+    nl_run_end(l, 1);
+    nl_check_code(L, st, code);
+    lua_pushinteger(L, code);
+    return 1;
+}
+
+static int loop_stop(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_check_code(L, l->st, neap_loop_stop(l->loop));
+    return 0;
+}
+
+/* ---- Closing ---- */
+
+/* Closes the loop at `ud`: sockets and tasks end, what fails is reported. */
+int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
+    nl_state *st = l->st;
+    nl_loop_hold(L, l, ud);
+    int32_t code = neap_loop_close(l->loop, 0);
+    if (code >= 0) {
+        nl_drop_failures(st);
+        nl_tidy(st);
+        if (st->loop == l)
+            nl_set_loop(L, st, NULL, 0);
+    }
+    nl_loop_release(l);
+    return code;
+}
+
+static int loop_close(lua_State *L) {
+    nl_loop *l = self(L);
+    if (l->attached)
+        return nl_throw(L, l->st, NEAP_EINVALID_STATE, "the loop belongs to the host, which closes it");
+    nl_check_code(L, l->st, nl_close_loop(L, l, 1));
+    return 0;
+}
+
+static int loop_gc(lua_State *L) {
+    nl_loop *l = lua_touserdata(L, 1);
+    nl_loop **at = &l->st->loops;
+    while (*at != NULL && *at != l)
+        at = &(*at)->next;
+    if (*at == l)
+        *at = l->next;
+    neap_loop *loop = l->loop;
+    if (loop == NULL)
+        return 0;
+    nl_trace_stop(l);
+    if (l->hooked)
+        neap_loop_set_error_hook(loop, NULL, NULL, NULL);
+    if (!l->attached)
+        neap_loop_close(loop, NEAP_CLOSE_SILENT);
+    l->loop = NULL;
+    neap_loop_unref(loop);
+    return 0;
+}
+
+/* ---- The rest ---- */
+
+static int loop_time(lua_State *L) {
+    lua_pushnumber(L, (lua_Number)neap_loop_time(self(L)->loop) / 1e9);
+    return 1;
+}
+
+static int loop_advance(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_check_code(L, l->st, neap_loop_advance(l->loop, nl_seconds(L, 2)));
+    return 0;
+}
+
+static int loop_create_future(lua_State *L) {
+    nl_loop *l = self(L);
+    nl_new_future(L, l->st, l);
+    return 1;
+}
+
+static int loop_create_task(lua_State *L) {
+    nl_loop *l = self(L);
+    return nl_spawn_call(L, l->st, l, 2);
+}
+
+static int loop_is_running(lua_State *L) {
+    lua_pushboolean(L, neap_loop_is_running(self(L)->loop));
+    return 1;
+}
+
+static int loop_is_closed(lua_State *L) {
+    lua_pushboolean(L, neap_loop_is_closed(self(L)->loop));
+    return 1;
+}
+
+static int loop_name(lua_State *L) {
+    lua_pushstring(L, neap_loop_name(self(L)->loop));
+    return 1;
+}
+
+static int loop_backend(lua_State *L) {
+    lua_pushstring(L, neap_loop_backend(self(L)->loop));
+    return 1;
+}
+
+static int loop_tostring(lua_State *L) {
+    nl_loop *l = self(L);
+    const char *state = neap_loop_is_closed(l->loop)    ? "closed"
+                        : neap_loop_is_running(l->loop) ? "running"
+                                                        : "idle";
+    lua_pushfstring(L, "neap.loop: %s (%s)", neap_loop_name(l->loop), state);
+    return 1;
+}
+
+void nl_open_loop(lua_State *L, nl_state *st) {
+    static const luaL_Reg metas[] = {{"__tostring", loop_tostring}, {"__gc", loop_gc}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"run_forever", loop_run_forever},
+        {"run_until_complete", loop_run_until_complete},
+        {"run_once", loop_run_once},
+        {"stop", loop_stop},
+        {"close", loop_close},
+        {"time", loop_time},
+        {"advance", loop_advance},
+        {"create_future", loop_create_future},
+        {"create_task", loop_create_task},
+        {"is_running", loop_is_running},
+        {"is_closed", loop_is_closed},
+        {"name", loop_name},
+        {"backend", loop_backend},
+        {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {{"new_loop", new_loop}, {"loop", get_loop}, {NULL, NULL}};
+    nl_class(L, st, NL_LOOP, "neap.loop", methods, NULL, metas);
+    nl_functions(L, st, nl_handle_calls);
+    nl_functions(L, st, nl_watch_calls);
+    nl_functions(L, st, nl_trace_calls);
+    nl_functions(L, st, nl_report_calls);
+    nl_functions(L, st, nl_sock_futures);
+    lua_pop(L, 1);
+    nl_functions(L, st, functions);
+}

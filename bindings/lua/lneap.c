@@ -1,0 +1,347 @@
+/* lneap.c: the record of a Lua state, its classes and anchors, and every way from C into Lua. */
+#include "lneap.h"
+
+#include <math.h>
+#include <string.h>
+
+const char nl_token_byte = 0;
+const char nl_failure_byte = 0;
+static const char state_key = 0;
+
+/* ---- The anchor table: what must stay although no script may know it ---- */
+
+/* Takes the value on top. */
+int nl_anchor(lua_State *L, nl_state *st) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
+    lua_insert(L, -2);
+    int ref = luaL_ref(L, -2);
+    lua_pop(L, 1);
+    return ref;
+}
+
+/* Runs on the state's own thread, because it is called from places that have none; it cannot fail. */
+void nl_unanchor(nl_state *st, int ref) {
+    if (st->closed || ref < 0)
+        return;
+    lua_rawgeti(st->R, LUA_REGISTRYINDEX, st->anchors);
+    luaL_unref(st->R, -1, ref);
+    lua_pop(st->R, 1);
+}
+
+void nl_anchored(lua_State *L, nl_state *st, int ref) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
+    lua_rawgeti(L, -1, ref);
+    lua_replace(L, -2);
+}
+
+void *nl_alloc(lua_State *L, size_t size) {
+    void *ud;
+    lua_Alloc f = lua_getallocf(L, &ud);
+    void *p = f(ud, NULL, 0, size);
+    if (p == NULL)
+        luaL_error(L, "not enough memory");
+    return memset(p, 0, size);
+}
+
+void nl_free(nl_state *st, void *p, size_t size) {
+    void *ud;
+    lua_Alloc f = lua_getallocf(st->R, &ud);
+    f(ud, p, size, 0);
+}
+
+/* ---- Classes ---- */
+
+/* The block of a userdata of this kind, or NULL. */
+void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind) {
+    void *block = lua_touserdata(L, index);
+    if (block == NULL || !lua_getmetatable(L, index))
+        return NULL;
+    const void *meta = lua_topointer(L, -1);
+    lua_pop(L, 1);
+    return meta == st->meta[kind] ? block : NULL;
+}
+
+void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what) {
+    void *block = nl_test(L, st, index, kind);
+    if (block == NULL)
+        nl_type_error(L, st, index, what);
+    return block;
+}
+
+void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->meta_ref[kind]);
+    lua_setmetatable(L, -2);
+}
+
+static void push_function(lua_State *L, nl_state *st, lua_CFunction fn) {
+    lua_pushlightuserdata(L, st);
+    lua_pushcclosure(L, fn, 1);
+}
+
+/* Adds functions to the table on top. */
+void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions) {
+    for (; functions != NULL && functions->name != NULL; functions++) {
+        push_function(L, st, functions->func);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+/* Notes {table, name} for neap/jit.lua, and that the function on top is not to blame where a wait is impossible. */
+static void note_wait(lua_State *L, nl_state *st, const char *name) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    lua_pushvalue(L, -2);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+    lua_getfield(L, -1, "waits");
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, -5);
+    lua_rawseti(L, -2, 1);
+    lua_pushstring(L, name);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (int)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 2);
+}
+
+/* Adds functions that may suspend to the table on top. */
+void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions) {
+    for (; functions != NULL && functions->name != NULL; functions++) {
+        push_function(L, st, functions->func);
+        note_wait(L, st, functions->name);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+/* Makes a metatable; its methods stay on the stack so that more can be added. */
+void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
+              const luaL_Reg *waits, const luaL_Reg *metas) {
+    lua_newtable(L);
+    st->meta[kind] = lua_topointer(L, -1);
+    lua_pushvalue(L, -1);
+    st->meta_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    nl_functions(L, st, metas);
+    lua_newtable(L);
+    nl_functions(L, st, methods);
+    nl_waits(L, st, waits);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_replace(L, -2);
+}
+
+/* ---- Arguments ---- */
+
+/* Seconds as nanoseconds: NaN raises, negative is 0, more than anybody waits is NL_NEVER. */
+int64_t nl_seconds(lua_State *L, int index) {
+    nl_state *st = NL_STATE(L);
+    if (lua_type(L, index) != LUA_TNUMBER)
+        nl_type_error(L, st, index, "a number of seconds");
+    double s = (double)lua_tonumber(L, index);
+    if (isnan(s))
+        nl_arg_error(L, st, index, NEAP_EVALUE, "a number of seconds is needed, not NaN");
+    if (s <= 0)
+        return 0;
+    return s >= (double)NL_NEVER / 1e9 ? NL_NEVER : (int64_t)llround(s * 1e9);
+}
+
+/* ---- From C into Lua ---- */
+
+typedef struct entry {
+    nl_body body;
+    void *arg;
+} entry;
+
+static int run_entry(lua_State *L) {
+    entry *e = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    e->body(L, NL_STATE(L), e->arg);
+    return 0;
+}
+
+/* Keeps the traceback of an error that nothing below catches. */
+static int keep_trail(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    luaL_traceback(L, L, NULL, 1);
+    lua_rawseti(L, LUA_REGISTRYINDEX, st->trail);
+    lua_settop(L, 1);
+    return 1;
+}
+
+/* Calls body on the state's thread.  Answers a Lua status; after a failure the error is on top of that thread and the
+   traceback in the registry. */
+int nl_enter(nl_state *st, nl_body body, void *arg) {
+    lua_State *R = st->R;
+    if (st->closed)
+        return LUA_OK;
+    entry e = {body, arg};
+    lua_checkstack(R, LUA_MINSTACK);
+    lua_rawgeti(R, LUA_REGISTRYINDEX, st->tracing);
+    lua_rawgeti(R, LUA_REGISTRYINDEX, st->entry);
+    lua_pushlightuserdata(R, &e);
+    int status = lua_pcall(R, 1, 0, -3);
+    lua_remove(R, status == LUA_OK ? -1 : -2);
+    return status;
+}
+
+/* A callback of the loop: failures are reported, the batch goes on. */
+void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg) {
+    if (st->closed)
+        return;
+    nl_tidy(st);
+    if (nl_enter(st, body, arg) == LUA_OK) {
+        nl_takeback(st);
+        return;
+    }
+    lua_State *R = st->R;
+    if (!(st->exiting && nl_is_cancelled(R, st, -1))) {
+        lua_pushvalue(R, -1);
+        lua_rawseti(R, LUA_REGISTRYINDEX, st->fault);
+        neap_loop_fail(loop, nl_error_code(R, st, -1), nl_error_text(R, st, -1), st, st);
+        lua_pushboolean(R, 0);
+        lua_rawseti(R, LUA_REGISTRYINDEX, st->fault);
+    }
+    lua_pop(R, 1);
+    nl_takeback(st);
+}
+
+/* Gives bytes that were received but not turned into a string back to their socket. */
+void nl_takeback(nl_state *st) {
+    nl_lent lent = st->lent;
+    if (lent.sock == NULL)
+        return;
+    st->lent.sock = NULL;
+    neap_sock_unrecv(lent.sock, lent.data, lent.len);
+}
+
+/* ---- The record ---- */
+
+static int new_ref(lua_State *L) {
+    lua_newtable(L);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int new_weak_ref(lua_State *L, const char *mode) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, mode);
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int new_slot(lua_State *L) {
+    lua_pushboolean(L, 0);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int new_string(lua_State *L, const char *text) {
+    lua_pushstring(L, text);
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* Functions of the engine that let waits through, so that an error never blames them. */
+static void note_passers(lua_State *L, nl_state *st) {
+    static const char *const names[] = {"pcall", "xpcall", "error", "assert"};
+    st->passers = new_ref(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_getglobal(L, names[i]);
+        if (lua_isfunction(L, -1)) {
+            lua_pushboolean(L, 1);
+            lua_rawset(L, -3);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    lua_newtable(L);
+    lua_setfield(L, -2, "waits");
+    lua_pop(L, 1);
+}
+
+/* The guard: whatever is still open goes silently, and Lua is never called again. */
+static int state_gc(lua_State *L) {
+    nl_state *st = lua_touserdata(L, 1);
+    st->closed = 1;
+    for (nl_loop *l = st->loops; l != NULL; l = l->next)
+        if (l->loop != NULL && !l->attached)
+            neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
+    return 0;
+}
+
+static void open_tables(lua_State *L, nl_state *st) {
+    st->anchors = new_ref(L);
+    lua_createtable(L, NL_POOL_MAX, 0); /* its size, so that giving a thread back cannot fail */
+    st->threads = luaL_ref(L, LUA_REGISTRYINDEX);
+    st->patched = new_ref(L);
+    st->owned = new_weak_ref(L, "k");
+    st->shared = new_weak_ref(L, "v");
+    st->trail = new_slot(L);
+    st->fault = new_slot(L);
+    st->recent = new_slot(L);
+    st->key_code = new_string(L, "code");
+    st->key_message = new_string(L, "message");
+    note_passers(L, st);
+    push_function(L, st, keep_trail);
+    st->tracing = luaL_ref(L, LUA_REGISTRYINDEX);
+    push_function(L, st, nl_trace_failure);
+    st->failing = luaL_ref(L, LUA_REGISTRYINDEX);
+    push_function(L, st, run_entry);
+    st->entry = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static nl_state *new_state(lua_State *L) {
+    nl_open_compat(L);
+    nl_state *st = nl_newblock(L, sizeof *st, 1);
+    memset(st, 0, sizeof *st);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, state_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    st->R = lua_newthread(L);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_checkstack(st->R, 4 * LUA_MINSTACK);
+    st->main = nl_main_thread(L);
+    open_tables(L, st);
+    lua_pushlightuserdata(L, (void *)&state_key);
+    lua_insert(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    return st;
+}
+
+/* The table that `require "neap.core"` gives. */
+static void open_module(lua_State *L, nl_state *st) {
+    lua_newtable(L);
+    nl_open_error(L, st);
+    nl_open_future(L, st);
+    nl_open_task(L, st);
+    nl_open_wait(L, st);
+    nl_open_gather(L, st);
+    nl_open_local(L, st);
+    nl_open_handle(L, st);
+    nl_open_loop(L, st);
+    nl_open_sock(L, st);
+    nl_open_coroutine(L, st);
+    nl_open_run(L, st);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    lua_getfield(L, -1, "waits");
+    lua_setfield(L, -3, "waits");
+    lua_pop(L, 1);
+    st->module = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static nl_state *find_state(lua_State *L) {
+    lua_pushlightuserdata(L, (void *)&state_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    nl_state *st = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return st;
+}
+
+nl_state *nl_state_of(lua_State *L) {
+    nl_state *st = find_state(L);
+    if (st == NULL) {
+        st = new_state(L);
+        open_module(L, st);
+    }
+    return st;
+}

@@ -1,0 +1,344 @@
+/* lneap.h: what the files of the Lua binding share.  Everything of a Lua state hangs from one record, nl_state,
+   which is upvalue 1 of each of our functions and lives as long as the state. */
+#ifndef NEAP_LNEAP_H
+#define NEAP_LNEAP_H
+
+#include "compat.h"
+#include "neap.h"
+#include "neap_lua.h"
+
+#define NL_STATE(L) ((nl_state *)lua_touserdata((L), lua_upvalueindex(1)))
+#define NL_NEVER    ((int64_t)1 << 62) /* a delay in ns that no program outlives */
+
+typedef struct nl_state nl_state;
+typedef struct nl_object nl_object;
+typedef struct nl_task nl_task;
+typedef struct nl_loop nl_loop;
+typedef struct nl_handle nl_handle;
+typedef struct nl_sock nl_sock;
+typedef struct nl_callback nl_callback;
+typedef struct nl_trace nl_trace;
+
+/* The kinds of our userdata; a task is a future too. */
+typedef enum nl_kind {
+    NL_FUTURE,
+    NL_TASK,
+    NL_LOOP,
+    NL_HANDLE,
+    NL_SOCK,
+    NL_LOCAL,
+    NL_ERROR, /* a table, not a userdata */
+    NL_KINDS
+} nl_kind;
+
+/* Lua values that hang from a future's userdata. */
+enum {
+    NL_VALUE = 1, /* its result or error */
+    NL_CALLS = 2, /* its callbacks: [record] = function */
+    NL_LINK = 3,  /* task: its thread, once failed {traceback=, stack=}; derived future: the source */
+    NL_SLOTS = 3
+};
+
+/* What slot NL_VALUE holds.  A future's payload points at the byte of the same number in nl_forms. */
+enum { NL_NONE, NL_ONE, NL_PACKED, NL_FORMS };
+extern const char nl_forms[NL_FORMS];
+
+enum {
+    NL_INTERNAL = 1, /* the core completes it */
+    NL_SHARED = 2,   /* others than Lua may complete, cancel or read it */
+    NL_DERIVED = 4,  /* its Lua values are those of the future in slot NL_LINK */
+    NL_CACHED = 8,   /* slot NL_VALUE holds the outcome although the core's future does not say so */
+    NL_FAILED = 16   /* in the list of failures that may still be reported */
+};
+
+/* The head of the userdata of futures and tasks. */
+struct nl_object {
+    nl_state *st;
+    neap_future *future; /* a reference; a task's: borrowed of `task` */
+    nl_callback *calls;  /* registered callbacks, newest first */
+    nl_object *failed_next;
+    int ref;       /* in the anchor table, while holds > 0 */
+    int holds;     /* reasons to keep the userdata alive */
+    uint8_t flags; /* NL_INTERNAL ... */
+    uint8_t form;  /* NL_NONE ... */
+};
+
+/* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
+enum { NL_WAIT_NOT = 0, NL_WAIT_FUTURE, NL_WAIT_TICK, NL_WAIT_RAW, NL_WAIT_RAW_TICK };
+
+typedef struct nl_wait {
+    neap_future *future; /* NULL for a tick */
+    lua_State *thread;   /* who waits */
+    int32_t error;       /* why the core refused the wait */
+    uint8_t mode;
+    uint8_t owned;   /* the reference to the future is ours to end */
+    uint8_t woken;   /* the core has resumed us */
+    uint8_t wake;    /* NEAP_WAKE_* */
+    uint8_t settled; /* raw: the answer is on the thread's stack already */
+} nl_wait;
+
+struct nl_task {
+    nl_object o;
+    neap_task *task; /* a reference */
+    lua_State *co;   /* NULL once it ended */
+    int nargs;       /* values on its stack for the next resume */
+    int owns;        /* in the anchor table: what is closed if it never starts */
+    nl_task *dead_next;
+    uint8_t started;
+    uint8_t pooled; /* the thread is ours and goes back to the pool */
+    uint8_t ended;  /* the last step was seen */
+    uint8_t exiting; /* called exit: is not resumed again */
+    nl_wait wait;
+};
+
+struct nl_loop {
+    nl_state *st;
+    neap_loop *loop; /* a reference */
+    nl_loop *next;
+    int ref;
+    int holds;
+    uint8_t attached; /* a host's */
+    uint8_t hooked;   /* our error hook is set */
+    nl_trace *trace;
+};
+
+struct nl_handle {
+    nl_state *st;
+    neap_loop *loop;     /* borrowed while the call is to come */
+    neap_handle *handle; /* a reference; NULL: a watch */
+    int ref;             /* in the anchor table, or LUA_NOREF */
+};
+
+struct nl_sock {
+    nl_state *st;
+    neap_sock *sock;
+};
+
+/* One level of coroutine.resume inside a task: `outer` has resumed `inner`. */
+typedef struct nl_link {
+    lua_State *outer, *inner;
+    struct nl_link *up;
+} nl_link;
+
+/* Bytes that the core lent for a string that may fail to be made. */
+typedef struct nl_lent {
+    neap_sock *sock;
+    const void *data;
+    size_t len;
+} nl_lent;
+
+enum { NL_POOL_MAX = 256 };
+
+struct nl_state {
+    lua_State *R;     /* a thread of ours: callbacks and bookkeeping run on it */
+    lua_State *main;  /* the state's main thread where the engine tells, else NULL */
+    nl_loop *loop;    /* the state's loop, or NULL */
+    nl_loop *running; /* the loop that runs, or NULL */
+    nl_loop *loops;
+    nl_task *task; /* whose step runs */
+    nl_link *chain;
+    nl_handle *handle;   /* whose callback runs, or ran last */
+    nl_object *failed;  /* kept until their report is over */
+    nl_task *dead;      /* aborted tasks whose Lua side is still to be closed */
+    uint64_t failed_at; /* tick of the newest failure */
+    nl_lent lent;
+    const void *meta[NL_KINDS]; /* addresses of the metatables */
+    int meta_ref[NL_KINDS];
+    int module;  /* registry: the table of neap.core */
+    int anchors; /* registry: what must stay */
+    int owned;   /* registry: weak set of threads that belong to tasks */
+    int shared;  /* registry: weak map of the core's futures that hosts know */
+    int tracing; /* registry: the message handler */
+    int failing; /* registry: the message handler under tasks */
+    int entry;   /* registry: the function under every call from the core */
+    int trail;   /* registry: the traceback of the last failed call */
+    int fault;   /* registry: the error of the callback that has just failed */
+    int recent;  /* registry: the userdata of `handle` */
+    int threads; /* registry: list of pooled threads */
+    int key_code, key_message; /* registry: strings that are needed when memory may be out */
+    int patched; /* registry: the coroutine functions as they were */
+    int coroutine; /* registry: neap.coroutine */
+    int passers;   /* registry: set of C functions that can be suspended */
+    int patches;   /* runs that want the coroutine functions replaced */
+    int pool_len;
+    uint8_t wired; /* neap/init.lua is through */
+    int exit_status;
+    int signo; /* of the signal that cancelled the main task */
+    uint8_t exiting;
+    uint8_t closed; /* the Lua state is closing: never call it again */
+};
+
+/* lneap.c: the record, anchors, entering Lua */
+nl_state *nl_state_of(lua_State *L);
+int nl_anchor(lua_State *L, nl_state *st);
+void nl_unanchor(nl_state *st, int ref);
+void nl_anchored(lua_State *L, nl_state *st, int ref);
+void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
+void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
+void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
+              const luaL_Reg *waits, const luaL_Reg *metas);
+void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions);
+void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions);
+void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind);
+typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
+int nl_enter(nl_state *st, nl_body body, void *arg);
+void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
+void *nl_alloc(lua_State *L, size_t size);
+void nl_free(nl_state *st, void *p, size_t size);
+void nl_tidy(nl_state *st);
+void nl_takeback(nl_state *st);
+int64_t nl_seconds(lua_State *L, int index);
+
+/* lerror.c */
+void nl_push_error(lua_State *L, nl_state *st, int32_t code, const char *message);
+int nl_throw(lua_State *L, nl_state *st, int32_t code, const char *format, ...);
+int nl_throw_code(lua_State *L, nl_state *st, int32_t code);
+void nl_check_code(lua_State *L, nl_state *st, int64_t code);
+int nl_arg_error(lua_State *L, nl_state *st, int arg, int32_t code, const char *text);
+int nl_type_error(lua_State *L, nl_state *st, int arg, const char *expected);
+int nl_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address);
+void nl_push_cancelled(lua_State *L, nl_state *st, const char *message);
+int nl_is_cancelled(lua_State *L, nl_state *st, int index);
+int32_t nl_error_code(lua_State *L, nl_state *st, int index);
+const char *nl_error_text(lua_State *L, nl_state *st, int index);
+void nl_set_where(lua_State *L, int error);
+int nl_is_wrapper(const lua_Debug *ar);
+const char *nl_site(lua_State *L, char *buf, size_t cap);
+void nl_open_error(lua_State *L, nl_state *st);
+
+/* lvalue.c: Lua values in and out of futures */
+int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_code);
+int32_t nl_settle(lua_State *L, nl_state *st, int ud, int first, int n);
+int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error);
+int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud);
+int nl_push_result(lua_State *L, nl_state *st, neap_future *future, int ud);
+void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud);
+void nl_pack(lua_State *L, int first, int n);
+int nl_unpack(lua_State *L, int index);
+
+/* lfuture.c, ldone.c */
+nl_object *nl_new_object(lua_State *L, nl_state *st);
+nl_object *nl_new_future(lua_State *L, nl_state *st, nl_loop *loop);
+nl_object *nl_wrap_future(lua_State *L, nl_state *st, neap_future *future);
+void nl_note_site(lua_State *L, neap_loop *loop, neap_future *future);
+nl_object *nl_to_object(lua_State *L, nl_state *st, int index);
+nl_object *nl_check_object(lua_State *L, nl_state *st, int index);
+void nl_hold(lua_State *L, nl_object *o, int ud);
+void nl_release(nl_object *o);
+void nl_object_drop(nl_object *o);
+void nl_note_failure(lua_State *L, nl_object *o, int ud);
+void nl_drop_failures(nl_state *st);
+void nl_push_object(lua_State *L, nl_state *st, neap_future *future);
+void nl_reach(lua_State *L, nl_object *o, int ud);
+void nl_object_class(lua_State *L, nl_state *st, nl_kind kind, const char *name,
+                     const luaL_Reg *metas);
+void nl_share(lua_State *L, nl_state *st, nl_object *o, int ud);
+void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index);
+void nl_check_ensure(lua_State *L, nl_state *st, int index);
+int nl_add_done_callback(lua_State *L);
+int nl_remove_done_callback(lua_State *L);
+void nl_forget_callbacks(nl_object *o);
+void nl_open_future(lua_State *L, nl_state *st);
+
+/* ltask.c, lstep.c, lthread.c */
+extern const neap_task_ops nl_task_ops;
+typedef struct nl_spawning {
+    const char *name;
+    int owns; /* stack index, or 0 */
+} nl_spawning;
+nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how);
+int nl_is_callable(lua_State *L, int index);
+int nl_has_await(lua_State *L, int index);
+void nl_check_body(lua_State *L, nl_state *st, int index);
+void nl_push_task(lua_State *L, nl_state *st, neap_task *task);
+void nl_bury(nl_state *st);
+int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
+int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
+int nl_is_wait(nl_state *st, lua_State *co, int nres);
+lua_State *nl_thread_take(lua_State *L, nl_state *st);
+void nl_thread_give(nl_task *t, int reusable);
+void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level);
+int nl_trace_failure(lua_State *L);
+int nl_thread_owned(lua_State *L, nl_state *st, int index);
+void nl_thread_own(lua_State *L, nl_state *st, int index);
+void nl_push_stack(lua_State *L, lua_State *co);
+void nl_open_task(lua_State *L, nl_state *st);
+
+/* lpark.c: suspending */
+void nl_check_wait(lua_State *L, nl_state *st);
+int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont k);
+int nl_park_tick(lua_State *L, nl_state *st, nl_cont k);
+neap_future *nl_woken(lua_State *L, nl_state *st);
+void nl_wait_end(nl_task *t);
+int nl_await(lua_State *L, nl_state *st, int ud);
+int nl_raise_next_tick(lua_State *L, nl_state *st);
+
+/* lcoro.c, lyield.c */
+int nl_yield(lua_State *L);
+int32_t nl_raw_yield(neap_task *task, nl_task *t, int nres);
+void nl_raw_wake(nl_task *t);
+extern const luaL_Reg nl_yield_calls[];
+void nl_patch(lua_State *L, nl_state *st);
+void nl_unpatch(nl_state *st);
+void nl_open_coroutine(lua_State *L, nl_state *st);
+
+/* lloop.c, lhandle.c, lwatch.c, ltrace.c */
+nl_loop *nl_new_loop(lua_State *L, nl_state *st, neap_loop *loop);
+nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options);
+nl_loop *nl_loop_now(lua_State *L, nl_state *st);
+nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index);
+void nl_push_loop(lua_State *L, nl_loop *l);
+void nl_loop_hold(lua_State *L, nl_loop *l, int ud);
+void nl_loop_release(nl_loop *l);
+void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud);
+int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud);
+void nl_open_loop(lua_State *L, nl_state *st);
+void nl_open_handle(lua_State *L, nl_state *st);
+extern const luaL_Reg nl_handle_calls[];
+extern const luaL_Reg nl_watch_calls[];
+extern const luaL_Reg nl_trace_calls[];
+extern const luaL_Reg nl_report_calls[];
+void nl_trace_stop(nl_loop *l);
+neap_fd nl_to_fd(lua_State *L, nl_state *st, int index);
+nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first);
+void nl_forget_recent(nl_state *st);
+void nl_handle_fire(void *user);
+void nl_handle_gone(void *user);
+
+/* lreport.c */
+void nl_report(neap_loop *loop, const neap_report *report, void *user);
+void nl_hook_reports(nl_loop *l);
+
+/* lsock.c, lsockio.c, laddr.c */
+nl_sock *nl_new_sock(lua_State *L, nl_state *st);
+nl_sock *nl_check_sock(lua_State *L, nl_state *st, int index);
+int32_t nl_address(lua_State *L, nl_state *st, int index, neap_addr *addr);
+void nl_push_address(lua_State *L, const neap_addr *addr);
+extern const luaL_Reg nl_sock_tries[];
+extern const luaL_Reg nl_sock_waits[];
+extern const luaL_Reg nl_sock_futures[];
+void nl_open_sock(lua_State *L, nl_state *st);
+
+/* lwait.c, lgather.c, llocal.c, lrun.c, lsignal.c */
+void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
+neap_future **nl_push_futures(lua_State *L, int members, int n);
+void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
+void nl_open_wait(lua_State *L, nl_state *st);
+void nl_open_gather(lua_State *L, nl_state *st);
+void nl_open_local(lua_State *L, nl_state *st);
+void nl_open_run(lua_State *L, nl_state *st);
+void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
+void nl_run_end(nl_loop *l, int patch);
+int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
+void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
+enum { NL_RAISE_EXIT = 1, NL_RAISE_ABORT = 2 };
+typedef struct nl_signals {
+    nl_state *st;
+    neap_loop *loop;
+    neap_task *task; /* cancelled by the first signal */
+    neap_handle *watches[2];
+} nl_signals;
+void nl_signals_on(lua_State *L, nl_signals *s);
+void nl_signals_off(nl_signals *s);
+
+#endif

@@ -1,0 +1,198 @@
+/* lpark.c: suspending.  A waiting function checks that every coroutine up to the task can be suspended, notes in the
+   task what it waits for, and yields the token; the task's step hands the wait to the core. */
+#include "lneap.h"
+
+#include <string.h>
+
+/* ---- May we wait here? ---- */
+
+/* The name under which a loaded module has the function on top, as "table.sort". */
+static int push_global_name(lua_State *L) {
+    int fn = lua_gettop(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING)
+            continue;
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+            if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, fn))
+                continue;
+            const char *module = lua_tostring(L, -4), *name = lua_tostring(L, -2);
+            if (strcmp(module, "_G") == 0)
+                lua_pushstring(L, name);
+            else
+                lua_pushfstring(L, "%s.%s", module, name);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether the function on top lets waits through: one of ours, pcall and the like.  Pops it if so. */
+static int is_passer(lua_State *L, nl_state *st) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    lua_pushvalue(L, -2);
+    lua_rawget(L, -2);
+    int found = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    if (found)
+        lua_pop(L, 1);
+    return found;
+}
+
+/* The innermost C function of the thread that cannot be suspended. */
+static const char *blame(lua_State *L, nl_state *st, lua_State *at) {
+    lua_Debug ar;
+    for (int level = at == L ? 1 : 0; lua_getstack(at, level, &ar); level++) {
+        lua_getinfo(at, "Snf", &ar);
+        if (at != L)
+            lua_xmove(at, L, 1);
+        if (*ar.what != 'C') {
+            lua_pop(L, 1);
+        } else if (!is_passer(L, st)) {
+            if (push_global_name(L))
+                return lua_tostring(L, -1);
+            return ar.name != NULL ? lua_pushstring(L, ar.name), lua_tostring(L, -1) : "a C function";
+        }
+    }
+    return "a finalizer or hook";
+}
+
+static int refuse_here(lua_State *L, nl_state *st) {
+    if (st->running == NULL && (st->loop == NULL || !neap_loop_is_running(st->loop->loop)))
+        return nl_throw_code(L, st, NEAP_ENO_LOOP);
+    return nl_throw_code(L, st, NEAP_ENO_TASK);
+}
+
+static int refuse_thread(lua_State *L, nl_state *st, lua_State *at) {
+    const char *name = blame(L, st, at);
+    return nl_throw(L, st, NEAP_ENO_YIELD,
+                    "cannot wait inside '%s': it cannot be suspended (collect what it needs before)", name);
+}
+
+static int refuse_resumer(lua_State *L, nl_state *st) {
+    return nl_throw(L, st, NEAP_ENO_YIELD,
+                    "cannot wait in a coroutine that neap's coroutine.resume or wrap did not resume "
+                    "(a copy of the original functions was kept: use neap.coroutine)");
+}
+
+/* Raises unless the running coroutine and all its resumers up to the task can be suspended.  To be called before an
+   operation starts, also when its result may be there already. */
+void nl_check_wait(lua_State *L, nl_state *st) {
+    nl_task *t = st->task;
+    lua_State *at = L;
+    nl_link *link = st->chain;
+    if (t == NULL)
+        refuse_here(L, st);
+    for (;; at = link->outer, link = link->up) {
+        if (!lua_isyieldable(at))
+            refuse_thread(L, st, at);
+        if (at == t->co)
+            return;
+        if (link == NULL || link->inner != at)
+            refuse_resumer(L, st);
+    }
+}
+
+/* ---- The wait of a task ---- */
+
+void nl_wait_end(nl_task *t) {
+    if (t->wait.owned)
+        neap_future_unref(t->wait.future);
+    memset(&t->wait, 0, sizeof t->wait);
+}
+
+static void wait_begin(lua_State *L, nl_task *t, int mode, neap_future *future, int owned) {
+    nl_wait_end(t);
+    t->wait.mode = (uint8_t)mode;
+    t->wait.future = future;
+    t->wait.owned = (uint8_t)owned;
+    t->wait.thread = L;
+}
+
+/* Waits for a future of the core: `k` goes on with the value that is now at index 1.  `owned`: a reference is handed
+   over.  nl_check_wait came before. */
+int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont k) {
+    wait_begin(L, st->task, NL_WAIT_FUTURE, future, owned);
+    return nl_suspend(L, k);
+}
+
+/* Waits for the next tick. */
+int nl_park_tick(lua_State *L, nl_state *st, nl_cont k) {
+    wait_begin(L, st->task, NL_WAIT_TICK, NULL, 0);
+    return nl_suspend(L, k);
+}
+
+static int stray(lua_State *L, nl_state *st) {
+    return nl_throw(L, st, NEAP_EBAD_YIELD,
+                    "this coroutine waits for neap and was resumed by somebody else: its wait is cancelled");
+}
+
+static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
+    int64_t partial = t->wait.future != NULL ? neap_future_partial(t->wait.future) : 0;
+    nl_wait_end(t);
+    nl_push_cancelled(L, st, neap_task_cancel_message(t->task));
+    if (partial > 0) {
+        lua_pushinteger(L, (lua_Integer)partial);
+        lua_setfield(L, -2, "partial");
+    }
+    return lua_error(L);
+}
+
+/* What each continuation calls first: raises a cancellation, or what made the wait impossible; else the wait's future,
+   which is there until nl_wait_end. */
+neap_future *nl_woken(lua_State *L, nl_state *st) {
+    nl_task *t = st->task;
+    if (t == NULL || t->wait.mode == NL_WAIT_NOT || t->wait.thread != L)
+        stray(L, st);
+    if (!t->wait.woken) {
+        if (t->wait.future != NULL)
+            neap_future_cancel(t->wait.future, NULL);
+        nl_wait_end(t);
+        stray(L, st);
+    }
+    if (t->wait.wake == NEAP_WAKE_CANCEL)
+        raise_cancelled(L, st, t);
+    if (t->wait.error < 0) {
+        int32_t error = t->wait.error;
+        nl_wait_end(t);
+        nl_throw_code(L, st, error);
+    }
+    return t->wait.future;
+}
+
+/* ---- Waiting for a future that Lua holds ---- */
+
+static int await_end(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    neap_future *future = nl_woken(L, st);
+    int n = nl_push_outcome(L, st, future, 1);
+    nl_wait_end(st->task);
+    return n < 0 ? lua_error(L) : n;
+}
+
+/* Answers the values of the future or task at `ud`, now or later, or raises its error. */
+int nl_await(lua_State *L, nl_state *st, int ud) {
+    nl_object *o = nl_check_object(L, st, ud);
+    nl_check_wait(L, st);
+    if (neap_future_done(o->future))
+        return nl_push_result(L, st, o->future, ud);
+    nl_reach(L, o, ud);
+    if (ud != 1) {
+        lua_pushvalue(L, ud);
+        lua_replace(L, 1);
+    }
+    return nl_park(L, st, o->future, 0, await_end);
+}
+
+static int raise_kept(lua_State *L) {
+    nl_woken(L, NL_STATE(L));
+    nl_wait_end(NL_STATE(L)->task);
+    lua_settop(L, 1);
+    return lua_error(L);
+}
+
+/* Raises the error on top, in the next tick. */
+int nl_raise_next_tick(lua_State *L, nl_state *st) {
+    lua_replace(L, 1);
+    return nl_park_tick(L, st, raise_kept);
+}

@@ -1,0 +1,232 @@
+/* lstep.c: the step function of Lua tasks: resumes the coroutine and tells the core how that ended. */
+#include "lneap.h"
+
+#include <stdio.h>
+
+/* ---- The end of a task ---- */
+
+static void finish_values(lua_State *L, nl_state *st, void *arg) {
+    nl_task *t = arg;
+    int n = t->nargs;
+    nl_anchored(L, st, t->o.ref);
+    luaL_checkstack(L, n, "too many results");
+    lua_xmove(t->co, L, n);
+    nl_settle(L, st, 1, 2, n);
+}
+
+static int32_t end_values(nl_task *t, int n) {
+    nl_state *st = t->o.st;
+    int32_t code;
+    if (n == 0) {
+        neap_future_set_none(t->o.future);
+    } else if (n != 1 || !nl_settle_plain(t->co, t->o.future, lua_gettop(t->co), &code)) {
+        t->nargs = n;
+        if (nl_enter(st, finish_values, t) != LUA_OK) {
+            neap_future_set_error(t->o.future, NEAP_ENOMEM, NULL);
+            lua_pop(st->R, 1);
+        }
+    }
+    nl_thread_give(t, 1);
+    return NEAP_STEP_DONE;
+}
+
+/* An error object gets the traceback of the first task that it ended. */
+static void add_traceback(lua_State *L, nl_state *st, int error, int record) {
+    if (nl_error_code(L, st, error) == NEAP_EFOREIGN)
+        return;
+    lua_getfield(L, error, "traceback");
+    if (lua_isnil(L, -1)) {
+        lua_getfield(L, record, "traceback");
+        lua_setfield(L, error, "traceback");
+    }
+    lua_pop(L, 1);
+}
+
+typedef struct failing {
+    nl_task *t;
+    int32_t step;
+} failing;
+
+/* The error is on top of the thread. */
+static void finish_error(lua_State *L, nl_state *st, void *arg) {
+    failing *f = arg;
+    nl_task *t = f->t;
+    nl_anchored(L, st, t->o.ref);
+    lua_xmove(t->co, L, 1);
+    if (nl_is_cancelled(L, st, 2)) {
+        f->step = NEAP_STEP_CANCELLED;
+    } else {
+        nl_getslot(L, 1, NL_VALUE);
+        if (!lua_istable(L, 3)) {
+            nl_record_failure(L, t, t->co, 0);
+            nl_getslot(L, 1, NL_VALUE);
+            lua_replace(L, 3);
+        }
+        add_traceback(L, st, 2, 3);
+        nl_settle_error(L, st, 1, 2);
+        nl_note_failure(L, &t->o, 1);
+    }
+    nl_thread_give(t, lua_status(t->co) == LUA_OK || nl_reset(t->co));
+    lua_settop(L, 3);
+    nl_setslot(L, 1, NL_LINK);
+}
+
+static int32_t end_error(nl_task *t) {
+    nl_state *st = t->o.st;
+    failing f = {t, NEAP_STEP_DONE};
+    if (nl_enter(st, finish_error, &f) != LUA_OK) {
+        lua_pop(st->R, 1);
+        neap_future_set_error(t->o.future, NEAP_ENOMEM, NULL);
+        if (t->co != NULL)
+            nl_thread_give(t, 0);
+    }
+    return f.step;
+}
+
+static int32_t ended(nl_task *t, int status, int nres) {
+    lua_State *co = t->co;
+    nl_wait_end(t);
+    t->ended = 1;
+    if (status == LUA_OK && nres == 2 && lua_touserdata(co, -2) == NL_FAILURE)
+        status = LUA_ERRRUN;
+    return status == LUA_OK ? end_values(t, nres) : end_error(t);
+}
+
+/* ---- A suspension ---- */
+
+static int is_token(lua_State *co, int nres) {
+    return nres == 1 && lua_islightuserdata(co, -1) && lua_touserdata(co, -1) == NL_TOKEN;
+}
+
+/* Whether what the thread yielded is the wait that its task began. */
+int nl_is_wait(nl_state *st, lua_State *co, int nres) {
+    nl_task *t = st->task;
+    return is_token(co, nres) && t != NULL && t->wait.mode != NL_WAIT_NOT && !t->wait.woken;
+}
+
+static int32_t suspended(neap_task *task, nl_task *t) {
+    lua_pop(t->co, 1);
+    if (t->wait.mode == NL_WAIT_TICK)
+        return NEAP_STEP_YIELD;
+    int32_t code = neap_task_await(task, t->wait.future);
+    if (code >= 0)
+        return NEAP_STEP_AWAIT;
+    t->wait.error = code; /* raised in the next tick */
+    return NEAP_STEP_YIELD;
+}
+
+/* ---- The step ---- */
+
+static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *user) {
+    nl_task *t = user;
+    nl_state *st = t->o.st;
+    (void)awaited;
+    if (st->closed || t->co == NULL)
+        return NEAP_STEP_CANCELLED;
+    if (st->dead != NULL || st->failed != NULL)
+        nl_tidy(st);
+    if ((wake == NEAP_WAKE_CANCEL && !t->started) || t->exiting)
+        return NEAP_STEP_CANCELLED;
+    t->started = 1;
+    t->wait.woken = 1;
+    t->wait.wake = (uint8_t)wake;
+    if (t->wait.mode >= NL_WAIT_RAW)
+        nl_raw_wake(t);
+    nl_task *outer = st->task;
+    nl_link *chain = st->chain;
+    int nres = 0, nargs = t->nargs;
+    t->nargs = 0;
+    st->task = t;
+    st->chain = NULL;
+    int status = nl_resume(t->co, st->R, nargs, &nres);
+    int waits = status == LUA_YIELD && nl_is_wait(st, t->co, nres);
+    st->task = outer;
+    st->chain = chain;
+    nl_takeback(st);
+    if (status != LUA_YIELD)
+        return ended(t, status, nres);
+    return waits ? suspended(task, t) : nl_raw_yield(task, t, nres);
+}
+
+/* Writes where the task is: its innermost Lua frame. */
+static void describe(neap_task *task, void *user, char *buf, size_t cap) {
+    nl_task *t = user;
+    lua_Debug ar;
+    (void)task;
+    if (cap == 0)
+        return;
+    buf[0] = '\0';
+    if (t->o.st->closed || t->co == NULL)
+        return;
+    for (int level = 0; lua_getstack(t->co, level, &ar); level++) {
+        lua_getinfo(t->co, "Sl", &ar);
+        if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
+            snprintf(buf, cap, "%s:%d", ar.short_src, ar.currentline);
+            return;
+        }
+    }
+}
+
+/* ---- The core lets go ---- */
+
+/* Closes what was handed to a task that never started, in a protected call each. */
+static void close_owned(lua_State *L, nl_state *st, nl_task *t) {
+    nl_anchored(L, st, t->owns);
+    int list = lua_gettop(L);
+    for (int i = 1; i <= (int)lua_rawlen(L, list); i++) {
+        lua_rawgeti(L, list, i);
+        if (!luaL_getmetafield(L, -1, "__close"))
+            lua_getfield(L, -1, "close");
+        lua_insert(L, -2);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+            lua_pop(L, 1);
+    }
+    lua_settop(L, list - 1);
+}
+
+static void bury(lua_State *L, nl_state *st, void *arg) {
+    nl_task *t = arg;
+    if (t->owns >= 0 && !t->started)
+        close_owned(L, st, t);
+    if (t->co != NULL)
+        nl_thread_give(t, nl_reset(t->co));
+}
+
+static void let_go(nl_task *t) {
+    nl_state *st = t->o.st;
+    nl_unanchor(st, t->owns);
+    t->owns = LUA_NOREF;
+    nl_release(&t->o);
+}
+
+/* Closes the Lua side of tasks that were aborted or never started. */
+void nl_bury(nl_state *st) {
+    nl_task *task = st->task;
+    st->task = NULL;
+    while (st->dead != NULL) {
+        nl_task *t = st->dead;
+        st->dead = t->dead_next;
+        if (nl_enter(st, bury, t) != LUA_OK)
+            lua_pop(st->R, 1);
+        let_go(t);
+    }
+    st->task = task;
+}
+
+/* Called from inside the core: no Lua runs here. */
+static void destroy(void *user) {
+    nl_task *t = user;
+    nl_state *st = t->o.st;
+    if (st->closed)
+        return;
+    nl_wait_end(t);
+    if (t->ended) {
+        let_go(t);
+    } else {
+        t->ended = 1;
+        t->dead_next = st->dead;
+        st->dead = t;
+    }
+}
+
+const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy};

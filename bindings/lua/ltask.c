@@ -1,0 +1,340 @@
+/* ltask.c: tasks as scripts see them: spawning, finding, names, stacks. */
+#include "lneap.h"
+
+#include <string.h>
+
+#define PASS_FUNCTION "a function or future is needed: pass the function, not its result"
+
+/* ---- What can be a task ---- */
+
+int nl_is_callable(lua_State *L, int index) {
+    if (lua_isfunction(L, index))
+        return 1;
+    if (lua_isnoneornil(L, index) || !luaL_getmetafield(L, index, "__call"))
+        return 0;
+    lua_pop(L, 1);
+    return 1;
+}
+
+int nl_has_await(lua_State *L, int index) {
+    if (!lua_istable(L, index) && !lua_isuserdata(L, index))
+        return 0;
+    if (!luaL_getmetafield(L, index, "__await"))
+        return 0;
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* Whether the thread at index waits for its first or next resume. */
+static int is_resumable(lua_State *co) {
+    lua_Debug ar;
+    int status = lua_status(co);
+    if (status != LUA_OK)
+        return status == LUA_YIELD;
+    return !lua_getstack(co, 0, &ar) && lua_gettop(co) > 0;
+}
+
+static void check_thread(lua_State *L, nl_state *st, int index) {
+    if (nl_thread_owned(L, st, index))
+        nl_throw_code(L, st, NEAP_EALREADY_OWNED);
+    if (!is_resumable(lua_tothread(L, index)))
+        nl_arg_error(L, st, index, NEAP_EVALUE, "the coroutine is running or dead");
+}
+
+void nl_check_body(lua_State *L, nl_state *st, int index) {
+    if (lua_isthread(L, index))
+        check_thread(L, st, index);
+    else if (lua_isnoneornil(L, index))
+        nl_arg_error(L, st, index, NEAP_ETYPE, PASS_FUNCTION);
+    else if (!nl_is_callable(L, index))
+        nl_type_error(L, st, index, "a function or coroutine");
+}
+
+/* Raises unless nl_ensure can make a future of the value at index. */
+void nl_check_ensure(lua_State *L, nl_state *st, int index) {
+    if (nl_to_object(L, st, index) != NULL || nl_has_await(L, index))
+        return;
+    if (!lua_isnoneornil(L, index) && !lua_isthread(L, index) && !nl_is_callable(L, index))
+        nl_type_error(L, st, index, "a function or future");
+    nl_check_body(L, st, index);
+}
+
+/* Puts a future or task in the place of the value at index, which must be positive: futures stay, functions and
+   coroutines become tasks, an object with __await becomes a task of that.  loop NULL: the present one. */
+void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index) {
+    static const nl_spawning plain;
+    nl_check_ensure(L, st, index);
+    if (nl_to_object(L, st, index) != NULL)
+        return;
+    if (loop == NULL)
+        loop = nl_loop_now(L, st);
+    int at = lua_gettop(L) + 1;
+    if (nl_has_await(L, index)) {
+        luaL_getmetafield(L, index, "__await");
+        lua_pushvalue(L, index);
+    } else {
+        lua_pushvalue(L, index);
+    }
+    nl_spawn(L, st, loop, at, &plain);
+    lua_replace(L, index);
+}
+
+/* ---- Spawning ---- */
+
+static nl_task *new_task(lua_State *L, nl_state *st) {
+    nl_task *t = nl_newblock(L, sizeof *t, NL_SLOTS);
+    memset(t, 0, sizeof *t);
+    t->o.st = st;
+    t->o.ref = LUA_NOREF;
+    t->o.flags = NL_INTERNAL;
+    t->owns = LUA_NOREF;
+    nl_setmeta(L, st, NL_TASK);
+    return t;
+}
+
+/* Gives the task, whose userdata is at `ud`, its thread, with the body and n arguments that lie above. */
+static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
+    if (lua_isthread(L, ud + 1)) {
+        t->co = lua_tothread(L, ud + 1);
+        nl_thread_own(L, st, ud + 1);
+        lua_pushvalue(L, ud + 1);
+        nl_setslot(L, ud, NL_LINK);
+        t->nargs = n;
+    } else {
+        t->co = nl_thread_take(L, st);
+        t->pooled = 1;
+        nl_setslot(L, ud, NL_LINK);
+        n++;
+    }
+    if (!lua_checkstack(t->co, n + 4))
+        nl_throw(L, st, NEAP_E2BIG, "too many arguments");
+    lua_xmove(L, t->co, n);
+    if (t->pooled) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->failing);
+        t->nargs = nl_push_body(L, t->co, n);
+    } else {
+        lua_settop(L, ud);
+    }
+}
+
+/* Makes a task of the function or coroutine at `first` and the arguments above it; its userdata takes their place. */
+nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how) {
+    char site[LUA_IDSIZE + 16];
+    nl_check_body(L, st, first);
+    int nargs = lua_gettop(L) - first;
+    nl_task *t = new_task(L, st);
+    lua_insert(L, first);
+    load_thread(L, st, t, first, nargs);
+    nl_hold(L, &t->o, first);
+    if (how->owns != 0) {
+        lua_pushvalue(L, how->owns);
+        t->owns = nl_anchor(L, st);
+    }
+    neap_task_options options = {sizeof options, how->name, nl_site(L, site, sizeof site)};
+    nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &t->task));
+    t->o.future = neap_task_future(t->task);
+    return t;
+}
+
+/* The one-table form {fn, args..., option = ...}: a table that is nothing else. */
+static int is_options(lua_State *L, nl_state *st, int index) {
+    return lua_istable(L, index) && !nl_is_callable(L, index) && !nl_has_await(L, index) &&
+           nl_to_object(L, st, index) == NULL;
+}
+
+/* If the value at `at` is the one-table form, pushes function and arguments behind it, past `reserve` empty places.
+   Answers where the function is. */
+int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve) {
+    if (!is_options(L, st, at))
+        return at;
+    lua_settop(L, at + reserve);
+    int n = (int)lua_rawlen(L, at);
+    lua_getfield(L, at, "n");
+    if (lua_type(L, -1) == LUA_TNUMBER)
+        n = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    luaL_checkstack(L, n + 1, "too many arguments");
+    for (int i = 1; i <= (n > 0 ? n : 1); i++)
+        lua_rawgeti(L, at, i);
+    return at + 1 + reserve;
+}
+
+static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) {
+    static const char *const names[] = {"n", "name", "owns", NULL};
+    nl_check_options(L, st, at, names);
+    lua_getfield(L, at, "name");
+    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+        nl_throw(L, st, NEAP_ETYPE, "the option 'name' must be a string");
+    how->name = lua_tostring(L, -1);
+    lua_replace(L, at + 1);
+    lua_getfield(L, at, "owns");
+    if (!lua_isnil(L, -1) && !lua_istable(L, -1))
+        nl_throw(L, st, NEAP_ETYPE, "the option 'owns' must be a list");
+    how->owns = lua_isnil(L, -1) ? 0 : at + 2;
+    lua_replace(L, at + 2);
+}
+
+/* Spawns what is at `at` and behind on the loop (NULL: the present one); answers the task. */
+int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at) {
+    nl_spawning how = {NULL, 0};
+    int first = nl_expand_options(L, st, at, 2);
+    if (first > at)
+        read_spawning(L, st, at, &how);
+    nl_check_body(L, st, first);
+    nl_spawn(L, st, loop != NULL ? loop : nl_loop_now(L, st), first, &how);
+    return 1;
+}
+
+static int spawn(lua_State *L) {
+    return nl_spawn_call(L, NL_STATE(L), NULL, 1);
+}
+
+/* ---- Finding ---- */
+
+/* Pushes a userdata for a task that is none of this state's, or ended long ago. */
+static void push_wrapped(lua_State *L, nl_state *st, neap_task *task) {
+    nl_task *t = new_task(L, st);
+    t->task = neap_task_ref(task);
+    t->o.future = neap_task_future(task);
+    t->ended = 1;
+}
+
+/* Pushes the task's userdata.  While the task lives, the core's pointer to it is good. */
+void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
+    if (neap_task_get_ops(task) == &nl_task_ops && !neap_future_done(neap_task_future(task))) {
+        nl_task *t = neap_task_user(task);
+        if (t->o.st == st && t->o.holds > 0) {
+            nl_anchored(L, st, t->o.ref);
+            return;
+        }
+    }
+    push_wrapped(L, st, task);
+}
+
+static int current_task(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    if (st->task != NULL)
+        nl_anchored(L, st, st->task->o.ref);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+typedef struct listing {
+    lua_State *L;
+    nl_state *st;
+    int n;
+} listing;
+
+static int32_t list_task(neap_task *task, void *user) {
+    listing *list = user;
+    nl_push_object(list->L, list->st, neap_task_future(task));
+    lua_rawseti(list->L, -2, ++list->n);
+    return 0;
+}
+
+/* The live tasks of the present loop in order of creation. */
+static int all_tasks(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    listing list = {L, st, 0};
+    nl_loop *l = nl_loop_now(L, st);
+    lua_newtable(L);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    nl_check_code(L, st, neap_task_walk(l->loop, list_task, &list));
+    return 1;
+}
+
+/* ---- Methods ---- */
+
+static nl_task *check_task(lua_State *L) {
+    return nl_check(L, NL_STATE(L), 1, NL_TASK, "a task");
+}
+
+static int task_name(lua_State *L) {
+    lua_pushstring(L, neap_task_name(check_task(L)->task));
+    return 1;
+}
+
+static int task_set_name(lua_State *L) {
+    nl_task *t = check_task(L);
+    nl_check_code(L, t->o.st, neap_task_set_name(t->task, luaL_checkstring(L, 2)));
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int task_site(lua_State *L) {
+    lua_pushstring(L, neap_task_site(check_task(L)->task));
+    return 1;
+}
+
+/* The frames of a live task, or those of the error of a failed one. */
+static int task_stack(lua_State *L) {
+    nl_task *t = check_task(L);
+    if (t->co != NULL) {
+        nl_push_stack(L, t->co);
+        return 1;
+    }
+    nl_getslot(L, 1, NL_LINK);
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "stack");
+    else
+        lua_newtable(L);
+    return 1;
+}
+
+static int task_traceback(lua_State *L) {
+    nl_task *t = check_task(L);
+    if (t->co != NULL) {
+        luaL_traceback(L, t->co, NULL, 0);
+        return 1;
+    }
+    nl_getslot(L, 1, NL_LINK);
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "traceback");
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static int task_owned(lua_State *L) {
+    check_task(L);
+    return nl_throw_code(L, NL_STATE(L), NEAP_ETASK_OWNED);
+}
+
+static int task_tostring(lua_State *L) {
+    static const char *const names[] = {"pending", "done", "failed", "cancelled"};
+    nl_task *t = check_task(L);
+    lua_pushfstring(L, "neap.task: %s (%s)", neap_task_name(t->task),
+                    names[neap_future_state(t->o.future) & 3]);
+    return 1;
+}
+
+static int task_gc(lua_State *L) {
+    nl_task *t = lua_touserdata(L, 1);
+    if (t->task == NULL)
+        return 0;
+    nl_forget_callbacks(&t->o);
+    neap_task *task = t->task;
+    t->task = NULL;
+    t->o.future = NULL;
+    neap_task_unref(task);
+    return 0;
+}
+
+void nl_open_task(lua_State *L, nl_state *st) {
+    static const luaL_Reg metas[] = {{"__tostring", task_tostring}, {"__gc", task_gc}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"name", task_name},           {"set_name", task_set_name},
+        {"site", task_site},           {"stack", task_stack},
+        {"traceback", task_traceback}, {"set_result", task_owned},
+        {"set_exception", task_owned}, {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {{"spawn", spawn},
+                                         {"current_task", current_task},
+                                         {"all_tasks", all_tasks},
+                                         {NULL, NULL}};
+    nl_object_class(L, st, NL_TASK, "neap.task", metas);
+    nl_functions(L, st, methods);
+    lua_pop(L, 1);
+    nl_functions(L, st, functions);
+}

@@ -1,0 +1,156 @@
+/* lthread.c: the coroutines under tasks: a pool of finished ones, whose they are, what they were doing. */
+#include "lneap.h"
+
+#include <stdio.h>
+
+enum { AWAITERS_SHOWN = 16, TASKS_SEARCHED = 1000, FRAMES_SHOWN = 200 };
+
+/* ---- The pool ---- */
+
+/* Pushes a thread with an empty stack. */
+lua_State *nl_thread_take(lua_State *L, nl_state *st) {
+    if (st->pool_len > 0) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->threads);
+        lua_rawgeti(L, -1, st->pool_len--);
+        lua_replace(L, -2);
+        return lua_tothread(L, -1);
+    }
+    lua_State *co = lua_newthread(L);
+    nl_thread_own(L, st, lua_gettop(L));
+    return co;
+}
+
+/* Ends the task's use of its thread, which goes back to the pool if it can run again.  The collector shrinks the stacks
+   of those that wait there.  Never allocates. */
+void nl_thread_give(nl_task *t, int reusable) {
+    nl_state *st = t->o.st;
+    lua_State *R = st->R, *co = t->co;
+    t->co = NULL;
+    nl_anchored(R, st, t->o.ref);
+    if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
+        lua_settop(co, 0);
+        lua_rawgeti(R, LUA_REGISTRYINDEX, st->threads);
+        nl_getslot(R, -2, NL_LINK);
+        lua_rawseti(R, -2, ++st->pool_len);
+        lua_pop(R, 1);
+    }
+    lua_pushnil(R);
+    nl_setslot(R, -2, NL_LINK);
+    lua_pop(R, 1);
+}
+
+/* ---- Whose a thread is ---- */
+
+int nl_thread_owned(lua_State *L, nl_state *st, int index) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->owned);
+    lua_pushvalue(L, index);
+    lua_rawget(L, -2);
+    int owned = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return owned;
+}
+
+void nl_thread_own(lua_State *L, nl_state *st, int index) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->owned);
+    lua_pushvalue(L, index);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+/* ---- What it was doing ---- */
+
+static void push_frame(lua_State *L, const lua_Debug *ar) {
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, ar->short_src);
+    lua_setfield(L, -2, "source");
+    lua_pushinteger(L, ar->currentline);
+    lua_setfield(L, -2, "line");
+    lua_pushinteger(L, ar->linedefined);
+    lua_setfield(L, -2, "defined");
+    if (ar->name != NULL) {
+        lua_pushstring(L, ar->name);
+        lua_setfield(L, -2, "name");
+    }
+}
+
+/* Pushes the list of a thread's Lua frames, innermost first. */
+void nl_push_stack(lua_State *L, lua_State *co) {
+    lua_Debug ar;
+    int n = 0;
+    lua_newtable(L);
+    for (int level = 0; n < FRAMES_SHOWN && lua_getstack(co, level, &ar); level++) {
+        lua_getinfo(co, "Snl", &ar);
+        if (ar.currentline <= 0 || nl_is_wrapper(&ar))
+            continue;
+        push_frame(L, &ar);
+        lua_rawseti(L, -2, ++n);
+    }
+}
+
+typedef struct search {
+    neap_future *awaited;
+    neap_task *found;
+    int left;
+} search;
+
+static int awaits(neap_task *task, neap_future *future) {
+    neap_future *on = neap_task_awaiting(task);
+    if (on == NULL || on == future)
+        return on != NULL;
+    neap_future *member;
+    for (size_t i = 0; (member = neap_future_list_get(on, i)) != NULL; i++)
+        if (member == future)
+            return 1;
+    return 0;
+}
+
+static int32_t find_awaiter(neap_task *task, void *user) {
+    search *s = user;
+    if (awaits(task, s->awaited))
+        s->found = task;
+    return s->found != NULL || --s->left == 0;
+}
+
+/* Adds a line for the spawn site and one for each task that awaits the one before. */
+static void add_chain(luaL_Buffer *b, neap_task *task) {
+    char line[512];
+    snprintf(line, sizeof line, "\n\ttask '%s' spawned at %s", neap_task_name(task), neap_task_site(task));
+    luaL_addstring(b, line);
+    for (int i = 0; i < AWAITERS_SHOWN; i++) {
+        search s = {neap_task_future(task), NULL, TASKS_SEARCHED};
+        neap_task_walk(neap_future_loop(s.awaited), find_awaiter, &s);
+        if (s.found == NULL)
+            return;
+        task = s.found;
+        snprintf(line, sizeof line, "\n\tawaited by task '%s' spawned at %s", neap_task_name(task),
+                 neap_task_site(task));
+        luaL_addstring(b, line);
+    }
+}
+
+/* Keeps {traceback =, stack =} of the thread `at` in the task's value slot, before its frames go. */
+void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level) {
+    luaL_Buffer b;
+    nl_anchored(L, t->o.st, t->o.ref);
+    lua_createtable(L, 0, 2);
+    nl_push_stack(L, at);
+    lua_setfield(L, -2, "stack");
+    luaL_buffinit(L, &b);
+    luaL_traceback(L, at, NULL, level);
+    luaL_addvalue(&b);
+    add_chain(&b, t->task);
+    luaL_pushresult(&b);
+    lua_setfield(L, -2, "traceback");
+    nl_setslot(L, -2, NL_VALUE);
+    lua_pop(L, 1);
+}
+
+/* The message handler under a task's body. */
+int nl_trace_failure(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    if (st->task != NULL && !nl_is_cancelled(L, st, 1))
+        nl_record_failure(L, st->task, L, 1);
+    lua_settop(L, 1);
+    return 1;
+}

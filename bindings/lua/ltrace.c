@@ -1,0 +1,149 @@
+/* ltrace.c: what a loop did: its figures, and a recording of each movement. */
+#include "lneap.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { NAME_KEPT = 32 };
+
+typedef struct note {
+    int32_t kind;
+    int64_t value;
+    char task[NAME_KEPT];
+} note;
+
+/* A recording: written by the trace hook, which may allocate but not touch Lua. */
+struct nl_trace {
+    nl_state *st;
+    note *notes;
+    size_t n, cap;
+    int lost; /* memory was out */
+};
+
+static const char *const events[] = {
+    [NEAP_TRACE_POLL] = "poll",       [NEAP_TRACE_POLLED] = "polled", [NEAP_TRACE_READY] = "ready",
+    [NEAP_TRACE_IO] = "io",           [NEAP_TRACE_SETTLE] = "settle", [NEAP_TRACE_WAKE] = "wake",
+    [NEAP_TRACE_SPAWN] = "spawn",     [NEAP_TRACE_STEP] = "step",     [NEAP_TRACE_SUSPEND] = "suspend",
+    [NEAP_TRACE_YIELD] = "yield",     [NEAP_TRACE_DONE] = "done",     [NEAP_TRACE_CALL] = "call",
+    [NEAP_TRACE_RUN_END] = "run_end",
+};
+
+static int grow(nl_trace *t) {
+    void *ud;
+    lua_Alloc f = lua_getallocf(t->st->R, &ud);
+    size_t cap = t->cap == 0 ? 256 : 2 * t->cap;
+    note *notes = f(ud, t->notes, t->cap * sizeof *notes, cap * sizeof *notes);
+    if (notes == NULL)
+        return 0;
+    t->notes = notes;
+    t->cap = cap;
+    return 1;
+}
+
+static void take_note(neap_loop *loop, const neap_trace *trace, void *user) {
+    nl_trace *t = user;
+    (void)loop;
+    if (t->n == t->cap && !grow(t)) {
+        t->lost = 1;
+        return;
+    }
+    note *n = &t->notes[t->n++];
+    neap_task *task = trace->task;
+    if (task == NULL && trace->future != NULL)
+        task = neap_future_task(trace->future);
+    n->kind = trace->kind;
+    n->value = trace->value;
+    n->task[0] = '\0';
+    if (task != NULL)
+        snprintf(n->task, sizeof n->task, "%s", neap_task_name(task));
+}
+
+static void trace_gone(void *user) {
+    nl_trace *t = user;
+    if (t->st->closed)
+        return;
+    nl_free(t->st, t->notes, t->cap * sizeof *t->notes);
+    nl_free(t->st, t, sizeof *t);
+}
+
+void nl_trace_stop(nl_loop *l) {
+    if (l->trace == NULL)
+        return;
+    l->trace = NULL;
+    neap_loop_set_trace_hook(l->loop, NULL, NULL, NULL);
+}
+
+static void start(lua_State *L, nl_loop *l) {
+    nl_trace_stop(l);
+    nl_trace *t = nl_alloc(L, sizeof *t);
+    t->st = l->st;
+    nl_check_code(L, l->st, neap_loop_set_trace_hook(l->loop, take_note, t, trace_gone));
+    l->trace = t;
+}
+
+static void push_notes(lua_State *L, const nl_trace *t) {
+    lua_createtable(L, (int)t->n, 0);
+    for (size_t i = 0; i < t->n; i++) {
+        const note *n = &t->notes[i];
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, events[n->kind]);
+        lua_setfield(L, -2, "event");
+        lua_pushinteger(L, (lua_Integer)n->value);
+        lua_setfield(L, -2, "value");
+        if (n->task[0] != '\0') {
+            lua_pushstring(L, n->task);
+            lua_setfield(L, -2, "task");
+        }
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
+/* trace(true) begins a recording; trace(false) ends it and answers the list. */
+static int loop_trace(lua_State *L) {
+    nl_loop *l = nl_check_loop(L, NL_STATE(L), 1);
+    if (lua_toboolean(L, 2)) {
+        start(L, l);
+        return 0;
+    }
+    if (l->trace == NULL) {
+        lua_newtable(L);
+        return 1;
+    }
+    /* Pushing may collect garbage, and finalizers may move the loop: the list is closed first. */
+    nl_trace kept = *l->trace;
+    l->trace->notes = NULL;
+    l->trace->n = l->trace->cap = 0;
+    nl_trace_stop(l);
+    push_notes(L, &kept);
+    nl_free(kept.st, kept.notes, kept.cap * sizeof *kept.notes);
+    return 1;
+}
+
+/* The loop's figures as a table. */
+static int loop_metrics(lua_State *L) {
+    nl_loop *l = nl_check_loop(L, NL_STATE(L), 1);
+    neap_metrics m;
+    memset(&m, 0, sizeof m);
+    nl_check_code(L, l->st, neap_loop_metrics(l->loop, &m, sizeof m));
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {
+        {"ticks", m.ticks},           {"polls", m.polls},
+        {"blocked_polls", m.blocked_polls}, {"events", m.events},
+        {"runs", m.runs},             {"registrations", m.registrations},
+        {"ready", m.ready},           {"timers", m.timers},
+        {"tasks", m.tasks},           {"futures", m.futures},
+        {"operations", m.operations}, {"socks", m.socks},
+        {"objects", m.objects},       {"bytes", m.bytes},
+        {"blocks", m.blocks},         {"allocations", m.allocations},
+    };
+    lua_createtable(L, 0, sizeof figures / sizeof *figures);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        lua_pushinteger(L, (lua_Integer)figures[i].value);
+        lua_setfield(L, -2, figures[i].name);
+    }
+    return 1;
+}
+
+const luaL_Reg nl_trace_calls[] = {{"trace", loop_trace}, {"metrics", loop_metrics}, {NULL, NULL}};

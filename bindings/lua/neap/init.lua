@@ -1,0 +1,19 @@
+-- neap: an asynchronous runtime in which a coroutine is a task.  This file only wires; neap/meta.lua describes.
+local core = rawget(_G, "jit") and require "neap.corejit" or require "neap.core"
+
+if core.waits and rawget(_G, "jit") then
+    require "neap.jit"(core)
+end
+
+local private = { waits = true, token = true, resumed = true, wired = true, run_command = true }
+local neap = { _VERSION = "neap 0.1.0" }
+
+for name, value in pairs(core) do
+    if not private[name] then
+        neap[name] = value
+    end
+end
+
+core.wired()
+
+return neap
