@@ -948,8 +948,8 @@ typedef int32_t (*neap_task_walk_fn)(neap_task *task, void *user);
 NEAP_API int32_t neap_task_walk(neap_loop *loop, neap_task_walk_fn fn, void *user);
 
 /* Task-local values, as contextvars: a task inherits what its spawner sees; what it sets is seen by itself, by callbacks
-   it registers afterwards and by tasks it spawns afterwards.  `key` is compared by address.  Outside tasks: the
-   loop's outermost context.  `destroy` runs when nobody sees the value any more.
+   it registers afterwards and by tasks it spawns afterwards.  A callback runs in a copy of the context that it was registered
+   in.  `key` is compared by address.  Outside tasks and callbacks: the loop's outermost context.  `destroy` runs when nobody sees the value any more.
    [L] */
 NEAP_API int32_t neap_local_set(neap_loop *loop, const void *key, void *value, neap_destroy_fn destroy);
 

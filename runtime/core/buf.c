@@ -11,7 +11,7 @@ struct neap_buf {
 };
 
 neap_buf *np_buf_new(np_alloc *alloc, size_t cap) {
-    neap_buf *buf = np_alloc_get(alloc, sizeof *buf + cap);
+    neap_buf *buf = cap > SIZE_MAX / 2 ? NULL : np_alloc_get(alloc, sizeof *buf + cap);
     if (buf == NULL)
         return NULL;
     buf->alloc = np_alloc_ref(alloc);

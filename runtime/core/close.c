@@ -13,10 +13,7 @@ static void report_pending(neap_loop *loop) {
     for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
         neap_task *t = np_container(at, neap_task, f.all);
         if ((t->f.flags & NP_F_IGNORED) == 0)
-            np_report(loop, (neap_report){.kind = NEAP_REPORT_PENDING,
-                                          .message = "the task was destroyed while it was pending",
-                                          .task = t,
-                                          .future = &t->f});
+            np_report_pending(loop, t);
     }
 }
 

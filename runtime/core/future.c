@@ -72,7 +72,7 @@ static int32_t cancel_plain(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type plain_type = {{"future", destroy_plain}, cancel_plain, NULL, NULL};
+static const np_future_type plain_type = {{"future", destroy_plain, NULL}, cancel_plain, NULL, NULL};
 
 int32_t neap_future_new(neap_loop *loop, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)

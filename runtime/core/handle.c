@@ -17,7 +17,7 @@ static void destroy(np_obj *obj) {
     np_obj_free(obj, sizeof *h);
 }
 
-static const np_type handle_type = {"handle", destroy};
+static const np_type handle_type = {"handle", destroy, NULL};
 
 bool np_is_handle(const np_obj *obj) {
     return obj->type == &handle_type;
@@ -31,8 +31,7 @@ neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
     h->timer.heap.index = NP_HEAP_OUT;
     h->kind = kind;
     h->active = true;
-    h->outermost = loop->current_handle != NULL ? loop->current_handle->outermost : loop->current == NULL;
-    h->context = h->outermost ? NULL : np_local_ref(loop->context);
+    h->context = np_local_ref(loop->context);
     return h;
 }
 
@@ -86,10 +85,6 @@ static void call_timed(neap_loop *loop, neap_handle *h) {
 }
 
 static void call_in_context(neap_loop *loop, neap_handle *h) {
-    if (h->outermost) {
-        call_timed(loop, h);
-        return;
-    }
     np_local *outer = loop->context;
     loop->context = np_local_ref(h->context);
     call_timed(loop, h);

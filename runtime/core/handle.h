@@ -22,7 +22,6 @@ struct neap_handle {
     uint8_t kind;     /* NP_CALL_* */
     bool active;      /* the call is to come, or to come again */
     bool cancelled;
-    bool outermost;   /* registered outside tasks: runs in the loop's own context, and may change it */
     np_timer timer;   /* of a timer */
     int64_t when;     /* of a timer: its deadline */
     int64_t interval; /* of a repeating timer */

@@ -207,7 +207,7 @@ void np_run_internal(neap_loop *loop);
 void np_reap(neap_loop *loop); /* calls done of every completed operation */
 int32_t np_poll(neap_loop *loop, int64_t timeout_ns);
 void np_due_timers(neap_loop *loop);
-uint32_t np_run_batch(neap_loop *loop, uint32_t max);
+int32_t np_run_batch(neap_loop *loop, uint32_t max);
 void np_run_node(neap_loop *loop, np_ready *node);
 int64_t np_timeout(neap_loop *loop);
 int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns);
@@ -216,6 +216,9 @@ void np_leave(neap_loop *loop); /* the outermost run, turn or dispatch returns *
 int32_t np_begin_turn(neap_loop *loop);
 
 /* ---- Reports and traces (report.c) */
+
+void np_report_pending(neap_loop *loop, neap_task *task);
+void np_report_deadlock(neap_loop *loop, neap_future *future);
 
 void np_report(neap_loop *loop, neap_report report);
 void np_report_failures(neap_loop *loop);

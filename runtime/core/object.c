@@ -33,12 +33,18 @@ void np_obj_outer_ref(np_obj *obj) {
         np_obj_ref(obj);
 }
 
+static void drop_outer(np_obj *obj) {
+    if (obj->type->abandoned != NULL)
+        obj->type->abandoned(obj);
+    np_obj_unref(obj);
+}
+
 static void arrived(np_mail *mail, bool discard) {
     np_obj *obj = np_container(mail, np_obj, mail);
     (void)discard;
     unsigned old = atomic_fetch_and_explicit(&obj->outer, ~NP_OUTER_QUEUED, memory_order_acq_rel);
     if (old == NP_OUTER_QUEUED)
-        np_obj_unref(obj);
+        drop_outer(obj);
 }
 
 /* The count goes down from 1 on a thread that may not touch the object's inner counters. */
@@ -69,5 +75,5 @@ void np_obj_outer_unref(np_obj *obj) {
     }
     unsigned old = atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel);
     if (old == NP_OUTER_ONE)
-        np_obj_unref(obj);
+        drop_outer(obj);
 }

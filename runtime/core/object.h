@@ -19,7 +19,8 @@ typedef struct np_obj np_obj;
 
 typedef struct np_type {
     const char *name;
-    void (*destroy)(np_obj *obj); /* the last inner reference went; frees the memory */
+    void (*destroy)(np_obj *obj);   /* the last inner reference went; frees the memory */
+    void (*abandoned)(np_obj *obj); /* the last outer reference went; may be NULL */
 } np_type;
 
 struct np_obj {

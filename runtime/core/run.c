@@ -25,14 +25,6 @@ int32_t neap_loop_run(neap_loop *loop) {
     return rc < 0 ? rc : raised;
 }
 
-static int32_t report_deadlock(neap_loop *loop, neap_future *f) {
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_DEADLOCK,
-                                  .code = NEAP_EDEADLOCK,
-                                  .future = f,
-                                  .task = neap_future_task(f)});
-    return NEAP_EDEADLOCK;
-}
-
 static bool deadlocked(neap_loop *loop) {
     return !np_loop_can_wake(loop) && !np_mailbox_full(&loop->mail) && np_list_empty(&loop->io.completed) &&
            !loop->stopping;
@@ -42,8 +34,10 @@ static bool deadlocked(neap_loop *loop) {
 static int32_t run_until(neap_loop *loop, neap_future *f) {
     int32_t rc;
     do {
-        if (np_future_pending(f) && deadlocked(loop))
-            return report_deadlock(loop, f);
+        if (np_future_pending(f) && deadlocked(loop)) {
+            np_report_deadlock(loop, f);
+            return NEAP_EDEADLOCK;
+        }
         rc = np_tick(loop, np_future_pending(f) ? -1 : 0);
         if (rc < 0)
             return rc;
@@ -210,7 +204,7 @@ int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max) {
     np_take_mail(loop);
     (void)neap_loop_update_time(loop);
     np_due_timers(loop);
-    rc = (int32_t)np_run_batch(loop, max);
+    rc = np_run_batch(loop, max);
     loop->stopping = false;
     int32_t raised = take_raised(loop);
     np_leave(loop);
@@ -247,9 +241,10 @@ static int32_t refuse(int32_t rc, void *user, neap_destroy_fn destroy) {
 }
 
 int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy) {
-    post *p = loop == NULL ? NULL : np_alloc_get(loop->alloc, sizeof *p);
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_guard_forked(&loop->guard) ? NEAP_EFORKED : 0;
+    post *p = rc < 0 ? NULL : np_alloc_get(loop->alloc, sizeof *p);
     if (p == NULL)
-        return refuse(loop == NULL ? NEAP_EINVAL : NEAP_ENOMEM, user, destroy);
+        return refuse(rc < 0 ? rc : NEAP_ENOMEM, user, destroy);
     *p = (post){.mail.deliver = deliver, loop, fn, user, destroy, np_alloc_ref(loop->alloc)};
     if (!np_mailbox_put(&loop->mail, &p->mail)) {
         deliver(&p->mail, true);

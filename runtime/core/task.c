@@ -22,7 +22,7 @@ static int32_t cancel_future(neap_future *f, const char *msg) {
     return np_task_cancel(np_container(f, neap_task, f), msg);
 }
 
-static const np_future_type task_type = {{"task", destroy}, cancel_future, NULL, NULL};
+static const np_future_type task_type = {{"task", destroy, NULL}, cancel_future, NULL, NULL};
 
 static int32_t copy_options(neap_task *t, const neap_task_options *o) {
     np_alloc *alloc = t->f.obj.loop->alloc;
@@ -186,7 +186,7 @@ static int32_t wake_reason(neap_task *t) {
 /* A lent receive is only made when its task is about to see the bytes; it may find nothing after all. */
 static bool settled(neap_task *t) {
     neap_future *f = t->awaiting;
-    if (f == NULL || !np_future_pending(f))
+    if (f == NULL || !np_future_pending(f) || t->must_cancel)
         return true;
     if (np_future_type_of(f)->ready(f))
         return true;
@@ -231,9 +231,10 @@ static void fail(neap_task *t, int32_t code, const char *message) {
 
 static void done(neap_task *t) {
     uint8_t state = (t->f.flags & NP_F_STAGED) != 0 ? t->staged : NEAP_STATE_RESULT;
+    bool dropped = state == NEAP_STATE_RESULT && t->must_cancel && !t->lost;
     if (t->awaiting != NULL)
         drop_awaited(t);
-    finish(t, t->must_cancel && !t->lost ? NEAP_STATE_CANCELLED : state);
+    finish(t, dropped ? NEAP_STATE_CANCELLED : state);
 }
 
 /* How the step ended decides what comes next. */
@@ -289,7 +290,9 @@ void np_task_run(neap_task *t) {
     t->waiting_since = -1;
     t->started = true;
     t->open = true;
-    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL;
+    bool through_awaited = t->cancel_sent && awaited != NULL && awaited->state == NEAP_STATE_CANCELLED;
+    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited;
+    t->cancel_sent = false;
     t->steps++;
     np_obj_ref(&t->f.obj);
     if (t->ops->step != NULL)
@@ -328,6 +331,8 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
         return NEAP_EINVAL;
     if (!task->open || task->ops->step != NULL || task->node.where != NP_AT_NONE)
         return NEAP_EINVALID_STATE;
+    if ((step_end == NEAP_STEP_AWAIT) != (task->awaiting != NULL))
+        return NEAP_EINVAL;
     np_obj_ref(&task->f.obj);
     conclude(task, step_end);
     np_obj_unref(&task->f.obj);
@@ -343,16 +348,47 @@ static void keep_message(neap_task *t, const char *msg) {
     t->cancel_msg = copy;
 }
 
-int32_t np_task_cancel(neap_task *t, const char *msg) {
-    if (!np_future_pending(&t->f))
-        return 0;
-    keep_message(t, msg);
+/* The task that this one waits for, if a request can go on to it. */
+static neap_task *inner_task(const neap_task *t) {
+    neap_future *f = t->open ? NULL : t->awaiting;
+    if (f == NULL || !f->is_task || !np_future_pending(f))
+        return NULL;
+    neap_task *inner = np_container(f, neap_task, f);
+    return inner->cancelling ? NULL : inner;
+}
+
+/* The request has reached its end: what the task awaits, or the task itself.  What refuses although it is pending waits for
+   this very task: the wait is given up. */
+static void deliver_cancel(neap_task *t, const char *msg) {
     bool waits = t->awaiting != NULL && !t->open;
-    if (waits && np_future_cancel(t->awaiting, t->cancel_msg))
-        return 1;
+    t->cancel_sent = waits && np_future_cancel(t->awaiting, msg);
+    if (t->cancel_sent)
+        return;
     t->must_cancel = true;
     t->lost = waits && holds_resource(t->awaiting);
-    return 1;
+    if (t->node.where == NP_AT_WAIT) {
+        np_dequeue(&t->node);
+        np_enqueue(t->f.obj.loop, &t->node);
+    }
+}
+
+/* Goes down the chain of tasks that await tasks, without recursion; the marks make an end of cycles. */
+int32_t np_task_cancel(neap_task *first, const char *msg) {
+    if (!np_future_pending(&first->f) || first->cancelling)
+        return 0;
+    neap_task *t = first;
+    for (neap_task *inner = t; inner != NULL; inner = inner_task(t)) {
+        t = inner;
+        keep_message(t, msg);
+        t->cancelling = true;
+        t->cancel_sent = true;
+    }
+    deliver_cancel(t, msg);
+    for (neap_task *at = first;; at = np_container(at->awaiting, neap_task, f)) {
+        at->cancelling = false;
+        if (at == t)
+            return 1;
+    }
 }
 
 int32_t neap_task_cancel(neap_task *task, const char *msg) {

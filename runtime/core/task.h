@@ -30,7 +30,9 @@ struct neap_task {
     bool open;             /* a step is under way, or a task event waits for its answer */
     bool must_cancel;      /* a cancellation is to be delivered */
     bool lost;             /* that one lost against a completed operation: not before the next wait */
+    bool cancel_sent;      /* a cancellation went to what it awaits */
     bool cancel_seen;      /* this step was woken by a cancellation */
+    bool cancelling;       /* a request is on its way down the chain of awaits; short-lived */
 };
 
 /* From the batch. */

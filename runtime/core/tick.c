@@ -131,19 +131,21 @@ void np_run_node(neap_loop *loop, np_ready *node) {
     np_run_internal(loop);
 }
 
-uint32_t np_run_batch(neap_loop *loop, uint32_t max) {
+int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     uint32_t n = 0;
     np_run_internal(loop);
     np_list_splice(&loop->batch, &loop->ready);
-    while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max)) {
+    while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) && !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
         np_run_node(loop, node);
         n++;
     }
     np_list_splice_front(&loop->ready, &loop->batch);
+    if (np_unlikely(np_guard_forked(&loop->guard)))
+        return NEAP_EFORKED; /* the rest is the parent's */
     np_report_failures(loop);
-    return n;
+    return (int32_t)n;
 }
 
 /* ---- The tick */
@@ -191,7 +193,7 @@ int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
         return rc;
     np_take_mail(loop);
     np_due_timers(loop);
-    return (int32_t)np_run_batch(loop, 0);
+    return np_run_batch(loop, 0);
 }
 
 /* ---- Entering and leaving */
@@ -222,7 +224,7 @@ void np_leave(neap_loop *loop) {
     if (loop->inside == 1)
         np_trace(loop, NEAP_TRACE_RUN_END, 0, NULL, NULL, NULL);
     loop->inside--;
-    if (loop->inside == 0 && loop->hosted && atomic_load(&loop->life) == NP_OPEN)
+    if (loop->inside == 0 && loop->hosted && np_enter(loop) == 0)
         settle_host(loop);
 }
 

@@ -62,7 +62,7 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type sleep_type = {{"sleep", destroy}, cancel, NULL, NULL};
+static const np_future_type sleep_type = {{"sleep", destroy, NULL}, cancel, NULL, NULL};
 
 int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)

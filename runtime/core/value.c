@@ -64,7 +64,7 @@ int32_t neap_future_set_double(neap_future *future, double value) {
 
 /* One byte more than asked for, so that text ends with a zero. */
 static void *copy_bytes(neap_loop *loop, const void *data, size_t len) {
-    char *copy = np_alloc_get(loop->alloc, len + 1);
+    char *copy = len > SIZE_MAX / 2 ? NULL : np_alloc_get(loop->alloc, len + 1);
     if (copy != NULL) {
         if (len > 0)
             memcpy(copy, data, len);
@@ -165,7 +165,7 @@ static void deliver(np_mail *mail, bool discard) {
 
 static post *make_post(neap_future *f, int32_t code, const void *data, size_t len) {
     np_alloc *alloc = f->obj.loop->alloc;
-    post *p = np_alloc_get(alloc, sizeof *p + len);
+    post *p = len > SIZE_MAX / 2 ? NULL : np_alloc_get(alloc, sizeof *p + len);
     if (p == NULL)
         return NULL;
     *p = (post){.mail.deliver = deliver, .future = neap_future_ref(f), .alloc = np_alloc_ref(alloc), .code = code, .len = len};
@@ -178,6 +178,10 @@ static int32_t send(post *p) {
     if (p == NULL)
         return NEAP_ENOMEM;
     neap_loop *loop = p->future->obj.loop;
+    if (np_guard_forked(&loop->guard)) {
+        deliver(&p->mail, true);
+        return NEAP_EFORKED;
+    }
     if (!np_mailbox_put(&loop->mail, &p->mail)) {
         deliver(&p->mail, true);
         return NEAP_ELOOP_CLOSED;

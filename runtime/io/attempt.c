@@ -5,8 +5,8 @@
      nothing about the listener, so the next connection is taken.
    - connect on a Unix socket whose listener is full fails with EAGAIN and never announces anything: that is a failure
      here, not a wait.
-   - after a connect in progress only SO_ERROR tells the outcome, and it reads 0 also while nothing is decided: the
-     descriptor has to be writable first. */
+   - SO_ERROR reads 0 also while a connect is undecided; connect itself, called again, tells all three outcomes apart and
+     puts the socket into its final state. */
 #include "io/op.h"
 
 #include <errno.h>
@@ -65,25 +65,15 @@ static int64_t attempt_accept(np_op *op) {
     return answer(fd);
 }
 
-static int64_t connect_outcome(int fd) {
-    int ready = np_fd_poll(fd, POLLOUT);
-    if (ready < 0)
-        return ready;
-    if (ready == 0)
-        return NP_WAIT;
-    int err = 0;
-    int rc = np_fd_get_int(fd, SOL_SOCKET, SO_ERROR, &err);
-    return rc < 0 ? rc : -err;
-}
-
 static int64_t attempt_connect(np_op *op) {
-    if (op->begun)
-        return connect_outcome(op->desc->fd);
     socklen_t len;
     const struct sockaddr *raw = np_addr_raw(op->addr, &len);
+    bool begun = op->begun;
     if (connect(op->desc->fd, raw, len) == 0)
         return 0;
-    if (errno == EINPROGRESS || errno == EINTR) { /* interrupted: goes on all the same */
+    if (begun && errno == EISCONN)
+        return 0;
+    if (errno == EINPROGRESS || errno == EINTR || (begun && errno == EALREADY)) { /* interrupted: goes on all the same */
         op->begun = true;
         return NP_WAIT;
     }

@@ -36,7 +36,12 @@ static void destroy(np_obj *obj) {
     np_obj_free(obj, sizeof *s);
 }
 
-static const np_type sock_type = {"socket", destroy};
+/* Nobody can use it any more: what waits ends. */
+static void abandoned(np_obj *obj) {
+    np_sock_shut(np_container(obj, neap_sock, obj));
+}
+
+static const np_type sock_type = {"socket", destroy, abandoned};
 
 neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort) {
     neap_sock *s = np_obj_new(loop, &sock_type, sizeof *s);
@@ -123,7 +128,9 @@ static int32_t sort_of_fd(int fd, uint8_t *ret_sort) {
 
 int32_t neap_sock_adopt(neap_loop *loop, neap_fd fd, neap_sock **ret_sock) {
     uint8_t sort = NEAP_TCP;
-    int32_t rc = loop == NULL || ret_sock == NULL || fd < 0 || fd > INT32_MAX ? NEAP_EINVAL : np_enter(loop);
+    int32_t rc = loop == NULL || ret_sock == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && (fd < 0 || fd > INT32_MAX))
+        rc = NEAP_EBADF;
     if (rc == 0)
         rc = sort_of_fd((int)fd, &sort);
     if (rc < 0)

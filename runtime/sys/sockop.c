@@ -165,6 +165,19 @@ static neap_task *only_stepping_task(neap_future *f) {
     return t->ops->step != NULL ? t : NULL;
 }
 
+static bool own_buffer(sock_op *so) {
+    np_op *op = &so->op;
+    if (op->len > NP_LENT_BYTES)
+        op->len = NP_LENT_BYTES;
+    neap_buf *own = np_buf_new(so->f.obj.loop->alloc, op->len);
+    if (own == NULL)
+        return false;
+    so->f.kind = NP_KIND_BUF;
+    so->f.value.buf = own;
+    op->buf = np_buf_bytes(own);
+    return true;
+}
+
 static bool arm(np_op *op) {
     sock_op *so = np_container(op, sock_op, op);
     neap_loop *loop = so->f.obj.loop;
@@ -175,16 +188,8 @@ static bool arm(np_op *op) {
         np_enqueue(loop, &t->node);
         return true;
     }
-    if (op->buf == NULL) {
-        if (op->len > NP_LENT_BYTES)
-            op->len = NP_LENT_BYTES;
-        neap_buf *own = np_buf_new(loop->alloc, op->len);
-        if (own == NULL)
-            return false;
-        so->f.kind = NP_KIND_BUF;
-        so->f.value.buf = own;
-        op->buf = np_buf_bytes(own);
-    }
+    if (op->buf == NULL)
+        (void)own_buffer(so);
     return false;
 }
 
@@ -230,7 +235,7 @@ static bool ready(neap_future *f) {
     return true;
 }
 
-static const np_future_type op_type = {{"operation", destroy}, cancel, ready, NULL};
+static const np_future_type op_type = {{"operation", destroy, NULL}, cancel, ready, NULL};
 
 /* ---- Starting */
 
@@ -436,8 +441,10 @@ static int32_t recv_into(neap_sock *s, void *data, size_t len, uint32_t flags, n
         op.addr = &addr;
     }
     size_t n = 0;
-    if (op.len > 0 && has_back(s))
-        memcpy(data, take_back(s, op.len, &n), n);
+    if (op.len > 0 && has_back(s)) {
+        const char *from = take_back(s, op.len, &n);
+        memcpy(data, from, n);
+    }
     if (n > 0 || op.len == 0)
         rc = (flags & NEAP_WANT_FUTURE) != 0 ? ended_future(s, &op, (int64_t)n, ret_future) : (int32_t)n;
     else
@@ -553,27 +560,49 @@ static int32_t put_back_copy(neap_sock *s, const void *data, size_t len) {
     return 0;
 }
 
+/* Receives that wait come first: they get the bytes at once.  Without memory for them the next arrival wakes them. */
+static void feed(neap_sock *s) {
+    np_list *queue = &s->desc.queue[NP_DIR_READ];
+    while (s->back_len > 0 && !np_list_empty(queue)) {
+        np_op *op = np_container(queue->next, np_op, link);
+        sock_op *so = np_container(op, sock_op, op);
+        size_t n;
+        if (op->kind != NP_OP_RECV || (op->buf == NULL && !own_buffer(so)) || !io_of(s)->backend->cancel(io_of(s), op))
+            return;
+        const char *from = take_back(s, op->len, &n);
+        memcpy(op->buf, from, n);
+        op->result = (int64_t)n;
+        done(op);
+    }
+}
+
+static int32_t put_back(neap_sock *s, const char *data, size_t len) {
+    neap_loop *loop = s->obj.loop;
+    if (s->back != NULL && data + len == np_buf_bytes(s->back) + s->back_at) {
+        s->back_at -= (uint32_t)len; /* it had been lent from there */
+        s->back_len += (uint32_t)len;
+        return 0;
+    }
+    forget_back(s);
+    if (s->back != NULL || !inside(data, len, loop->lent, NP_LENT_BYTES))
+        return put_back_copy(s, data, len);
+    np_lent_end(loop);
+    if (loop->lent == NULL) /* its bytes have just been given to a future */
+        return put_back_copy(s, data, len);
+    s->back_at = (uint32_t)(data - np_buf_bytes(loop->lent));
+    s->back_len = (uint32_t)len;
+    s->back = np_lent_take(loop);
+    return 0;
+}
+
 int32_t neap_sock_unrecv(neap_sock *sock, const void *data, size_t len) {
     int32_t rc = data == NULL && len > 0 ? NEAP_EINVAL : np_sock_enter(sock);
     if (rc < 0 || len == 0)
         return rc;
-    neap_loop *loop = sock->obj.loop;
-    const char *at = data;
-    if (sock->back != NULL && at + len == np_buf_bytes(sock->back) + sock->back_at) {
-        sock->back_at -= (uint32_t)len; /* it had been lent from there */
-        sock->back_len += (uint32_t)len;
-        return 0;
-    }
-    forget_back(sock);
-    if (sock->back != NULL || !inside(at, len, loop->lent, NP_LENT_BYTES))
-        return put_back_copy(sock, data, len);
-    np_lent_end(loop);
-    if (loop->lent == NULL) /* its bytes have just been given to a future */
-        return put_back_copy(sock, data, len);
-    sock->back_at = (uint32_t)(at - np_buf_bytes(loop->lent));
-    sock->back_len = (uint32_t)len;
-    sock->back = np_lent_take(loop);
-    return 0;
+    rc = put_back(sock, data, len);
+    if (rc == 0)
+        feed(sock);
+    return rc;
 }
 
 /* ---- Sending */

@@ -288,7 +288,7 @@ static int32_t cancel_wait(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type wait_type = {{"fd wait", destroy_wait}, cancel_wait, NULL, NULL};
+static const np_future_type wait_type = {{"fd wait", destroy_wait, NULL}, cancel_wait, NULL, NULL};
 
 static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags, neap_future **ret_future) {
     neap_future *f = np_future_new(loop, &wait_type, sizeof(wait_future));
