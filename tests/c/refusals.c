@@ -234,13 +234,16 @@ int refuse_all(struct things *t) {
 }
 
 void make_things(struct things *t, nt_script *script, int32_t expected) {
+    static nt_act acts[3];
     neap_sock *other = NULL;
     memset(t, 0, sizeof *t);
     t->loop = nt.loop;
     t->expected = expected;
     t->handle = nt_later_handle(3600 * NT_SEC, "timer");
     t->future = nt_future();
-    t->task = nt_spawn(script, "t", NT_ACTS(NT_AWAIT(t->future), NT_PASS));
+    acts[0] = (nt_act)NT_AWAIT(t->future);
+    acts[1] = (nt_act)NT_PASS;
+    t->task = nt_spawn(script, "t", acts);
     nt_turn();
     assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
     neap_sock_unref(other);

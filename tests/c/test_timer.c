@@ -323,7 +323,7 @@ static void a_repeating_timer_may_cancel_itself(void **state) {
     neap_handle_unref(handle);
 }
 
-static void a_timer_can_be_moved_also_after_it_fired(void **state) {
+static void a_timer_can_be_moved_until_it_fires(void **state) {
     (void)state;
     neap_handle *handle = nt_later_handle(NT_SEC, "x");
     assert_ok(neap_handle_reset(handle, 5 * NT_SEC));
@@ -333,15 +333,60 @@ static void a_timer_can_be_moved_also_after_it_fired(void **state) {
     nt_turn();
     assert_notes("");
     assert_ok(neap_handle_reset(handle, NT_SEC));
+    assert_true(neap_handle_when(handle) == 3 * NT_SEC);
     assert_ok(neap_loop_advance(nt.loop, NT_SEC));
     nt_turn();
     assert_notes("x");
-    assert_ok(neap_handle_reset(handle, NT_SEC));
+    assert_code(neap_handle_reset(handle, NT_SEC), NEAP_EINVALID_STATE);
+    assert_int_equal(nt_metrics().timers, 0);
+    neap_handle_unref(handle);
+}
+
+struct again {
+    neap_handle *handle;
+    int calls;
+    int destroyed;
+};
+
+static void fire_thrice(void *user) {
+    struct again *a = user;
+    if (++a->calls < 3)
+        assert_ok(neap_handle_reset(a->handle, NT_SEC));
+}
+
+static void count_again_destroyed(void *user) {
+    ((struct again *)user)->destroyed++;
+}
+
+static void a_timer_moved_by_its_own_callback_fires_again(void **state) {
+    (void)state;
+    struct again a = {0};
+    assert_ok(neap_call_later(nt.loop, NT_SEC, fire_thrice, &a, count_again_destroyed, &a.handle));
+    for (int i = 1; i <= 5; i++) {
+        assert_ok(neap_loop_advance(nt.loop, NT_SEC));
+        nt_turn();
+        assert_int_equal(a.calls, i < 3 ? i : 3);
+        assert_int_equal(a.destroyed, i >= 3);
+    }
+    neap_handle_unref(a.handle);
+}
+
+static void move_other(void *user) {
+    assert_ok(neap_handle_reset(*(neap_handle **)user, NT_SEC));
+}
+
+static void a_timer_that_is_due_already_can_still_be_moved_by_another(void **state) {
+    (void)state;
+    neap_handle *victim = NULL;
+    assert_ok(neap_call_later(nt.loop, NT_SEC, move_other, &victim, NULL, NULL));
+    victim = nt_later_handle(NT_SEC, "moved");
+    assert_ok(neap_loop_advance(nt.loop, NT_SEC));
+    nt_turns(2);
+    assert_notes("");
     assert_ok(neap_loop_advance(nt.loop, NT_SEC));
     nt_turn();
-    assert_notes("x x");
-    neap_handle_cancel(handle);
-    neap_handle_unref(handle);
+    assert_notes("moved");
+    neap_handle_unref(victim);
 }
 
 static void a_moved_timer_comes_after_its_new_equals(void **state) {
@@ -505,7 +550,9 @@ NT_MAIN(
     NT_TEST_VIRTUAL(a_repeating_timer_does_not_drift),
     NT_TEST_VIRTUAL(a_repeating_timer_skips_what_it_missed),
     NT_TEST_VIRTUAL(a_repeating_timer_may_cancel_itself),
-    NT_TEST_VIRTUAL(a_timer_can_be_moved_also_after_it_fired),
+    NT_TEST_VIRTUAL(a_timer_can_be_moved_until_it_fires),
+    NT_TEST_VIRTUAL(a_timer_moved_by_its_own_callback_fires_again),
+    NT_TEST_VIRTUAL(a_timer_that_is_due_already_can_still_be_moved_by_another),
     NT_TEST_VIRTUAL(a_moved_timer_comes_after_its_new_equals),
     NT_TEST_VIRTUAL(what_is_cancelled_or_no_timer_cannot_be_moved),
     NT_TEST_VIRTUAL(a_timer_that_nobody_holds_fires_and_is_gone),
