@@ -79,6 +79,7 @@ static void an_accept_that_waits_fails_without_descriptors_and_the_next_one_serv
     neap_sock *listener = net_listener(&addr);
     neap_future *first = net_park_accept(listener);
     neap_future *second = net_park_accept(listener);
+    assert_ok(neap_future_ignore(second)); /* it may fail before it is looked at */
     nt_turn();
     int client = net_raw_connect(&addr);
     net_put(client, "hello");
@@ -88,11 +89,13 @@ static void an_accept_that_waits_fails_without_descriptors_and_the_next_one_serv
     famine_end(&f);
     net_failure(first, NEAP_EMFILE);
     /* No new event will come for the one in the queue: the second must not hang. */
+    neap_sock *conn = NULL;
     if (neap_future_done(second)) {
         net_failure(second, NEAP_EMFILE);
-        second = net_park_accept(listener);
+        assert_code(neap_sock_accept(listener, NEAP_WANT_FUTURE, &conn, NULL, &second),
+                    NEAP_PENDING);
     }
-    neap_sock *conn = net_accepted(second);
+    conn = net_accepted(second);
     net_recv_text(conn, "hello");
     net_end(conn);
     net_close(client);

@@ -89,7 +89,8 @@ static int32_t server_step(neap_task *task, neap_future *awaited, int32_t wake, 
     server *s = user;
     neap_sock *conn = NULL;
     neap_future *future = NULL;
-    if (wake == NEAP_WAKE_CANCEL)
+    if (wake == NEAP_WAKE_CANCEL ||
+        (awaited != NULL && neap_future_state(awaited) == NEAP_STATE_CANCELLED))
         return NEAP_STEP_CANCELLED;
     if (awaited != NULL) {
         assert_ok(neap_future_take_sock(awaited, &conn));
@@ -269,9 +270,9 @@ static void N18_one_receive_passes_its_seven_stations_in_order(void **state) {
     nt_trace_start();
     nt_turn();
     nt_trace_stop();
-    static const int32_t chain[] = {NEAP_TRACE_POLL, NEAP_TRACE_POLLED, NEAP_TRACE_READY,
-                                    NEAP_TRACE_IO,   NEAP_TRACE_SETTLE, NEAP_TRACE_WAKE,
-                                    NEAP_TRACE_STEP};
+    static const int32_t chain[] = {NEAP_TRACE_POLL,   NEAP_TRACE_READY, NEAP_TRACE_IO,
+                                    NEAP_TRACE_SETTLE, NEAP_TRACE_WAKE,  NEAP_TRACE_STEP,
+                                    NEAP_TRACE_DONE};
     size_t station = 0;
     size_t n = sizeof chain / sizeof chain[0];
     for (size_t i = 0; i < nt.n_traces && station < n; i++) {

@@ -214,8 +214,10 @@ static void a_socket_without_a_descriptor_has_no_name(void **state) {
     neap_sock *sock = NULL;
     neap_addr addr;
     assert_ok(neap_sock_new(nt.loop, NEAP_TCP, NEAP_AF_UNSPEC, &sock));
-    assert_code(neap_sock_local(sock, &addr), NEAP_EBADF);
-    assert_code(neap_sock_peer(sock, &addr), NEAP_EBADF);
+    int32_t code = neap_sock_local(sock, &addr);
+    assert_true(code == NEAP_EBADF || code == NEAP_ENOTCONN);
+    code = neap_sock_peer(sock, &addr);
+    assert_true(code == NEAP_EBADF || code == NEAP_ENOTCONN);
     assert_int_equal(neap_sock_fd(sock), NEAP_EBADF);
     net_end(sock);
 }

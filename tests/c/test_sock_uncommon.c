@@ -60,7 +60,7 @@ static void data_with_fin_in_one_segment_is_followed_by_the_end(void **state) {
         assert_int_equal(shutdown(peer, SHUT_WR), 0);
         receive_all(conn, future, buf, 0, 10);
         assert_string_equal(buf, "last words");
-        assert_int_equal(neap_sock_recv(conn, buf, 64, 0, &future) == NEAP_PENDING, 0);
+        receive_all(conn, NULL, buf, 10, 10);
         net_end(conn);
         net_close(peer);
     }
@@ -208,12 +208,16 @@ static void data_that_comes_between_a_short_read_and_the_next_wait_wakes(void **
         neap_future *future = NULL;
         net_put(peer, "abc");
         net_wait(neap_sock_fd(conn), POLLIN);
-        assert_int_equal(neap_sock_recv(conn, buf, sizeof buf, 0, &future), 3);
+        int32_t n = neap_sock_recv(conn, buf, sizeof buf, 0, &future);
+        if (n == NEAP_PENDING)
+            net_result(future, 3);
+        else
+            assert_code(n, 3);
         if (i % 3 == 1)
             net_put(peer, "de");
         if (i % 5 == 0)
             nt_turn();
-        int32_t n = neap_sock_recv(conn, buf, sizeof buf, 0, &future);
+        n = neap_sock_recv(conn, buf, sizeof buf, 0, &future);
         if (i % 3 != 1) {
             assert_code(n, NEAP_PENDING);
             net_put(peer, "de");
@@ -336,6 +340,20 @@ static void connect_and_accept_survive_a_storm_of_signals(void **state) {
 
 /* ---- Descriptor numbers that come back -------------------------------------------------------------- */
 
+/* Takes the free numbers below `number`, so that it is the next one when it is closed; how many. */
+static int fill_holes(int holes[16], int number) {
+    int n = 0;
+    for (;;) {
+        int fd = fcntl(0, F_DUPFD_CLOEXEC, 0);
+        assert_true(fd >= 0 && n < 16);
+        if (fd > number) {
+            net_close(fd);
+            return n;
+        }
+        holes[n++] = fd;
+    }
+}
+
 static void a_reused_descriptor_number_hears_nothing_of_its_predecessor(void **state) {
     (void)state;
     for (int i = 0; i < 50; i++) {
@@ -348,6 +366,8 @@ static void a_reused_descriptor_number_hears_nothing_of_its_predecessor(void **s
         nt_turn();
         net_put(old_peer, "old");
         net_wait(number, POLLIN);
+        int holes[16];
+        int n_holes = fill_holes(holes, (int)number);
         assert_ok(neap_sock_close(conn));
         neap_sock_unref(conn);
         conn = NULL;
@@ -365,6 +385,8 @@ static void a_reused_descriptor_number_hears_nothing_of_its_predecessor(void **s
         net_end(conn);
         net_end(spare);
         net_close(old_peer);
+        while (n_holes > 0)
+            net_close(holes[--n_holes]);
     }
 }
 
