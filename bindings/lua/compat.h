@@ -147,9 +147,9 @@ static inline void nl_setslot(lua_State *L, int index, int slot) {
         lua_createtable(L, slot, 0);
         lua_pushvalue(L, -1);
         lua_setfenv(L, index);
-        lua_replace(L, -2);
+        lua_replace(L, -3);
     }
-    lua_replace(L, -2);
+    lua_pop(L, 1);
     lua_insert(L, -2);
     lua_rawseti(L, -2, slot);
     lua_pop(L, 1);

@@ -260,7 +260,7 @@ static int future_tostring(lua_State *L) {
 
 static int future_gc(lua_State *L) {
     nl_object *o = lua_touserdata(L, 1);
-    if (o->future != NULL)
+    if (o != NULL && o->future != NULL)
         nl_object_drop(o);
     return 0;
 }

@@ -148,6 +148,8 @@ static int handle_tostring(lua_State *L) {
 
 static int handle_gc(lua_State *L) {
     nl_handle *h = lua_touserdata(L, 1);
+    if (h == NULL)
+        return 0;
     neap_handle_unref(h->handle);
     h->handle = NULL;
     return 0;

@@ -261,6 +261,8 @@ static int loop_close(lua_State *L) {
 
 static int loop_gc(lua_State *L) {
     nl_loop *l = lua_touserdata(L, 1);
+    if (l == NULL)
+        return 0;
     nl_loop **at = &l->st->loops;
     while (*at != NULL && *at != l)
         at = &(*at)->next;

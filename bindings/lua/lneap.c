@@ -119,7 +119,9 @@ void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const 
     lua_pushvalue(L, -1);
     st->meta_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushstring(L, name);
-    lua_setfield(L, -2, "__name");
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__name");
+    lua_setfield(L, -2, "__metatable"); /* so that no script gives it to something else */
     nl_functions(L, st, metas);
     lua_newtable(L);
     nl_functions(L, st, methods);

@@ -84,6 +84,7 @@ struct nl_task {
     int nargs;       /* values on its stack for the next resume */
     int owns;        /* in the anchor table: what is closed if it never starts */
     nl_task *dead_next;
+    int spent;       /* operations that this step has started */
     uint8_t started;
     uint8_t pooled; /* the thread is ours and goes back to the pool */
     uint8_t ended;  /* the last step was seen */
@@ -270,6 +271,8 @@ int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont 
 int nl_park_tick(lua_State *L, nl_state *st, nl_cont k);
 neap_future *nl_woken(lua_State *L, nl_state *st);
 void nl_wait_end(nl_task *t);
+int nl_is_spent(nl_state *st);
+int nl_again(lua_State *L, nl_state *st, lua_CFunction fn);
 int nl_await(lua_State *L, nl_state *st, int ud);
 int nl_raise_next_tick(lua_State *L, nl_state *st);
 

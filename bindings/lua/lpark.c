@@ -122,20 +122,65 @@ int nl_park_tick(lua_State *L, nl_state *st, nl_cont k) {
     return nl_suspend(L, k);
 }
 
+/* ---- Fairness ---- */
+
+enum { BUDGET = 128 };
+
+/* Whether the running step has started so many operations that the others come first. */
+int nl_is_spent(nl_state *st) {
+    return st->task->spent++ >= BUDGET;
+}
+
+static int again_end(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_woken(L, st);
+    nl_wait_end(st->task);
+    lua_getfield(L, 1, "call");
+    lua_CFunction fn = (lua_CFunction)lua_touserdata(L, -1);
+    lua_settop(L, 1);
+    nl_unpack(L, 1);
+    lua_remove(L, 1);
+    return fn(L);
+}
+
+/* Calls the function, which is the running one, with its present arguments again in the next tick. */
+int nl_again(lua_State *L, nl_state *st, lua_CFunction fn) {
+    nl_pack(L, 1, lua_gettop(L));
+    lua_pushlightuserdata(L, (void *)fn);
+    lua_setfield(L, -2, "call");
+    lua_insert(L, 1);
+    return nl_park_tick(L, st, again_end);
+}
+
+/* ---- Waking up ---- */
+
 static int stray(lua_State *L, nl_state *st) {
     return nl_throw(L, st, NEAP_EBAD_YIELD,
                     "this coroutine waits for neap and was resumed by somebody else: its wait is cancelled");
 }
 
 static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
-    int64_t partial = t->wait.future != NULL ? neap_future_partial(t->wait.future) : 0;
+    neap_future *future = t->wait.future;
+    int64_t partial = future != NULL ? neap_future_partial(future) : 0;
+    const char *message = future != NULL ? neap_future_message(future) : "";
+    nl_push_cancelled(L, st, *message != '\0' ? message : neap_task_cancel_message(t->task));
     nl_wait_end(t);
-    nl_push_cancelled(L, st, neap_task_cancel_message(t->task));
     if (partial > 0) {
         lua_pushinteger(L, (lua_Integer)partial);
         lua_setfield(L, -2, "partial");
     }
     return lua_error(L);
+}
+
+/* The core did not take the wait. */
+static int refuse_wait(lua_State *L, nl_state *st, nl_task *t) {
+    int32_t error = t->wait.error;
+    const char *own = neap_loop_name(neap_future_loop(t->o.future));
+    const char *other = neap_loop_name(neap_future_loop(t->wait.future));
+    nl_wait_end(t);
+    if (error == NEAP_EOTHER_LOOP)
+        return nl_throw(L, st, error, "a task of loop '%s' cannot wait for a future of loop '%s'", own, other);
+    return nl_throw_code(L, st, error);
 }
 
 /* What each continuation calls first: raises a cancellation, or what made the wait impossible; else the wait's future,
@@ -150,12 +195,12 @@ neap_future *nl_woken(lua_State *L, nl_state *st) {
         nl_wait_end(t);
         stray(L, st);
     }
-    if (t->wait.wake == NEAP_WAKE_CANCEL)
+    neap_future *future = t->wait.future;
+    int ended = future != NULL && neap_future_state(future) == NEAP_STATE_CANCELLED;
+    if (t->wait.wake == NEAP_WAKE_CANCEL || ended)
         raise_cancelled(L, st, t);
     if (t->wait.error < 0) {
-        int32_t error = t->wait.error;
-        nl_wait_end(t);
-        nl_throw_code(L, st, error);
+        refuse_wait(L, st, t);
     }
     return t->wait.future;
 }
@@ -174,7 +219,7 @@ static int await_end(lua_State *L) {
 int nl_await(lua_State *L, nl_state *st, int ud) {
     nl_object *o = nl_check_object(L, st, ud);
     nl_check_wait(L, st);
-    if (neap_future_done(o->future))
+    if (neap_future_done(o->future) && !nl_is_spent(st))
         return nl_push_result(L, st, o->future, ud);
     nl_reach(L, o, ud);
     if (ud != 1) {

@@ -185,10 +185,10 @@ static int sock_closed(lua_State *L) {
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int sock_gc(lua_State *L) {
     nl_sock *s = lua_touserdata(L, 1);
-    neap_sock *sock = s->sock;
-    s->sock = NULL;
+    neap_sock *sock = s != NULL ? s->sock : NULL;
     if (sock == NULL)
         return 0;
+    s->sock = NULL;
     neap_loop *loop = neap_sock_loop(sock);
     if (!s->st->closed && neap_sock_fd(sock) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a socket was collected before it was closed", NULL, NULL);

@@ -86,6 +86,8 @@ static int sock_recv(lua_State *L) {
     const void *data = NULL;
     neap_future *future = NULL;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_recv);
     nl_takeback(st);
     int32_t code = neap_sock_recv_lent(s->sock, max, 0, &data, &future);
     if (code == NEAP_PENDING)
@@ -126,6 +128,8 @@ static int sock_recvfrom(lua_State *L) {
     neap_addr addr;
     addr.len = 0;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_recvfrom);
     nl_takeback(st);
     int32_t code = neap_sock_recvfrom_lent(s->sock, max, 0, &data, &addr, &future);
     if (code == NEAP_PENDING)
@@ -171,6 +175,8 @@ static int sock_send(lua_State *L) {
     const char *data = check_data(L, st, 2, &len);
     neap_future *future = NULL;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_send);
     int32_t code = neap_sock_send(s->sock, data, len, 0, &future);
     return send_answer(L, st, code, future, "send");
 }
@@ -183,6 +189,8 @@ static int sock_sendall(lua_State *L) {
     const char *data = check_data(L, st, 2, &len);
     neap_future *future = NULL;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_sendall);
     int32_t code = neap_sock_sendall(s->sock, data, len, 0, &future);
     return send_answer(L, st, code, future, "sendall");
 }
@@ -201,6 +209,8 @@ static int sock_sendto(lua_State *L) {
     if (code < 0)
         return nl_fail(L, st, code, "sendto", lua_tostring(L, 3));
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_sendto);
     const neap_addr *to = lua_isnoneornil(L, 3) ? NULL : &addr;
     code = neap_sock_sendto(s->sock, data, len, to, 0, &future);
     return send_answer(L, st, code, future, "sendto");
@@ -238,6 +248,8 @@ static int sock_accept(lua_State *L) {
     neap_addr addr;
     addr.len = 0;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_accept);
     lua_settop(L, 1);
     nl_sock *conn = nl_new_sock(L, st);
     int32_t code = neap_sock_accept(s->sock, 0, &conn->sock, &addr, &future);
@@ -272,6 +284,8 @@ static int sock_connect(lua_State *L) {
     neap_addr addr;
     int32_t code = nl_address(L, st, 2, &addr);
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, sock_connect);
     if (code >= 0)
         code = neap_sock_connect(s->sock, &addr, 0, &future);
     if (code == NEAP_PENDING) {

@@ -136,6 +136,7 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     nl_link *chain = st->chain;
     int nres = 0, nargs = t->nargs;
     t->nargs = 0;
+    t->spent = 0;
     st->task = t;
     st->chain = NULL;
     int status = nl_resume(t->co, st->R, nargs, &nres);

@@ -311,7 +311,7 @@ static int task_tostring(lua_State *L) {
 
 static int task_gc(lua_State *L) {
     nl_task *t = lua_touserdata(L, 1);
-    if (t->task == NULL)
+    if (t == NULL || t->task == NULL)
         return 0;
     nl_forget_callbacks(&t->o);
     neap_task *task = t->task;

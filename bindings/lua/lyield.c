@@ -24,6 +24,14 @@ static yielded classify(lua_State *L, nl_state *st, int n) {
     return YIELD_BAD;
 }
 
+/* Pushes a value as text without calling its metamethods. */
+static const char *push_raw_text(lua_State *L, int index) {
+    int type = lua_type(L, index);
+    if (type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TBOOLEAN || type == LUA_TNIL)
+        return nl_tolstring(L, index, NULL);
+    return lua_pushfstring(L, "%p", lua_topointer(L, index));
+}
+
 /* Pushes the error for values that cannot be waited for. */
 static void push_bad_yield(lua_State *L, nl_state *st, int n) {
     const char *type = luaL_typename(L, 1), *cure = "yield a future, a task, nothing, or (fd, \"read\")";
@@ -33,7 +41,7 @@ static void push_bad_yield(lua_State *L, nl_state *st, int n) {
         lua_pushfstring(L, "a task cannot wait for '%s' of a %s: the words are \"read\" and \"write\"",
                         lua_tostring(L, 2), type);
     else
-        lua_pushfstring(L, "a task cannot yield a %s (%s): %s", type, nl_tolstring(L, 1, NULL), cure);
+        lua_pushfstring(L, "a task cannot yield a %s (%s): %s", type, push_raw_text(L, 1), cure);
     nl_push_error(L, st, NEAP_EBAD_YIELD, lua_tostring(L, -1));
     nl_set_where(L, -1);
 }
