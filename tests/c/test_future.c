@@ -510,7 +510,7 @@ static void drop(void *user) {
     neap_future_unref(*(neap_future **)user);
 }
 
-static void a_chain_of_futures_each_holding_the_next_ends_without_a_deep_stack(void **state) {
+static void a_long_chain_of_futures_each_holding_the_next_ends(void **state) {
     (void)state;
     enum {
         N = 100000
@@ -625,7 +625,7 @@ NT_MAIN(NT_TEST(F1_a_future_is_pending_then_has_one_of_three_outcomes),
         NT_TEST(a_done_future_lives_until_its_callbacks_ran), NT_TEST(references_are_counted),
         NT_TEST(the_metrics_count_pending_futures), NT_TEST(a_destroy_hook_may_end_references),
         NT_TEST(the_last_reference_may_end_inside_a_callback),
-        NT_TEST(a_chain_of_futures_each_holding_the_next_ends_without_a_deep_stack),
+        NT_TEST(a_long_chain_of_futures_each_holding_the_next_ends),
         NT_TEST(the_cancel_hook_is_queued_when_the_future_is_cancelled), NT_TEST(a_site_is_kept),
         NT_TEST(a_plain_future_belongs_to_no_task),
         NT_TEST(the_outcome_is_visible_before_the_callbacks_run),

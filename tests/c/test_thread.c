@@ -93,7 +93,7 @@ enum {
 
 struct worker {
     pthread_t thread;
-    pthread_t seen; /* the thread of the callbacks */
+    pthread_t self; /* as the thread itself knows it */
     neap_loop *loop;
     int index;
     int rounds;
@@ -105,7 +105,7 @@ struct worker {
 static void worker_callback(neap_future *future, void *user) {
     struct worker *w = user;
     int64_t value = 0;
-    w->bad += !pthread_equal(pthread_self(), w->thread);
+    w->bad += !pthread_equal(pthread_self(), w->self);
     w->bad += neap_future_loop(future) != w->loop;
     w->bad += neap_future_get_int(future, &value) != 0;
     w->sum += value;
@@ -140,7 +140,7 @@ static void *worker_main(void *user) {
     struct worker *w = user;
     neap_loop_options options = nt_options(0);
     neap_task *task = NULL;
-    w->thread = pthread_self();
+    w->self = pthread_self();
     w->bad += neap_loop_new(&options, &w->loop) != 0;
     for (int i = 0; i < 100; i++) {
         neap_future *future = NULL;
