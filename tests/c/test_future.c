@@ -513,7 +513,7 @@ static void drop(void *user) {
 static void a_long_chain_of_futures_each_holding_the_next_ends(void **state) {
     (void)state;
     enum {
-        N = 100000
+        N = 10000
     };
     static neap_future *next[N];
     neap_future *head = nt_future();
