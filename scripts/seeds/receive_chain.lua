@@ -2,7 +2,7 @@
 local neap = require "neap"
 
 local steps = {
-    { "polled", "1. select waits, and returns" },
+    { "poll", "1. select waits" },
     { "ready", "2. the socket is ready" },
     { "io", "3. data is moved from the socket into a buffer" },
     { "settle", "4. future.set_result()" },

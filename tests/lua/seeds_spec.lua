@@ -39,7 +39,7 @@ local scripts = {
     timeout_zero_future = { "L17", "a future awaited for no time", lines("done:    the value",
         "pending: false timeout, cancelled: true") },
     receive_chain = { "N18", "a receive takes its seven steps", lines(
-        "1. select waits, and returns", "2. the socket is ready", "3. data is moved from the socket into a buffer",
+        "1. select waits", "2. the socket is ready", "3. data is moved from the socket into a buffer",
         "4. future.set_result()", "5. the task rises back to life by its callback",
         "6. the task resumes the inner-most coroutine", "7. the user has its data: hello") },
 }
