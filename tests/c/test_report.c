@@ -1,6 +1,7 @@
 /* Who hears of what went wrong: reports, logs, traces, slow steps. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "support.h"
 
@@ -325,6 +326,11 @@ static void debug_mode_is_asked_for_and_switched(void **state) {
     nt_loop_end(loop);
 }
 
+static void drain(void *user) {
+    char byte;
+    assert_int_equal(read(*(int *)user, &byte, 1), 1);
+}
+
 struct log {
     int count;
     int32_t level;
@@ -341,30 +347,77 @@ static void log_fn(neap_loop *loop, int32_t level, const char *text, void *user)
     snprintf(log->text, sizeof log->text, "%s", text);
 }
 
-static void X3_the_log_tells_how_long_polls_took_and_what_came(void **state) {
-    (void)state;
-    struct log log = {0};
-    char timed_out[256];
+/* A loop that logs, and a descriptor to make its polls end. */
+static void log_start(struct log *log, int ends[2]) {
+    memset(log, 0, sizeof *log);
     assert_int_equal(neap_loop_debug(nt.loop, 1), 0);
-    assert_ok(neap_loop_set_log_hook(nt.loop, log_fn, &log, NULL));
+    assert_int_equal(pipe(ends), 0);
+    assert_ok(neap_add_reader(nt.loop, ends[0], drain, &ends[0], NULL));
+    nt_turns(2);
+    assert_ok(neap_loop_set_log_hook(nt.loop, log_fn, log, NULL));
+}
+
+static void log_stop(int ends[2]) {
+    assert_ok(neap_loop_set_log_hook(nt.loop, NULL, NULL, NULL));
+    assert_int_equal(neap_remove_reader(nt.loop, ends[0]), 1);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void X3_the_log_tells_of_a_poll_that_only_timed_out(void **state) {
+    (void)state;
+    struct log log;
+    int ends[2];
+    log_start(&log, ends);
     nt_later(5 * NT_MS, "timer");
-    while (nt.notes_len == 0)
-        neap_loop_run_once(nt.loop, -1);
-    /* Only a timeout. */
-    assert_true(log.count >= 1);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 1);
+    assert_int_equal(log.count, 1);
     assert_int_equal(log.level, NEAP_LOG_DEBUG);
     assert_non_null(strstr(log.text, "timeout"));
-    strcpy(timed_out, log.text);
-    /* Events within a limit. */
-    log.count = 0;
-    assert_ok(neap_loop_wake(nt.loop));
-    nt_later(3600 * NT_SEC, "never");
-    neap_loop_run_once(nt.loop, -1);
-    if (log.count > 0) {
-        assert_int_equal(log.level, NEAP_LOG_DEBUG);
-        assert_string_not_equal(log.text, timed_out);
-    }
-    assert_ok(neap_loop_close(nt.loop, 0));
+    log_stop(ends);
+}
+
+static void X3_the_log_tells_of_a_poll_that_brought_events_before_its_limit(void **state) {
+    (void)state;
+    struct log log;
+    int ends[2];
+    log_start(&log, ends);
+    neap_handle *never = nt_later_handle(3600 * NT_SEC, "never");
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 1);
+    assert_int_equal(log.count, 1);
+    assert_int_equal(log.level, NEAP_LOG_DEBUG);
+    assert_non_null(strstr(log.text, "1 event"));
+    assert_null(strstr(log.text, "timeout"));
+    /* The limit stands there, too: an hour, in ms. */
+    assert_non_null(strstr(log.text, "poll 3"));
+    neap_handle_cancel(never);
+    neap_handle_unref(never);
+    log_stop(ends);
+}
+
+static void X3_the_log_tells_of_a_poll_without_a_limit(void **state) {
+    (void)state;
+    struct log log;
+    int ends[2];
+    log_start(&log, ends);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 1);
+    assert_int_equal(log.count, 1);
+    assert_non_null(strstr(log.text, "poll took"));
+    assert_non_null(strstr(log.text, "1 event"));
+    log_stop(ends);
+}
+
+static void X3_a_poll_that_does_not_wait_is_not_logged(void **state) {
+    (void)state;
+    struct log log;
+    int ends[2];
+    log_start(&log, ends);
+    nt_soon("x");
+    nt_turns(3);
+    assert_int_equal(log.count, 0);
+    log_stop(ends);
 }
 
 static void X3_a_poll_of_a_second_or_more_is_told_at_a_higher_level(void **state) {
@@ -427,7 +480,10 @@ NT_MAIN(NT_TEST(L11_X2_a_failing_callback_is_reported_with_its_handle_and_the_ba
         NT_TEST_VIRTUAL(X1_the_limit_can_be_set_and_switched_off),
         NT_TEST_VIRTUAL(steps_and_their_time_are_counted),
         NT_TEST(debug_mode_is_asked_for_and_switched),
-        NT_TEST(X3_the_log_tells_how_long_polls_took_and_what_came),
+        NT_TEST(X3_the_log_tells_of_a_poll_that_only_timed_out),
+        NT_TEST(X3_the_log_tells_of_a_poll_that_brought_events_before_its_limit),
+        NT_TEST(X3_the_log_tells_of_a_poll_without_a_limit),
+        NT_TEST(X3_a_poll_that_does_not_wait_is_not_logged),
         NT_TEST(X3_a_poll_of_a_second_or_more_is_told_at_a_higher_level),
         NT_TEST(the_trace_hook_sees_callbacks_and_the_end_of_a_run),
         NT_TEST_VIRTUAL(the_trace_tells_yields_apart_from_waits))

@@ -1,5 +1,6 @@
 /* Running a program to its end: the clean-up order, deadlocks, holds. */
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -225,6 +226,32 @@ static void a_parked_watch_is_no_deadlock(void **state) {
     close(ends[1]);
 }
 
+static void no_signal(int32_t signo, void *user) {
+    (void)signo;
+    (void)user;
+}
+
+static void a_watched_signal_does_not_count_as_a_waker(void **state) {
+    (void)state;
+    neap_handle *watch = NULL;
+    neap_future *never = nt_future();
+    assert_ok(neap_signal_watch(nt.loop, SIGUSR1, 0, no_signal, NULL, NULL, &watch));
+    assert_code(neap_loop_run_until(nt.loop, never), NEAP_EDEADLOCK);
+    (void)nt_claim(NEAP_REPORT_DEADLOCK);
+    assert_int_equal(neap_handle_cancel(watch), 1);
+    neap_handle_unref(watch);
+    neap_future_unref(never);
+}
+
+static void a_post_in_the_box_is_taken_before_a_deadlock_is_told(void **state) {
+    (void)state;
+    neap_future *future = nt_future();
+    assert_ok(neap_future_post_int(future, 5));
+    nt_until(future);
+    assert_int_equal(nt_int(future), 5);
+    neap_future_unref(future);
+}
+
 struct poster {
     neap_future *future;
     int32_t code;
@@ -347,6 +374,8 @@ NT_MAIN(NT_TEST_BARE(R1_a_run_makes_a_loop_runs_the_main_task_and_leaves_nothing
         NT_TEST(a_run_that_nothing_can_wake_ends_with_a_deadlock),
         NT_TEST_VIRTUAL(T9_two_tasks_that_await_each_other_are_a_deadlock),
         NT_TEST(a_pending_timer_is_no_deadlock), NT_TEST(a_parked_watch_is_no_deadlock),
+        NT_TEST(a_watched_signal_does_not_count_as_a_waker),
+        NT_TEST(a_post_in_the_box_is_taken_before_a_deadlock_is_told),
         NT_TEST(a_hold_prevents_the_deadlock_while_another_thread_works),
         NT_TEST_VIRTUAL(a_hold_given_back_during_the_run_uncovers_the_deadlock),
         NT_TEST(turns_that_a_host_drives_know_no_deadlock),

@@ -497,6 +497,18 @@ static void a_virtual_clock_jumps_to_the_next_deadline(void **state) {
     assert_true(neap_loop_time(nt.loop) == 24 * 3600 * NT_SEC);
 }
 
+static void a_virtual_clock_jumps_no_further_than_the_caller_waits(void **state) {
+    (void)state;
+    nt_later(NT_SEC, "timer");
+    assert_int_equal(neap_loop_run_once(nt.loop, NT_SEC / 4), 0);
+    assert_true(neap_loop_time(nt.loop) == NT_SEC / 4);
+    assert_int_equal(neap_loop_run_once(nt.loop, 0), 0);
+    assert_true(neap_loop_time(nt.loop) == NT_SEC / 4);
+    assert_int_equal(neap_loop_run_once(nt.loop, 10 * NT_SEC), 1);
+    assert_true(neap_loop_time(nt.loop) == NT_SEC);
+    assert_notes("timer");
+}
+
 static void a_virtual_clock_does_not_jump_while_something_is_ready(void **state) {
     (void)state;
     nt_script s;
@@ -562,6 +574,7 @@ NT_MAIN(
     NT_TEST(the_time_stands_still_within_a_tick), NT_TEST(a_real_clock_cannot_be_moved),
     NT_TEST_VIRTUAL(a_virtual_clock_starts_at_0_and_moves_when_told),
     NT_TEST_VIRTUAL(a_virtual_clock_jumps_to_the_next_deadline),
+    NT_TEST_VIRTUAL(a_virtual_clock_jumps_no_further_than_the_caller_waits),
     NT_TEST_VIRTUAL(a_virtual_clock_does_not_jump_while_something_is_ready),
     NT_TEST_VIRTUAL(deadlines_far_away_do_not_overflow),
     NT_TEST_VIRTUAL(a_negative_delay_counts_as_zero))
