@@ -90,6 +90,8 @@ local function main()
         return 3
     end)
     future:set_result "abc"
+    neap.yield()
+    neap.yield()
     failing:set_exception "Exception"
     print("StopIteration: " .. task:await())
 end

@@ -277,7 +277,7 @@ describe("coroutine mechanics", function()
         ticks(2)
         assert.equal(count, gate:waiters())
         local each = (helper.memory "VmRSS" - before) / count
-        print(("\n# G6: %d bytes of resident memory per suspended task (%s)"):format(each, helper.lua))
+        print(("\n# G6: %.0f bytes of resident memory per suspended task (%s)"):format(each, helper.lua))
         gate:set_result(true)
         for i = 1, count do
             assert(tasks[i]:await() == i * 2)

@@ -144,6 +144,7 @@ local function new_loop(options, reports)
         backend = os.getenv "NEAP_BACKEND",
         name = "test",
     }
+    loop:on_slow(math.huge) -- the machine may be busy with other tests
     -- A report is copied: what it names may be gone when the test looks.
     loop:on_error(function(report)
         local copy = {}
@@ -180,37 +181,42 @@ local function run_in(loop, fn, reports, real)
     return ok, err
 end
 
+-- Dead variables of a running function count as alive for the collector: each step has a function of its own.
+local function run_and_check(fn, options)
+    local reports = {}
+    local loop = new_loop(options, reports)
+    local before = loop:metrics()
+    local ok, err = run_in(loop, fn, reports, options.real)
+    if not ok then
+        pcall(loop.close, loop)
+        error(err, 0)
+    end
+    local unexpected = {}
+    if not options.reports then
+        for i, report in ipairs(reports) do
+            unexpected[i] = report_text(report)
+        end
+    end
+    for i = #reports, 1, -1 do
+        reports[i] = nil -- reports name tasks and futures
+    end
+    helper.collect()
+    loop:run_once(0) -- what finalizers queued
+    helper.collect()
+    if options.objects == false then
+        before.objects = nil
+    end
+    local left = leftovers(loop, before)
+    loop:close()
+    return unexpected, left
+end
+
 function helper.in_loop(fn, options)
     options = options or {}
     return function()
         helper.collect()
         local fds = helper.descriptors()
-        local reports = {}
-        local loop = new_loop(options, reports)
-        local before = loop:metrics()
-        local ok, err = run_in(loop, fn, reports, options.real)
-        if not ok then
-            pcall(loop.close, loop)
-            error(err, 0)
-        end
-
-        local unexpected = {}
-        if not options.reports then
-            for i, report in ipairs(reports) do
-                unexpected[i] = report_text(report)
-            end
-        end
-        for i = #reports, 1, -1 do
-            reports[i] = nil -- reports name tasks and futures
-        end
-        helper.collect()
-        loop:run_once(0) -- what finalizers queued
-        if options.objects == false then
-            before.objects = nil
-        end
-        local left = leftovers(loop, before)
-        loop:close()
-        loop = nil -- luacheck: ignore
+        local unexpected, left = run_and_check(fn, options)
         helper.collect()
         for fd in pairs(helper.descriptors()) do
             if not fds[fd] then
@@ -244,15 +250,14 @@ function helper.compile(text, name)
     return (rawget(_G, "loadstring") or load)(text, name or "=compiled")
 end
 
--- Runs fn(close) where close(mark) marks the end of a scope: on engines with to-be-closed variables only.
+-- Random numbers that are the same in each run and on each engine.
 function helper.repeatable(seed)
     seed = tonumber(os.getenv "NEAP_TEST_SEED") or seed
     local state = seed % 2147483647
     if state == 0 then
         state = 1
     end
-    -- The same numbers on every engine: a minimal standard generator.
-    return function(low, high)
+    return function(low, high) -- the minimal standard generator
         state = (state * 16807) % 2147483647
         return low + state % (high - low + 1)
     end

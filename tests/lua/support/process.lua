@@ -188,11 +188,11 @@ function Child:await_file(name)
 end
 
 function Child:out()
-    return process.read_file(self.dir .. "/out")
+    return process.read_file(self.dir .. "/out") or ""
 end
 
 function Child:err()
-    return process.read_file(self.dir .. "/err")
+    return process.read_file(self.dir .. "/err") or ""
 end
 
 -- Waits until the output has a line that matches; returns the captures.
