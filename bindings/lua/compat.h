@@ -98,6 +98,9 @@ static inline lua_State *nl_main_thread(lua_State *L) {
 /* Whether neap/jit.lua stands between a script and our suspending functions. */
 #define NL_WRAPPED 0
 
+/* How deep coroutines may resume each other; the engine's own limit comes before. */
+#define NL_DEPTH_MAX 100000
+
 #else /* LuaJIT */
 
 #define lua_rawlen lua_objlen
@@ -201,6 +204,9 @@ static inline lua_State *nl_main_thread(lua_State *L) {
 }
 
 #define NL_WRAPPED 1
+
+/* This engine does not guard the C stack, of which each level takes about half a KiB. */
+#define NL_DEPTH_MAX 2000
 
 #endif
 

@@ -4,6 +4,8 @@
 
 enum { PASSED = -2, FAILED = -1 };
 
+#define IN_WAIT "cannot resume a coroutine that waits in a task"
+
 static const char *const names[] = {"yield", "resume", "wrap"};
 enum { NAMES = sizeof names / sizeof *names };
 
@@ -13,6 +15,35 @@ static int is_dead(lua_State *co) {
     if (status == LUA_YIELD)
         return 0;
     return status != LUA_OK || (!lua_getstack(co, 0, &ar) && lua_gettop(co) == 0);
+}
+
+static void push_thread(lua_State *L, lua_State *co) {
+    lua_pushthread(co);
+    lua_xmove(co, L, 1);
+}
+
+/* Coroutines inside a wait that went outward: only their own resumer may go on with them. */
+static void mark_waiting(lua_State *L, nl_state *st, lua_State *co, int waiting) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->waiting);
+    push_thread(L, co);
+    if (waiting)
+        lua_pushboolean(L, 1);
+    else
+        lua_pushnil(L);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    st->passed += waiting ? 1 : -1;
+}
+
+static int is_waiting(lua_State *L, nl_state *st, int index) {
+    if (st->passed == 0)
+        return 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->waiting);
+    lua_pushvalue(L, index);
+    lua_rawget(L, -2);
+    int waiting = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return waiting;
 }
 
 static int refuse(lua_State *L, int nargs, const char *text) {
@@ -28,18 +59,23 @@ static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
         return refuse(L, nargs, "cannot resume dead coroutine");
     if (!lua_checkstack(co, nargs + 1))
         return refuse(L, nargs, "too many arguments to resume");
+    nl_link link = {L, co, st->chain, st->chain != NULL ? st->chain->depth + 1 : 0};
+    if (link.depth > NL_DEPTH_MAX)
+        return refuse(L, nargs, "too many coroutines inside each other (stack overflow)");
     lua_xmove(L, co, nargs);
-    nl_link link = {L, co, st->chain};
     int nres = 0;
     st->chain = &link;
     int status = nl_resume(co, L, nargs, &nres);
     st->chain = link.up;
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(co, L, 1);
+        if (st->task != NULL)
+            nl_note_death(L, st, co);
         return FAILED;
     }
     if (status == LUA_YIELD && nl_is_wait(st, co, nres)) {
         lua_pop(co, 1);
+        mark_waiting(L, st, co, 1);
         return PASSED;
     }
     if (!lua_checkstack(L, nres + 1)) {
@@ -64,13 +100,20 @@ static int resume_answer(lua_State *L, int n) {
     return n + 1;
 }
 
+static int go_on(lua_State *L, lua_State *co) {
+    mark_waiting(L, NL_STATE(L), co, 0);
+    return advance(L, NL_STATE(L), co, 0);
+}
+
 static int resume_again(lua_State *L) {
-    return resume_answer(L, advance(L, NL_STATE(L), lua_tothread(L, 1), 0));
+    return resume_answer(L, go_on(L, lua_tothread(L, 1)));
 }
 
 static int co_resume(lua_State *L) {
     lua_State *co = lua_tothread(L, 1);
     luaL_argcheck(L, co != NULL, 1, "coroutine expected");
+    if (is_waiting(L, NL_STATE(L), 1))
+        return resume_answer(L, refuse(L, 0, IN_WAIT));
     return resume_answer(L, advance(L, NL_STATE(L), co, lua_gettop(L) - 1));
 }
 
@@ -83,7 +126,7 @@ static int wrap_answer(lua_State *L, lua_State *co, int n) {
         return n;
     if (n == PASSED) {
         lua_settop(L, 0);
-        lua_pushvalue(L, lua_upvalueindex(2));
+        push_thread(L, co);
         return nl_suspend(L, wrap_again);
     }
     if (lua_status(co) > LUA_YIELD) {
@@ -99,17 +142,20 @@ static int wrap_answer(lua_State *L, lua_State *co, int n) {
         luaL_where(L, 1);
         lua_insert(L, -2);
         lua_concat(L, 2);
+        nl_renote_death(L, NL_STATE(L));
     }
     return lua_error(L);
 }
 
 static int wrap_again(lua_State *L) {
-    lua_State *co = lua_tothread(L, lua_upvalueindex(2));
-    return wrap_answer(L, co, advance(L, NL_STATE(L), co, 0));
+    lua_State *co = lua_tothread(L, 1); /* kept: on LuaJIT this runs as another closure */
+    return wrap_answer(L, co, go_on(L, co));
 }
 
-static int wrap_call(lua_State *L) {
+int nl_wrap_call(lua_State *L) {
     lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+    if (is_waiting(L, NL_STATE(L), lua_upvalueindex(2)))
+        return luaL_error(L, IN_WAIT);
     return wrap_answer(L, co, advance(L, NL_STATE(L), co, lua_gettop(L)));
 }
 
@@ -119,7 +165,7 @@ static int co_wrap(lua_State *L) {
     lua_State *co = lua_newthread(L);
     lua_pushvalue(L, 1);
     lua_xmove(L, co, 1);
-    lua_pushcclosure(L, wrap_call, 2);
+    lua_pushcclosure(L, nl_wrap_call, 2);
     return 1;
 }
 

@@ -96,7 +96,12 @@ int nl_arg_error(lua_State *L, nl_state *st, int arg, int32_t code, const char *
     lua_Debug ar;
     if (!lua_getstack(L, 0, &ar))
         return nl_throw(L, st, code, "bad argument #%d (%s)", arg, text);
-    lua_getinfo(L, "n", &ar);
+    lua_getinfo(L, "nf", &ar);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    lua_insert(L, -2);
+    lua_rawget(L, -2);
+    if (lua_type(L, -1) == LUA_TSTRING) /* a wait, whose name is sure also behind a wrapper */
+        ar.name = lua_tostring(L, -1);
     if (ar.namewhat != NULL && strcmp(ar.namewhat, "method") == 0 && --arg == 0)
         return nl_throw(L, st, code, "calling '%s' on bad self (%s)", ar.name, text);
     return nl_throw(L, st, code, "bad argument #%d to '%s' (%s)", arg, ar.name != NULL ? ar.name : "?",

@@ -99,6 +99,8 @@ static int is_list(lua_State *L, nl_state *st) {
            nl_to_object(L, st, 1) == NULL;
 }
 
+static const char *const option_names[] = {"n", "return_errors", NULL};
+
 /* gather(a, b, ...) or gather{a, b, ..., return_errors = true}. */
 static int gather(lua_State *L) {
     nl_state *st = NL_STATE(L);
@@ -106,6 +108,7 @@ static int gather(lua_State *L) {
     neap_future *future;
     int n = lua_gettop(L);
     if (is_list(L, st)) {
+        nl_check_options(L, st, 1, option_names);
         lua_getfield(L, 1, "return_errors");
         flags = lua_toboolean(L, -1) ? NEAP_GATHER_RETURN_ERRORS : 0;
         lua_settop(L, 1);

@@ -90,16 +90,19 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
     nl_check_code(L, st, code);
     nl_loop *l = nl_new_loop(L, st, loop);
     nl_hook_reports(l);
-    lua_replace(L, top + 1);
+    lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     return l;
 }
 
 static int new_loop(lua_State *L) {
+    static const char *const names[] = {"virtual", "debug", "backend", "name", NULL};
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);
     if (!lua_isnil(L, 1) && !lua_istable(L, 1))
         nl_type_error(L, st, 1, "a table of options");
+    if (!lua_isnil(L, 1))
+        nl_check_options(L, st, 1, names);
     nl_make_loop(L, st, lua_isnil(L, 1) ? 0 : 1);
     return 1;
 }

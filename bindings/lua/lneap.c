@@ -90,7 +90,7 @@ void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions) {
 static void note_wait(lua_State *L, nl_state *st, const char *name) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_pushvalue(L, -2);
-    lua_pushboolean(L, 1);
+    lua_pushstring(L, name);
     lua_rawset(L, -3);
     lua_getfield(L, -1, "waits");
     lua_createtable(L, 2, 0);
@@ -276,6 +276,7 @@ static void open_tables(lua_State *L, nl_state *st) {
     st->threads = luaL_ref(L, LUA_REGISTRYINDEX);
     st->patched = new_ref(L);
     st->owned = new_weak_ref(L, "k");
+    st->waiting = new_weak_ref(L, "k");
     st->shared = new_weak_ref(L, "v");
     st->trail = new_slot(L);
     st->fault = new_slot(L);

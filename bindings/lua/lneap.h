@@ -119,6 +119,7 @@ struct nl_sock {
 typedef struct nl_link {
     lua_State *outer, *inner;
     struct nl_link *up;
+    int depth;
 } nl_link;
 
 /* Bytes that the core lent for a string that may fail to be made. */
@@ -148,6 +149,8 @@ struct nl_state {
     int module;  /* registry: the table of neap.core */
     int anchors; /* registry: what must stay */
     int owned;   /* registry: weak set of threads that belong to tasks */
+    int waiting; /* registry: weak set of coroutines inside a wait that went outward */
+    int passed;  /* how many */
     int shared;  /* registry: weak map of the core's futures that hosts know */
     int tracing; /* registry: the message handler */
     int failing; /* registry: the message handler under tasks */
@@ -214,6 +217,7 @@ int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error);
 int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud);
 int nl_push_result(lua_State *L, nl_state *st, neap_future *future, int ud);
 void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud);
+void nl_add_wait_of(lua_State *L, nl_state *st, int ud);
 void nl_pack(lua_State *L, int first, int n);
 int nl_unpack(lua_State *L, int index);
 
@@ -258,7 +262,10 @@ int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
 int nl_is_wait(nl_state *st, lua_State *co, int nres);
 lua_State *nl_thread_take(lua_State *L, nl_state *st);
 void nl_thread_give(nl_task *t, int reusable);
-void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level);
+void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error);
+void nl_renote_death(lua_State *L, nl_state *st);
+void nl_note_death(lua_State *L, nl_state *st, lua_State *co);
+void nl_note_cause(lua_State *L, nl_state *st, int source, int error);
 int nl_trace_failure(lua_State *L);
 int nl_thread_owned(lua_State *L, nl_state *st, int index);
 void nl_thread_own(lua_State *L, nl_state *st, int index);
@@ -271,6 +278,7 @@ int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont 
 int nl_park_tick(lua_State *L, nl_state *st, nl_cont k);
 neap_future *nl_woken(lua_State *L, nl_state *st);
 void nl_wait_end(nl_task *t);
+int nl_raise_of(lua_State *L, nl_state *st, int ud);
 int nl_is_spent(nl_state *st);
 int nl_again(lua_State *L, nl_state *st, lua_CFunction fn);
 int nl_await(lua_State *L, nl_state *st, int ud);
@@ -278,6 +286,7 @@ int nl_raise_next_tick(lua_State *L, nl_state *st);
 
 /* lcoro.c, lyield.c */
 int nl_yield(lua_State *L);
+int nl_wrap_call(lua_State *L);
 int32_t nl_raw_yield(neap_task *task, nl_task *t, int nres);
 void nl_raw_wake(nl_task *t);
 extern const luaL_Reg nl_yield_calls[];

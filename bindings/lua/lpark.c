@@ -29,6 +29,10 @@ static int push_global_name(lua_State *L) {
 
 /* Whether the function on top lets waits through: one of ours, pcall and the like.  Pops it if so. */
 static int is_passer(lua_State *L, nl_state *st) {
+    if (lua_tocfunction(L, -1) == nl_wrap_call) {
+        lua_pop(L, 1);
+        return 1;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_pushvalue(L, -2);
     lua_rawget(L, -2);
@@ -164,6 +168,8 @@ static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
     int64_t partial = future != NULL ? neap_future_partial(future) : 0;
     const char *message = future != NULL ? neap_future_message(future) : "";
     nl_push_cancelled(L, st, *message != '\0' ? message : neap_task_cancel_message(t->task));
+    if (future != NULL && neap_future_task(future) != NULL)
+        nl_add_wait_of(L, st, 1);
     nl_wait_end(t);
     if (partial > 0) {
         lua_pushinteger(L, (lua_Integer)partial);
@@ -207,20 +213,28 @@ neap_future *nl_woken(lua_State *L, nl_state *st) {
 
 /* ---- Waiting for a future that Lua holds ---- */
 
+/* Raises the error on top, which is that of the future at `ud`. */
+int nl_raise_of(lua_State *L, nl_state *st, int ud) {
+    nl_note_cause(L, st, ud, lua_gettop(L));
+    return lua_error(L);
+}
+
 static int await_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
     int n = nl_push_outcome(L, st, future, 1);
     nl_wait_end(st->task);
-    return n < 0 ? lua_error(L) : n;
+    return n < 0 ? nl_raise_of(L, st, 1) : n;
 }
 
 /* Answers the values of the future or task at `ud`, now or later, or raises its error. */
 int nl_await(lua_State *L, nl_state *st, int ud) {
     nl_object *o = nl_check_object(L, st, ud);
     nl_check_wait(L, st);
-    if (neap_future_done(o->future) && !nl_is_spent(st))
-        return nl_push_result(L, st, o->future, ud);
+    if (neap_future_done(o->future) && !nl_is_spent(st)) {
+        int n = nl_push_outcome(L, st, o->future, ud);
+        return n < 0 ? nl_raise_of(L, st, ud) : n;
+    }
     nl_reach(L, o, ud);
     if (ud != 1) {
         lua_pushvalue(L, ud);

@@ -47,21 +47,31 @@ typedef struct failing {
     int32_t step;
 } failing;
 
+/* Pushes the record of the failure: the message handler has made it, where there is one. */
+static void push_record(lua_State *L, nl_task *t) {
+    nl_getslot(L, 1, NL_VALUE);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "stack");
+        int made = lua_istable(L, -1);
+        lua_pop(L, 1);
+        if (made)
+            return;
+    }
+    lua_pop(L, 1);
+    nl_record_failure(L, t, t->co, 0, 2);
+    nl_getslot(L, 1, NL_VALUE);
+}
+
 /* The error is on top of the thread. */
 static void finish_error(lua_State *L, nl_state *st, void *arg) {
     failing *f = arg;
     nl_task *t = f->t;
     nl_anchored(L, st, t->o.ref);
     lua_xmove(t->co, L, 1);
+    push_record(L, t);
     if (nl_is_cancelled(L, st, 2)) {
         f->step = NEAP_STEP_CANCELLED;
     } else {
-        nl_getslot(L, 1, NL_VALUE);
-        if (!lua_istable(L, 3)) {
-            nl_record_failure(L, t, t->co, 0);
-            nl_getslot(L, 1, NL_VALUE);
-            lua_replace(L, 3);
-        }
         add_traceback(L, st, 2, 3);
         nl_settle_error(L, st, 1, 2);
         nl_note_failure(L, &t->o, 1);

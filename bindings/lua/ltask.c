@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define PASS_FUNCTION "a function or future is needed: pass the function, not its result"
+#define PASS_FUNCTION "expected a function or future: pass the function, not its result"
 
 /* ---- What can be a task ---- */
 

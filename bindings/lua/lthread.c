@@ -129,28 +129,93 @@ static void add_chain(luaL_Buffer *b, neap_task *task) {
     }
 }
 
+/* The running task is about to get the error at `error`: notes in its value slot, which is free until it ends, the
+   traceback on top (popped), which tells where that came from. */
+static void set_cause(lua_State *L, nl_state *st, int error) {
+    lua_createtable(L, 0, 2);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "cause");
+    lua_pushvalue(L, error);
+    lua_setfield(L, -2, "error");
+    nl_anchored(L, st, st->task->o.ref);
+    lua_insert(L, -2);
+    nl_setslot(L, -2, NL_VALUE);
+    lua_pop(L, 1);
+}
+
+/* The error comes from the failed task at `source`. */
+void nl_note_cause(lua_State *L, nl_state *st, int source, int error) {
+    if (nl_test(L, st, source, NL_TASK) == NULL || st->task == NULL)
+        return;
+    nl_getslot(L, source, NL_LINK);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "traceback");
+        set_cause(L, st, error);
+    }
+    lua_pop(L, 1);
+}
+
+/* The error on top comes from a coroutine of the script that has died. */
+void nl_note_death(lua_State *L, nl_state *st, lua_State *co) {
+    luaL_traceback(L, co, NULL, 0);
+    set_cause(L, st, lua_gettop(L) - 1);
+}
+
+/* That error goes on as the value on top. */
+void nl_renote_death(lua_State *L, nl_state *st) {
+    if (st->task == NULL)
+        return;
+    nl_anchored(L, st, st->task->o.ref);
+    nl_getslot(L, -1, NL_VALUE);
+    if (lua_istable(L, -1)) {
+        lua_pushvalue(L, -3);
+        lua_setfield(L, -2, "error");
+    }
+    lua_pop(L, 2);
+}
+
+/* Adds the traceback of the task that the error came from, if it is still the same error. */
+static void add_cause(lua_State *L, luaL_Buffer *b, int ud, int error) {
+    nl_getslot(L, ud, NL_VALUE);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "error");
+        int same = lua_rawequal(L, -1, error);
+        lua_pop(L, 1);
+        lua_getfield(L, -1, "cause");
+        lua_remove(L, -2);
+        if (same && lua_isstring(L, -1)) {
+            luaL_addvalue(b);
+            luaL_addstring(b, "\nreached: ");
+            return;
+        }
+    }
+    lua_pop(L, 1);
+}
+
 /* Keeps {traceback =, stack =} of the thread `at` in the task's value slot, before its frames go. */
-void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level) {
+void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error) {
     luaL_Buffer b;
     nl_anchored(L, t->o.st, t->o.ref);
+    int ud = lua_gettop(L);
     lua_createtable(L, 0, 2);
     nl_push_stack(L, at);
     lua_setfield(L, -2, "stack");
     luaL_buffinit(L, &b);
+    add_cause(L, &b, ud, error);
     luaL_traceback(L, at, NULL, level);
     luaL_addvalue(&b);
     add_chain(&b, t->task);
     luaL_pushresult(&b);
     lua_setfield(L, -2, "traceback");
-    nl_setslot(L, -2, NL_VALUE);
-    lua_pop(L, 1);
+    nl_setslot(L, ud, NL_VALUE);
+    lua_settop(L, ud - 1);
 }
 
 /* The message handler under a task's body. */
 int nl_trace_failure(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    if (st->task != NULL && !nl_is_cancelled(L, st, 1))
-        nl_record_failure(L, st->task, L, 1);
+    if (st->task != NULL)
+        nl_record_failure(L, st->task, L, 1, 1);
     lua_settop(L, 1);
     return 1;
 }

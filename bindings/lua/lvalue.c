@@ -207,6 +207,18 @@ static int push_ptr(lua_State *L, nl_state *st, neap_future *future, int ud) {
     return push_form(L, push_payload(L, st, payload, ud));
 }
 
+/* The cancellation on top gets the traceback of the wait in which the task at `ud` met it. */
+void nl_add_wait_of(lua_State *L, nl_state *st, int ud) {
+    if (nl_test(L, st, ud, NL_TASK) == NULL)
+        return;
+    nl_getslot(L, ud, NL_LINK);
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "traceback");
+        lua_setfield(L, -3, "traceback");
+    }
+    lua_pop(L, 1);
+}
+
 /* Pushes the error of a failed, cancelled or pending future. */
 void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     nl_object *o = own_object(L, future, ud);
@@ -221,6 +233,8 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
         nl_getslot(L, ud, NL_VALUE);
     } else {
         nl_push_error(L, st, code, neap_future_message(future));
+        if (code == NEAP_ECANCELED && ud != 0)
+            nl_add_wait_of(L, st, ud);
         if (neap_future_partial(future) > 0) {
             lua_pushinteger(L, (lua_Integer)neap_future_partial(future));
             lua_setfield(L, -2, "partial");

@@ -70,6 +70,8 @@ neap_future **nl_push_futures(lua_State *L, int members, int n) {
 
 /* ---- wait ---- */
 
+static const char *const option_names[] = {"timeout", "return_when", NULL};
+
 static int32_t when_option(lua_State *L, nl_state *st, int options) {
     lua_getfield(L, options, "return_when");
     const char *word = lua_isnil(L, -1) ? "all" : lua_tostring(L, -1);
@@ -122,6 +124,7 @@ static int lua_wait(lua_State *L) {
     if (!lua_isnil(L, 2)) {
         if (!lua_istable(L, 2))
             nl_type_error(L, st, 2, "a table of options");
+        nl_check_options(L, st, 2, option_names);
         when = when_option(L, st, 2);
         lua_getfield(L, 2, "timeout");
         timeout = timeout_at(L, 3);
@@ -150,15 +153,17 @@ static int wait_for_end(lua_State *L) {
     if (n < 0 && neap_future_error(future) == NEAP_ETIMEOUT)
         nl_set_where(L, -1);
     nl_wait_end(st->task);
-    return n < 0 ? lua_error(L) : n;
+    return n < 0 ? nl_raise_of(L, st, 1) : n;
 }
 
 static int lua_wait_for(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    int64_t timeout = timeout_at(L, 2);
     neap_future *future;
-    lua_settop(L, 1);
     nl_check_ensure(L, st, 1);
+    int64_t timeout = nl_seconds(L, 2);
+    if (timeout == NL_NEVER)
+        timeout = -1;
+    lua_settop(L, 1);
     nl_check_wait(L, st);
     nl_ensure(L, st, NULL, 1);
     nl_object *o = nl_check_object(L, st, 1);
