@@ -20,6 +20,10 @@ static size_t class_size(size_t class) {
     return (class + 1) * NP_POOL_GRAIN;
 }
 
+size_t np_pool_block_size(size_t n) {
+    return class_size(class_of(n));
+}
+
 void *np_pool_get(np_pool *pool, size_t n) {
     size_t class = class_of(n);
     void *p;

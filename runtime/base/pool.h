@@ -24,6 +24,9 @@ typedef struct np_pool {
 void np_pool_init(np_pool *pool, np_alloc *alloc);
 void *np_pool_get(np_pool *pool, size_t n); /* zeroed; NULL when there is no memory */
 void np_pool_put(np_pool *pool, void *p, size_t n);
+
+/* What a block for n bytes measures: one from the allocator itself, of this size, can be put into the pool. */
+size_t np_pool_block_size(size_t n);
 void np_pool_trim(np_pool *pool); /* gives back all that is kept and keeps no more */
 
 #endif

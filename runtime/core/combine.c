@@ -14,7 +14,8 @@ typedef struct member {
 struct combination {
     neap_future f;
     np_timer timer;  /* of wait */
-    size_t n;
+    size_t n;        /* members that are set */
+    size_t room;     /* members that were allocated */
     size_t left;     /* members that are not done */
     int32_t mode;    /* NEAP_GATHER_* or NEAP_WAIT_* */
     bool gathers;
@@ -44,7 +45,7 @@ static void destroy(np_obj *obj) {
     for (size_t i = 0; i < c->n; i++)
         np_future_unref(c->members[i].f);
     np_future_fini(&c->f);
-    np_obj_free(obj, size_for(c->n));
+    np_obj_free(obj, size_for(c->room));
 }
 
 static void finish(combination *c, uint8_t state) {
@@ -172,6 +173,7 @@ static combination *make(neap_loop *loop, const np_future_type *type, size_t n) 
     if (f == NULL)
         return NULL;
     combination *c = of_future(f);
+    c->room = n;
     f->kind = NEAP_KIND_LIST;
     f->flags |= NP_F_ACTIVE;
     np_future_ref(f);

@@ -23,15 +23,18 @@ bool np_is_handle(const np_obj *obj) {
     return obj->type == &handle_type;
 }
 
-neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
-    neap_handle *h = np_obj_new(loop, &handle_type, sizeof *h);
-    if (h == NULL)
-        return NULL;
+static void init(neap_loop *loop, neap_handle *h, uint8_t kind) {
     np_ready_init(&h->node, NP_RUN_CALL);
     h->timer.heap.index = NP_HEAP_OUT;
     h->kind = kind;
     h->active = true;
     h->context = np_local_ref(loop->context);
+}
+
+neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
+    neap_handle *h = np_obj_new(loop, &handle_type, sizeof *h);
+    if (h != NULL)
+        init(loop, h, kind);
     return h;
 }
 
@@ -270,6 +273,43 @@ static int32_t call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_f
 int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user,
                        neap_handle **ret_handle) {
     return taken(call_soon(loop, fn, user, destroy_user, ret_handle), user, destroy_user);
+}
+
+/* ---- Posts: a handle made on another thread, of memory that fits the pool, which travels in its own mail */
+
+static void post_arrived(np_mail *mail, bool discard) {
+    neap_handle *h = np_container(mail, neap_handle, obj.mail);
+    neap_loop *loop = h->obj.loop;
+    if (discard) {
+        if (h->destroy != NULL)
+            h->destroy(h->user);
+        np_alloc_put(loop->alloc, h, np_pool_block_size(sizeof *h));
+        return;
+    }
+    np_obj_init(&h->obj, loop, &handle_type);
+    init(loop, h, NP_CALL_SOON);
+    np_enqueue(loop, &h->node);
+}
+
+int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user) {
+    if (loop == NULL || fn == NULL)
+        return taken(NEAP_EINVAL, user, destroy_user);
+    if (np_guard_forked(&loop->guard))
+        return taken(NEAP_EFORKED, user, destroy_user);
+    neap_handle *h = np_alloc_get(loop->alloc, np_pool_block_size(sizeof *h));
+    if (h == NULL)
+        return taken(NEAP_ENOMEM, user, destroy_user);
+    memset(h, 0, sizeof *h);
+    h->obj.loop = loop;
+    h->obj.mail.deliver = post_arrived;
+    h->fn.call = fn;
+    np_handle_take(h, user, destroy_user);
+    if (!np_mailbox_put(&loop->mail, &h->obj.mail)) {
+        post_arrived(&h->obj.mail, true);
+        return NEAP_ELOOP_CLOSED;
+    }
+    np_loop_wake_if_asleep(loop);
+    return 0;
 }
 
 int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns) {

@@ -122,6 +122,7 @@ struct neap_loop {
     np_hook trace_hook;
     neap_task_factory_fn factory;
     np_hook factory_hook;
+    bool user_taken; /* neap_task_new took (or destroyed) its user since the factory was called */
 
     uint64_t ticks, polls, blocked_polls, kernel_events, runs;
 };

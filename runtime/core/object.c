@@ -4,15 +4,18 @@
 
 void *np_obj_new(neap_loop *loop, const np_type *type, size_t size) {
     np_obj *obj = np_pool_get(&loop->pool, size);
-    if (obj == NULL)
-        return NULL;
+    if (obj != NULL)
+        np_obj_init(obj, loop, type);
+    return obj;
+}
+
+void np_obj_init(np_obj *obj, neap_loop *loop, const np_type *type) {
     obj->loop = loop;
     obj->type = type;
     atomic_init(&obj->outer, 0);
     obj->refs = 1;
     if (loop->objects++ == 0)
         np_loop_keep(loop);
-    return obj;
 }
 
 void np_obj_free(np_obj *obj, size_t size) {

@@ -38,6 +38,9 @@ struct np_obj {
 void *np_obj_new(neap_loop *loop, const np_type *type, size_t size);
 void np_obj_free(np_obj *obj, size_t size);
 
+/* Makes zeroed memory of np_pool_block_size(size) an object. */
+void np_obj_init(np_obj *obj, neap_loop *loop, const np_type *type);
+
 /* Turns the creator's inner reference into the first outer one. */
 void np_obj_publish(np_obj *obj);
 

@@ -213,47 +213,6 @@ int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max) {
 
 /* ---- From other threads */
 
-typedef struct post {
-    np_mail mail;
-    neap_loop *loop; /* valid: the mailbox is part of it */
-    neap_fn fn;
-    void *user;
-    neap_destroy_fn destroy;
-    np_alloc *alloc;
-} post;
-
-/* A post becomes an entry of the ready queue; without memory for one it is reported, not lost silently. */
-static void deliver(np_mail *mail, bool discard) {
-    post *p = np_container(mail, post, mail);
-    np_alloc *alloc = p->alloc;
-    if (!discard && neap_call_soon(p->loop, p->fn, p->user, p->destroy, NULL) < 0)
-        np_report(p->loop, (neap_report){.kind = NEAP_REPORT_CALLBACK, .code = NEAP_ENOMEM, .message = "a post was lost"});
-    else if (discard && p->destroy != NULL)
-        p->destroy(p->user);
-    np_alloc_put(alloc, p, sizeof *p);
-    np_alloc_unref(alloc);
-}
-
-static int32_t refuse(int32_t rc, void *user, neap_destroy_fn destroy) {
-    if (destroy != NULL)
-        destroy(user);
-    return rc;
-}
-
-int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy) {
-    int32_t rc = loop == NULL ? NEAP_EINVAL : np_guard_forked(&loop->guard) ? NEAP_EFORKED : 0;
-    post *p = rc < 0 ? NULL : np_alloc_get(loop->alloc, sizeof *p);
-    if (p == NULL)
-        return refuse(rc < 0 ? rc : NEAP_ENOMEM, user, destroy);
-    *p = (post){.mail.deliver = deliver, loop, fn, user, destroy, np_alloc_ref(loop->alloc)};
-    if (!np_mailbox_put(&loop->mail, &p->mail)) {
-        deliver(&p->mail, true);
-        return NEAP_ELOOP_CLOSED;
-    }
-    np_loop_wake_if_asleep(loop);
-    return 0;
-}
-
 int32_t neap_loop_wake(neap_loop *loop) {
     if (loop == NULL)
         return NEAP_EINVAL;

@@ -77,17 +77,19 @@ static int32_t taken(int32_t rc, const neap_task_ops *ops, void *user) {
 
 int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
                       neap_task **ret_task) {
+    if (loop != NULL && np_look(loop) == 0)
+        loop->user_taken = true;
     return taken(make(loop, ops, user, options, ret_task), ops, user);
 }
 
 int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
                         neap_task **ret_task) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
-    if (rc == 0 && loop->factory != NULL)
-        rc = loop->factory(loop, ops, user, options, ret_task, loop->factory_hook.user);
-    else if (rc == 0)
-        rc = make(loop, ops, user, options, ret_task);
-    return taken(rc, ops, user);
+    if (rc < 0 || loop->factory == NULL)
+        return taken(rc < 0 ? rc : make(loop, ops, user, options, ret_task), ops, user);
+    loop->user_taken = false;
+    rc = loop->factory(loop, ops, user, options, ret_task, loop->factory_hook.user);
+    return loop->user_taken ? rc : taken(rc, ops, user);
 }
 
 int32_t neap_loop_set_task_factory(neap_loop *loop, neap_task_factory_fn fn, void *user, neap_destroy_fn destroy_user) {

@@ -136,17 +136,30 @@ typedef struct post {
     void *ptr;
     neap_destroy_fn destroy;
     size_t len;
-    char bytes[]; /* bytes, or the text of a failure */
+    char text[]; /* of a failure */
 } post;
+
+/* The bytes were copied by the poster, so that this needs no memory. */
+static void set_buf(neap_future *f, neap_buf *buf) {
+    if (may_set(f) < 0)
+        return;
+    f->kind = NP_KIND_BUF;
+    f->value.buf = neap_buf_ref(buf);
+    finish(f, NEAP_STATE_RESULT);
+}
+
+static void drop_buf(void *buf) {
+    neap_buf_unref(buf);
+}
 
 static void apply(post *p) {
     neap_future *f = p->future;
     if (p->code == NEAP_KIND_INT)
         (void)neap_future_set_int(f, p->i);
     else if (p->code == NEAP_KIND_BYTES)
-        (void)neap_future_set_bytes(f, p->bytes, p->len);
+        set_buf(f, p->ptr);
     else if (p->code < 0)
-        (void)neap_future_set_error(f, p->code, p->len > 0 ? p->bytes : NULL);
+        (void)neap_future_set_error(f, p->code, p->len > 0 ? p->text : NULL);
     else
         (void)neap_future_set_ptr(f, p->tag, p->ptr, p->destroy);
 }
@@ -156,7 +169,7 @@ static void deliver(np_mail *mail, bool discard) {
     np_alloc *alloc = p->alloc;
     if (!discard)
         apply(p);
-    else if (p->code == NEAP_KIND_PTR && p->destroy != NULL)
+    if (p->destroy != NULL && (discard || p->code == NEAP_KIND_BYTES))
         p->destroy(p->ptr);
     neap_future_unref(p->future);
     np_alloc_put(alloc, p, sizeof *p + p->len);
@@ -170,7 +183,7 @@ static post *make_post(neap_future *f, int32_t code, const void *data, size_t le
         return NULL;
     *p = (post){.mail.deliver = deliver, .future = neap_future_ref(f), .alloc = np_alloc_ref(alloc), .code = code, .len = len};
     if (len > 0)
-        memcpy(p->bytes, data, len);
+        memcpy(p->text, data, len);
     return p;
 }
 
@@ -202,7 +215,18 @@ int32_t neap_future_post_int(neap_future *future, int64_t value) {
 int32_t neap_future_post_bytes(neap_future *future, const void *data, size_t len) {
     if (future == NULL || (data == NULL && len > 0))
         return NEAP_EINVAL;
-    return send(make_post(future, NEAP_KIND_BYTES, data, len));
+    neap_buf *buf;
+    int32_t rc = neap_buf_new(future->obj.loop, data, len, &buf);
+    if (rc < 0)
+        return rc;
+    post *p = make_post(future, NEAP_KIND_BYTES, NULL, 0);
+    if (p == NULL) {
+        neap_buf_unref(buf);
+        return NEAP_ENOMEM;
+    }
+    p->ptr = buf;
+    p->destroy = drop_buf;
+    return send(p);
 }
 
 int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy) {
