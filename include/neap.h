@@ -206,7 +206,8 @@ NEAP_API int32_t neap_addr_port(const neap_addr *addr);
 enum {
     NEAP_LOOP_DEBUG = 1,         /* record creation sites, report swallowed cancellations */
     NEAP_LOOP_VIRTUAL_CLOCK = 2, /* time starts at 0 and jumps to the next deadline when nothing else can happen */
-    NEAP_LOOP_STEP_TIMES = 4     /* measure step times also where the processor has no invariant counter */
+    NEAP_LOOP_STEP_TIMES = 4,    /* measure step times also where the processor has no invariant counter */
+    NEAP_LOOP_EINTR = 8          /* runs return NEAP_EINTR after a signal interrupted a wait; call again to go on */
 };
 
 typedef struct neap_loop_options {
@@ -895,6 +896,12 @@ NEAP_API int32_t neap_task_answer(neap_task *task, int32_t step);
    task has ended.
    [L] */
 NEAP_API int32_t neap_task_cancel(neap_task *task, const char *msg);
+
+/* Ends a task at once, without another step: what it awaits is cancelled, its ops are destroyed, its future is
+   cancelled.  Returns 1, or 0 if it has ended.
+   Errors: NEAP_EINVALID_STATE inside its own step.
+   [L] */
+NEAP_API int32_t neap_task_abort(neap_task *task);
 
 /* The text of the last cancellation request, or "": borrowed until the next.
    [L] */

@@ -42,7 +42,7 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
         if (((const unsigned char *)from)[i] != 0)
             return NEAP_E2BIG;
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
-    const uint32_t known = NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES;
+    const uint32_t known = NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES | NEAP_LOOP_EINTR;
     const neap_allocator *a = to->allocator;
     bool whole = a == NULL || (a->size >= sizeof *a && a->alloc != NULL && a->realloc != NULL && a->free != NULL);
     return (to->flags & ~known) != 0 || !whole ? NEAP_EINVAL : 0;
@@ -68,7 +68,6 @@ static void free_memory(neap_loop *loop) {
     np_alloc *alloc = loop->alloc;
     np_data_drop_all(loop);
     np_guard_fini(&loop->guard);
-    np_io_fini(&loop->io);
     np_alloc_put_text(alloc, loop->name);
     np_mailbox_fini(&loop->mail);
     np_alloc_put(alloc, loop, sizeof *loop);
@@ -89,7 +88,7 @@ static neap_loop *make(np_alloc *alloc, const neap_loop_options *o) {
         return NULL;
     memset(loop, 0, sizeof *loop);
     loop->alloc = alloc;
-    loop->io.wake_fd = -1;
+    atomic_init(&loop->io.wake_fd, -1);
     loop->flags = o->flags;
     loop->owner = pthread_self();
     atomic_init(&loop->refs, 1);

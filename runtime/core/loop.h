@@ -77,6 +77,7 @@ struct neap_loop {
     /* Running. */
     atomic_uint inside;     /* > 0: a run, turn, dispatch or single entry is under way */
     bool stopping;          /* end the run after this batch */
+    bool interrupted;       /* a signal ended a wait, and the host wants to know */
     bool hosted;            /* a host has the pollable descriptor */
     int32_t raised;         /* code of neap_loop_raise */
     uint32_t holds;         /* by neap_loop_hold */

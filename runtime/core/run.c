@@ -6,9 +6,11 @@
 
 /* ---- Runs */
 
+/* Why the run ends before its time, or 0. */
 static int32_t take_raised(neap_loop *loop) {
-    int32_t code = loop->raised;
+    int32_t code = loop->raised != 0 ? loop->raised : loop->interrupted ? NEAP_EINTR : 0;
     loop->raised = 0;
+    loop->interrupted = false;
     return code;
 }
 
@@ -18,7 +20,7 @@ int32_t neap_loop_run(neap_loop *loop) {
         return rc;
     do
         rc = np_tick(loop, -1);
-    while (rc >= 0 && !loop->stopping && loop->raised == 0);
+    while (rc >= 0 && !loop->stopping && loop->raised == 0 && !loop->interrupted);
     loop->stopping = false;
     int32_t raised = take_raised(loop);
     np_leave(loop);
@@ -41,10 +43,14 @@ static int32_t run_until(neap_loop *loop, neap_future *f) {
         rc = np_tick(loop, np_future_pending(f) ? -1 : 0);
         if (rc < 0)
             return rc;
-        if (loop->raised != 0)
+        if (loop->raised != 0 || (loop->interrupted && np_future_pending(f)))
             return take_raised(loop);
     } while (np_future_pending(f) && !loop->stopping);
     return np_future_pending(f) ? NEAP_ESTOPPED_EARLY : 0;
+}
+
+static void noted(np_waiter *w) {
+    (void)w;
 }
 
 int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
@@ -56,12 +62,17 @@ int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
     if (rc < 0)
         return rc;
     np_future_ref(future);
-    uint8_t unseen = np_future_pending(future) ? NP_F_RETRIEVED & ~future->flags : 0;
-    future->flags |= NP_F_RETRIEVED; /* the caller reads it */
-    rc = run_until(loop, future);
+    np_waiter runner = {.fire = noted}; /* keeps the poll from sleeping once the future is done, wherever that happens */
+    np_ready_init(&runner.node, NP_RUN_WAITER);
     if (np_future_pending(future))
-        future->flags &= (uint8_t)~unseen;
+        np_future_wait(future, &runner.node);
+    else
+        np_future_seen(future); /* the caller reads it */
+    rc = run_until(loop, future);
+    if (runner.node.where != NP_AT_NONE)
+        np_dequeue(&runner.node);
     loop->stopping = false;
+    loop->interrupted = false;
     np_future_unref(future);
     np_leave(loop);
     return rc;

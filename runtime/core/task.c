@@ -157,6 +157,18 @@ void np_task_abort(neap_task *t) {
     finish(t, NEAP_STATE_CANCELLED);
 }
 
+int32_t neap_task_abort(neap_task *task) {
+    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!np_future_pending(&task->f))
+        return 0;
+    if (task->open && task->ops->step != NULL)
+        return NEAP_EINVALID_STATE;
+    np_task_abort(task);
+    return 1;
+}
+
 /* ---- Stepping */
 
 bool np_task_in_step(const neap_task *t) {

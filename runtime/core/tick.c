@@ -110,6 +110,10 @@ int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
     loop->polls++;
     loop->blocked_polls += timeout_ns != 0;
     read_clock(loop);
+    if (n == NEAP_EINTR) {
+        loop->interrupted = (loop->flags & NEAP_LOOP_EINTR) != 0;
+        n = 0;
+    }
     if (n < 0)
         return n;
     loop->kernel_events += (uint64_t)n;

@@ -1,6 +1,7 @@
 #include "io/backend.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -40,15 +41,25 @@ int np_io_open(np_io *io, np_alloc *alloc, const char *name, uint32_t events_max
     memset(io, 0, sizeof *io);
     np_list_init(&io->completed);
     io->alloc = alloc;
-    io->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (io->wake_fd < 0)
+    atomic_init(&io->wakers, 0);
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    atomic_init(&io->wake_fd, fd);
+    if (fd < 0)
         return -errno;
     int rc = open_named(io, name, events_max);
     if (rc < 0) {
         io->backend = NULL;
-        np_io_fini(io);
+        np_io_close(io);
     }
     return rc;
+}
+
+/* A waker that came before sees the descriptor still open, one that comes later sees none. */
+static void close_wake_fd(np_io *io) {
+    int fd = atomic_exchange(&io->wake_fd, -1);
+    while (atomic_load(&io->wakers) > 0)
+        sched_yield();
+    np_fd_close(fd);
 }
 
 void np_io_close(np_io *io) {
@@ -58,20 +69,19 @@ void np_io_close(np_io *io) {
     np_alloc_put(io->alloc, io->slots, io->slots_len * sizeof *io->slots);
     io->slots = NULL;
     io->slots_len = 0;
-}
-
-void np_io_fini(np_io *io) {
-    np_fd_close(io->wake_fd);
-    io->wake_fd = -1;
+    close_wake_fd(io);
 }
 
 void np_io_wake(np_io *io) {
     int saved = errno;
     const uint64_t one = 1;
     ssize_t n;
+    atomic_fetch_add(&io->wakers, 1);
+    int fd = atomic_load(&io->wake_fd);
     do
-        n = write(io->wake_fd, &one, sizeof one);
+        n = fd < 0 ? 0 : write(fd, &one, sizeof one);
     while (n < 0 && errno == EINTR);
+    atomic_fetch_sub(&io->wakers, 1);
     errno = saved; /* EAGAIN: the counter is full, so a wake-up is pending */
 }
 

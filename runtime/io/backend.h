@@ -10,13 +10,15 @@
    - perform finishes a lent receive that was armed, now that it has a buffer: result, code, or NP_WAIT (parked again).
    - detach ends all operations of a descriptor with `code` through the completed list and forgets the descriptor.
    - wait collects what happened, waiting at most timeout_ns (-1: for ever; rounded up if the clock of the kernel is
-     coarser), puts finished operations on io->completed, and calls nothing of the upper floors but arm.  An
-     interrupted wait returns early.  Returns the number of kernel events.
+     coarser), puts finished operations on io->completed, and calls nothing of the upper floors but arm.  Returns the
+     number of kernel events, NEAP_EINTR if a signal interrupted it, or a failure.
    - drain ends every operation with NEAP_ECLOSED and returns when every buffer is back, or after a bounded wait; what did not
      come back is leaked on purpose.
    - fd gives the pollable descriptor or NEAP_ENOTSUP; arm sets when it becomes readable by itself (NP_NEVER: not). */
 #ifndef NP_BACKEND_H
 #define NP_BACKEND_H
+
+#include <stdatomic.h>
 
 #include "base/alloc.h"
 #include "io/op.h"
@@ -50,7 +52,8 @@ struct np_io {
     np_slot *slots;
     uint32_t slots_len;
     uint32_t parked; /* operations that the backend holds */
-    int wake_fd;     /* an eventfd; open as long as the memory, so that late wakers hit nobody else's */
+    atomic_int wake_fd;  /* an eventfd; -1 once closed */
+    atomic_uint wakers;  /* threads and handlers that are writing it */
     bool abandoned;  /* after fork: the kernel's objects are shared with the parent, only close them */
     uint64_t registrations;
     void (*on_ready)(np_io *io, int fd); /* tracing, or NULL */
@@ -61,8 +64,7 @@ extern const np_backend np_backend_poll;
 
 /* Opens the named backend, or the best that works when name is NULL. */
 int np_io_open(np_io *io, np_alloc *alloc, const char *name, uint32_t events_max);
-void np_io_close(np_io *io); /* after drain; keeps wake_fd */
-void np_io_fini(np_io *io);
+void np_io_close(np_io *io); /* after drain */
 
 /* Makes a wait return; any thread, also inside a signal handler. */
 void np_io_wake(np_io *io);

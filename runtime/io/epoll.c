@@ -122,7 +122,7 @@ static int epoll_wait_ops(np_io *io, int64_t timeout_ns) {
     epoll_state *st = io->impl;
     int n = wait_ns(st, timeout_ns);
     if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+        return -errno;
     for (int i = 0; i < n; i++) {
         uint64_t word = st->events[i].data.u64;
         if (word == TIMER_WORD)

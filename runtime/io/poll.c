@@ -126,7 +126,7 @@ static int poll_wait(np_io *io, int64_t timeout_ns) {
     struct timespec ts = {timeout_ns / NP_NS_PER_S, timeout_ns % NP_NS_PER_S};
     int n = ppoll(set, len, timeout_ns < 0 ? NULL : &ts, NULL);
     if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+        return -errno;
     if (n > 0 && set[0].revents != 0) {
         uint64_t count;
         (void)!read(io->wake_fd, &count, sizeof count);
