@@ -95,6 +95,9 @@ static inline lua_State *nl_main_thread(lua_State *L) {
     return main;
 }
 
+/* To be called after other threads ran, before this one raises an error. */
+#define nl_back(L) ((void)(L))
+
 /* Whether neap/jit.lua stands between a script and our suspending functions. */
 #define NL_WRAPPED 0
 
@@ -201,6 +204,18 @@ static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
 static inline lua_State *nl_main_thread(lua_State *L) {
     (void)L;
     return NULL;
+}
+
+/* The engine notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs
+   next would take the thread that ran before for this one.  An empty call puts it right. */
+static inline int nl_nothing(lua_State *L) {
+    (void)L;
+    return 0;
+}
+
+static inline void nl_back(lua_State *L) {
+    lua_pushcfunction(L, nl_nothing);
+    lua_call(L, 0, 0);
 }
 
 #define NL_WRAPPED 1

@@ -68,6 +68,7 @@ static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
     int status = nl_resume(co, L, nargs, &nres);
     st->chain = link.up;
     if (status != LUA_OK && status != LUA_YIELD) {
+        nl_back(L);
         lua_xmove(co, L, 1);
         if (st->task != NULL)
             nl_note_death(L, st, co);
@@ -138,8 +139,9 @@ static int wrap_answer(lua_State *L, lua_State *co, int n) {
             lua_xmove(co, L, 1);
         }
     }
-    if (lua_type(L, -1) == LUA_TSTRING) {
-        luaL_where(L, 1);
+    char site[LUA_IDSIZE + 16];
+    if (lua_type(L, -1) == LUA_TSTRING && *nl_site(L, site, sizeof site) != '\0') {
+        lua_pushfstring(L, "%s: ", site);
         lua_insert(L, -2);
         lua_concat(L, 2);
         nl_renote_death(L, NL_STATE(L));

@@ -164,7 +164,7 @@ void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch) {
     l->st->running = l;
 }
 
-void nl_run_end(nl_loop *l, int patch) {
+void nl_run_end(lua_State *L, nl_loop *l, int patch) {
     nl_state *st = l->st;
     st->running = NULL;
     nl_drop_failures(st);
@@ -173,6 +173,7 @@ void nl_run_end(nl_loop *l, int patch) {
     if (patch)
         nl_unpatch(st);
     nl_loop_release(l);
+    nl_back(L);
 }
 
 /* What a run that did not end by itself raises. */
@@ -197,7 +198,7 @@ static int loop_run_forever(lua_State *L) {
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
     int32_t code = neap_loop_run(l->loop);
-    nl_run_end(l, 1);
+    nl_run_end(L, l, 1);
     return nl_run_answer(L, st, code);
 }
 
@@ -211,7 +212,7 @@ static int loop_run_until_complete(lua_State *L) {
     nl_reach(L, o, 2);
     nl_run_begin(L, l, 1, 1);
     int32_t code = neap_loop_run_until(l->loop, o->future);
-    nl_run_end(l, 1);
+    nl_run_end(L, l, 1);
     if (code != 0)
         return nl_run_answer(L, st, code);
     return nl_push_result(L, st, o->future, 2);
@@ -225,7 +226,7 @@ static int loop_run_once(lua_State *L) {
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
     int32_t code = neap_loop_run_once(l->loop, timeout == NL_NEVER ? -1 : timeout);
-    nl_run_end(l, 1);
+    nl_run_end(L, l, 1);
     nl_check_code(L, st, code);
     lua_pushinteger(L, code);
     return 1;
@@ -251,6 +252,7 @@ int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
             nl_set_loop(L, st, NULL, 0);
     }
     nl_loop_release(l);
+    nl_back(L);
     return code;
 }
 

@@ -340,7 +340,7 @@ void nl_open_gather(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
-void nl_run_end(nl_loop *l, int patch);
+void nl_run_end(lua_State *L, nl_loop *l, int patch);
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
 void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
 enum { NL_RAISE_EXIT = 1, NL_RAISE_ABORT = 2 };

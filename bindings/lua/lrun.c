@@ -131,7 +131,7 @@ static void drive(lua_State *L, run *r) {
     if (r->signals)
         nl_signals_off(&r->watch);
     st->exiting = 0;
-    nl_run_end(r->l, r->patch);
+    nl_run_end(L, r->l, r->patch);
 }
 
 /* Pushes the values of the main task, or its error; answers how many values, or -1; -2 if it did not come to an end. */
