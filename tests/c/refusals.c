@@ -166,6 +166,7 @@ static void refuse_future_calls(struct things *t) {
     REFUSED(neap_task_await(t->task, t->future));
     REFUSED(neap_task_answer(t->task, NEAP_STEP_DONE));
     REFUSED(neap_task_cancel(t->task, NULL));
+    REFUSED(neap_task_abort(t->task));
     REFUSED(neap_task_set_name(t->task, "x"));
 }
 

@@ -458,6 +458,68 @@ static void a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack(void **state) 
     neap_future_unref(future);
 }
 
+/* ---- Abort: the end without another step ------------------------------------------------------- */
+
+static void an_aborted_task_takes_no_further_step_and_its_wait_ends(void **state) {
+    (void)state;
+    nt_script waits, fresh, ready;
+    neap_task *a = nt_spawn(&waits, "a", NT_ACTS(NT_SLEEP_CATCH(NT_SEC), NT_NOTE("never")));
+    neap_task *b = nt_spawn(&ready, "b", NT_ACTS(NT_YIELD, NT_NOTE("never")));
+    nt_turn();
+    neap_task *c = nt_spawn(&fresh, "c", NT_ACTS(NT_NOTE("never")));
+    nt_on_done(neap_task_future(a), "ended");
+    neap_task *tasks[3] = {a, b, c};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(neap_task_abort(tasks[i]), 1);
+        assert_state(neap_task_future(tasks[i]), NEAP_STATE_CANCELLED);
+        assert_int_equal(neap_task_abort(tasks[i]), 0);
+    }
+    assert_int_equal(waits.destroyed + ready.destroyed + fresh.destroyed, 3);
+    assert_int_equal(nt_metrics().timers, 0);
+    assert_int_equal(nt_metrics().tasks, 0);
+    nt_settle();
+    assert_notes("ended");
+    nt_no_reports();
+    for (int i = 0; i < 3; i++)
+        neap_task_unref(tasks[i]);
+}
+
+static void abort_task(void *user) {
+    nt_note("%s", neap_err_name(neap_task_abort(*(neap_task **)user)));
+}
+
+static void a_task_cannot_abort_itself(void **state) {
+    (void)state;
+    nt_script s;
+    neap_task *task = NULL;
+    task = nt_spawn(&s, "t", NT_ACTS(NT_CALL(abort_task, &task), NT_RETURN(1)));
+    nt_turn();
+    assert_notes("EINVALID_STATE");
+    assert_int_equal(nt_int(neap_task_future(task)), 1);
+    neap_task_unref(task);
+}
+
+static void abort_quietly(void *user) {
+    nt_note("%d", (int)neap_task_abort(*(neap_task **)user));
+}
+
+static void a_task_aborts_another_that_waits_for_it(void **state) {
+    (void)state;
+    nt_script sa, sb;
+    neap_task *b = NULL;
+    neap_task *a =
+        nt_spawn(&sa, "a", NT_ACTS(NT_YIELD, NT_CALL(abort_quietly, &b), NT_YIELD, NT_RETURN(1)));
+    b = nt_spawn(&sb, "b", NT_ACTS(NT_AWAIT(neap_task_future(a)), NT_NOTE("never")));
+    nt_settle();
+    assert_notes("1");
+    assert_state(neap_task_future(b), NEAP_STATE_CANCELLED);
+    assert_int_equal(sb.destroyed, 1);
+    /* What it awaited was cancelled: that is the first one. */
+    assert_state(neap_task_future(a), NEAP_STATE_CANCELLED);
+    neap_task_unref(a);
+    neap_task_unref(b);
+}
+
 /* ---- Every schedule of a completion, a cancel and another cancel ---------------------------------- */
 
 struct schedule {
@@ -542,4 +604,6 @@ NT_MAIN(NT_TEST(C1_cancelling_a_finished_task_answers_0_and_changes_nothing),
         NT_TEST(several_waiters_of_one_future_are_cancelled_with_it),
         NT_TEST_VIRTUAL(a_cycle_of_awaiting_tasks_can_be_cancelled),
         NT_TEST(a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack),
+        NT_TEST_VIRTUAL(an_aborted_task_takes_no_further_step_and_its_wait_ends),
+        NT_TEST(a_task_cannot_abort_itself), NT_TEST(a_task_aborts_another_that_waits_for_it),
         NT_TEST(every_order_of_completion_and_cancels_ends_the_task_once))

@@ -312,6 +312,64 @@ static void turns_that_a_host_drives_know_no_deadlock(void **state) {
     neap_task_unref(task);
 }
 
+/* ---- Interrupted waits --------------------------------------------------------------------------- */
+
+static void interrupted(int signo) {
+    (void)signo;
+}
+
+static void *interrupt(void *user) {
+    atomic_int *done = user;
+    while (!atomic_load(done)) {
+        kill(getpid(), SIGUSR1);
+        usleep(5000);
+    }
+    return NULL;
+}
+
+/* Runs the loop until `future` under signals; what the run answered first. */
+static int32_t run_under_signals(neap_loop *loop, neap_future *future) {
+    struct sigaction action, before;
+    sigset_t mask, old;
+    pthread_t thread;
+    atomic_int done;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = interrupted;
+    assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+    atomic_init(&done, 0);
+    /* The signals are for this thread. */
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &mask, &old);
+    assert_int_equal(pthread_create(&thread, NULL, interrupt, &done), 0);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int32_t code = neap_loop_run_until(loop, future);
+    while (!neap_future_done(future))
+        neap_loop_run_until(loop, future);
+    atomic_store(&done, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+    return code;
+}
+
+static void an_interrupted_wait_goes_on(void **state) {
+    (void)state;
+    neap_future *sleep = nt_sleep(100 * NT_MS);
+    assert_ok(run_under_signals(nt.loop, sleep));
+    neap_future_unref(sleep);
+}
+
+static void a_loop_that_wants_to_know_is_told_of_an_interrupted_wait(void **state) {
+    (void)state;
+    neap_loop *loop = nt_loop_new(NEAP_LOOP_EINTR);
+    neap_future *sleep = NULL;
+    assert_ok(neap_sleep(loop, 100 * NT_MS, &sleep));
+    assert_code(run_under_signals(loop, sleep), NEAP_EINTR);
+    assert_int_equal(neap_loop_is_running(loop), 0);
+    neap_future_unref(sleep);
+    nt_loop_end(loop);
+}
+
 /* ---- Posts and wakes from the loop's own thread ------------------------------------------------------ */
 
 static void posted_work_runs_in_the_order_of_posting(void **state) {
@@ -378,7 +436,8 @@ NT_MAIN(NT_TEST_BARE(R1_a_run_makes_a_loop_runs_the_main_task_and_leaves_nothing
         NT_TEST(a_post_in_the_box_is_taken_before_a_deadlock_is_told),
         NT_TEST(a_hold_prevents_the_deadlock_while_another_thread_works),
         NT_TEST_VIRTUAL(a_hold_given_back_during_the_run_uncovers_the_deadlock),
-        NT_TEST(turns_that_a_host_drives_know_no_deadlock),
+        NT_TEST(turns_that_a_host_drives_know_no_deadlock), NT_TEST(an_interrupted_wait_goes_on),
+        NT_TEST(a_loop_that_wants_to_know_is_told_of_an_interrupted_wait),
         NT_TEST(posted_work_runs_in_the_order_of_posting),
         NT_TEST(work_posted_by_posted_work_runs_in_the_next_tick),
         NT_TEST(a_wake_ends_a_wait_without_running_anything), NT_TEST(many_wakes_are_one))

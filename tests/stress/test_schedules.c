@@ -309,10 +309,14 @@ static void combine(void) {
     put(made);
 }
 
+static neap_task *victim; /* to be aborted after the walk */
+
 static int32_t cancel_some(neap_task *task, void *user) {
     (void)user;
     if (rnd(4) == 0)
         neap_task_cancel(task, "walked over");
+    else if (victim == NULL && rnd(16) == 0 && task != neap_task_current(w.loop))
+        victim = neap_task_ref(task);
     return rnd(8) == 0;
 }
 
@@ -355,7 +359,11 @@ static void do_something(void) {
         combine();
         break;
     default:
+        victim = NULL;
         assert_true(neap_task_walk(w.loop, cancel_some, NULL) >= 0);
+        if (victim != NULL)
+            assert_true(neap_task_abort(victim) >= 0);
+        neap_task_unref(victim);
         break;
     }
 }
