@@ -433,6 +433,69 @@ static void a_cycle_of_awaiting_tasks_can_be_cancelled(void **state) {
     neap_task_unref(b);
 }
 
+/* A future through which one task waits for another. */
+static neap_future *link_to(neap_future *future, int kind) {
+    neap_future *made = NULL;
+    switch (kind) {
+    case 0:
+        return neap_future_ref(future);
+    case 1:
+        assert_ok(neap_wait_for(future, NT_SEC, &made));
+        break;
+    case 2:
+        assert_ok(neap_gather(nt.loop, &future, 1, 0, &made));
+        break;
+    case 3:
+        assert_ok(neap_shield(future, &made));
+        break;
+    default:
+        assert_ok(neap_wait(nt.loop, &future, 1, NEAP_WAIT_ALL, -1, &made));
+        break;
+    }
+    return made;
+}
+
+static void rings_of_all_kinds_of_waits_can_be_cancelled(void **state) {
+    (void)state;
+    /* Two tasks that wait for each other, each in one of five ways; then up to three cancels, with or without a tick
+       in between; then a shutdown. */
+    for (int code = 0; code < 5 * 5 * 3 * 3 * 3 * 8; code++) {
+        int rest = code;
+        nt_script sa, sb;
+        neap_future *to_a = NULL, *to_b = NULL;
+        neap_task *a = nt_spawn(&sa, "a", NT_ACTS(NT_AWAIT_LATE(&to_b)));
+        neap_task *b = nt_spawn(&sb, "b", NT_ACTS(NT_AWAIT_LATE(&to_a)));
+        to_a = link_to(neap_task_future(a), rest % 5);
+        rest /= 5;
+        to_b = link_to(neap_task_future(b), rest % 5);
+        rest /= 5;
+        int ticks = rest % 8;
+        rest /= 8;
+        nt_turn();
+        for (int i = 0; i < 3; i++, rest /= 3) {
+            if (rest % 3 == 1)
+                neap_task_cancel(a, "a");
+            else if (rest % 3 == 2)
+                neap_task_cancel(b, "b");
+            if (ticks & (1 << i))
+                nt_turn();
+        }
+        nt_settle();
+        assert_true(neap_loop_shutdown(nt.loop, 0) >= 0);
+        nt_claim_all();
+        /* Cancelled, or with what the other's end gave it. */
+        assert_int_equal(neap_future_done(neap_task_future(a)), 1);
+        assert_int_equal(neap_future_done(neap_task_future(b)), 1);
+        assert_int_equal(sa.destroyed, 1);
+        assert_int_equal(sb.destroyed, 1);
+        neap_future_unref(to_a);
+        neap_future_unref(to_b);
+        neap_task_unref(a);
+        neap_task_unref(b);
+        nt_turn();
+    }
+}
+
 static void a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack(void **state) {
     (void)state;
     enum {
@@ -603,6 +666,7 @@ NT_MAIN(NT_TEST(C1_cancelling_a_finished_task_answers_0_and_changes_nothing),
         NT_TEST_VIRTUAL(C12_a_failing_cleanup_is_reported_once_with_the_name_of_the_task),
         NT_TEST(several_waiters_of_one_future_are_cancelled_with_it),
         NT_TEST_VIRTUAL(a_cycle_of_awaiting_tasks_can_be_cancelled),
+        NT_TEST_VIRTUAL(rings_of_all_kinds_of_waits_can_be_cancelled),
         NT_TEST(a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack),
         NT_TEST_VIRTUAL(an_aborted_task_takes_no_further_step_and_its_wait_ends),
         NT_TEST(a_task_cannot_abort_itself), NT_TEST(a_task_aborts_another_that_waits_for_it),
