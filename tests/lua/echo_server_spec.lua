@@ -1,5 +1,5 @@
--- scripts/echo_server.lua from outside: a process of its own, clients that are not ours.  The load (1,000 connections at
--- once, 10,000 one after the other, a slow reader) is in tests/peers.
+-- scripts/echo_server.lua from outside: a process of its own, clients that are not ours.  The load (1,000 connections
+-- at once, 10,000 one after the other, a slow reader) is in tests/peers.
 local helper = require "support.helper"
 local process = require "support.process"
 

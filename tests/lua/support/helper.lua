@@ -64,6 +64,9 @@ function helper.memory(name)
 end
 
 function helper.collect()
+    if helper.is_luajit then
+        rawget(_G, "jit").flush() -- traces hold what they were compiled for
+    end
     -- Finalizers run in one cycle, what they held goes in the next.
     for _ = 1, 4 do
         collectgarbage()
