@@ -496,6 +496,26 @@ static void rings_of_all_kinds_of_waits_can_be_cancelled(void **state) {
     }
 }
 
+static void a_task_that_cancels_itself_and_then_closes_a_ring_ends(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 5; kind++) {
+        nt_script sa, sb;
+        neap_future *to_a = NULL, *to_b = NULL;
+        neap_task *a = nt_spawn(&sa, "a", NT_ACTS(NT_YIELD, NT_CANCEL_SELF, NT_AWAIT_LATE(&to_b)));
+        neap_task *b = nt_spawn(&sb, "b", NT_ACTS(NT_AWAIT_LATE(&to_a)));
+        to_a = link_to(neap_task_future(a), kind);
+        to_b = link_to(neap_task_future(b), kind);
+        nt_settle();
+        assert_int_equal(neap_future_done(neap_task_future(a)), 1);
+        assert_int_equal(neap_future_done(neap_task_future(b)), 1);
+        neap_future_unref(to_a);
+        neap_future_unref(to_b);
+        neap_task_unref(a);
+        neap_task_unref(b);
+        nt_turn();
+    }
+}
+
 static void a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack(void **state) {
     (void)state;
     enum {
@@ -667,6 +687,7 @@ NT_MAIN(NT_TEST(C1_cancelling_a_finished_task_answers_0_and_changes_nothing),
         NT_TEST(several_waiters_of_one_future_are_cancelled_with_it),
         NT_TEST_VIRTUAL(a_cycle_of_awaiting_tasks_can_be_cancelled),
         NT_TEST_VIRTUAL(rings_of_all_kinds_of_waits_can_be_cancelled),
+        NT_TEST_VIRTUAL(a_task_that_cancels_itself_and_then_closes_a_ring_ends),
         NT_TEST(a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack),
         NT_TEST_VIRTUAL(an_aborted_task_takes_no_further_step_and_its_wait_ends),
         NT_TEST(a_task_cannot_abort_itself), NT_TEST(a_task_aborts_another_that_waits_for_it),
