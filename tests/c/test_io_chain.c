@@ -469,6 +469,97 @@ static void N15_a_task_that_waits_for_descriptors_echoes(void **state) {
     neap_task_unref(task);
 }
 
+/* Sleeps a while and asserts that the loop slept too: a poll for the timer, and a few for what was announced once. */
+static void expect_idle(void) {
+    neap_metrics before = nt_metrics();
+    neap_future *slept = nt_sleep(100 * NT_MS);
+    nt_until(slept);
+    neap_future_unref(slept);
+    assert_true(nt_metrics().polls - before.polls <= 6);
+}
+
+static void N19_a_peer_that_went_away_keeps_no_loop_busy(void **state) {
+    (void)state;
+    char buf[2][8];
+    int gone;
+    int peer;
+    neap_sock *at_end = net_tcp(&gone);
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *other = net_park_recv(conn, buf[1], sizeof buf[1]);
+    neap_future *future = net_park_recv(at_end, buf[0], sizeof buf[0]);
+    net_put(gone, "abc");
+    net_close(gone);
+    net_result(future, 3); /* the end is not taken */
+    expect_idle();
+    net_end(at_end);
+    net_end(conn);
+    net_failure(other, NEAP_ECLOSED);
+    net_close(peer);
+}
+
+static void N19_bytes_that_nobody_receives_keep_no_loop_busy(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    net_stuff(conn);
+    neap_future *future = net_park_sendall(conn, "tail", 4); /* parked in the other direction */
+    net_put(peer, "unread");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    expect_idle();
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    net_close(peer);
+}
+
+static void N19_a_half_closed_peer_keeps_no_loop_busy_while_a_send_waits(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    net_stuff(conn);
+    neap_future *future = net_park_sendall(conn, "tail", 4);
+    assert_int_equal(shutdown(peer, SHUT_WR), 0);
+    net_wait(neap_sock_fd(conn), POLLIN);
+    expect_idle();
+    assert_state(future, NEAP_STATE_PENDING);
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    net_close(peer);
+}
+
+static void N19_room_to_send_that_nobody_uses_keeps_no_loop_busy(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *future = net_park_recv(conn, buf, sizeof buf);
+    expect_idle();
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    net_close(peer);
+}
+
+static void N19_connections_in_the_queue_that_nobody_accepts_keep_no_loop_busy(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_addr addr;
+    neap_sock *conn = net_tcp(&peer);
+    neap_sock *listener = net_listener(&addr);
+    neap_future *recv = net_park_recv(conn, buf, sizeof buf);
+    neap_future *accept = net_park_accept(listener);
+    int client = net_raw_connect(&addr);
+    int second = net_raw_connect(&addr);
+    neap_sock *taken = net_accepted(accept);
+    expect_idle();
+    net_end(taken);
+    net_end(listener);
+    net_end(conn);
+    net_failure(recv, NEAP_ECLOSED);
+    net_close(client);
+    net_close(second);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N6_an_echo_server_of_tasks_gives_each_client_its_own_bytes),
         NT_TEST(N6_a_thousand_cycles_of_connect_and_close_leave_no_descriptor),
         NT_TEST(N19_two_tasks_play_ping_pong_a_thousand_times),
@@ -477,4 +568,9 @@ NT_MAIN(NT_TEST(N6_an_echo_server_of_tasks_gives_each_client_its_own_bytes),
         NT_TEST(N7_a_receive_written_over_add_reader_works),
         NT_TEST(N7_a_sendall_written_over_add_writer_survives_partial_writes),
         NT_TEST(N7_an_error_of_such_an_operation_is_the_futures),
-        NT_TEST(N15_a_task_that_waits_for_descriptors_echoes))
+        NT_TEST(N15_a_task_that_waits_for_descriptors_echoes),
+        NT_TEST(N19_a_peer_that_went_away_keeps_no_loop_busy),
+        NT_TEST(N19_bytes_that_nobody_receives_keep_no_loop_busy),
+        NT_TEST(N19_a_half_closed_peer_keeps_no_loop_busy_while_a_send_waits),
+        NT_TEST(N19_room_to_send_that_nobody_uses_keeps_no_loop_busy),
+        NT_TEST(N19_connections_in_the_queue_that_nobody_accepts_keep_no_loop_busy))

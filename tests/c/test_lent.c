@@ -746,6 +746,227 @@ static void a_task_may_give_back_in_its_step(void **state) {
     net_close(peer);
 }
 
+/* ---- The moment between the poll and the batch ------------------------------------------------------------ */
+
+/* Polls, and leaves the batch to the caller. */
+static void collect(void) {
+    int64_t timeout;
+    assert_true(neap_loop_prepare(nt.loop, &timeout) >= 0);
+    assert_true(neap_loop_wait(nt.loop, 0) >= 0);
+}
+
+static void a_second_task_is_served_when_the_first_is_cancelled_at_the_last_moment(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    reader one = {.sock = conn, .max = 64, .want = 5};
+    reader two = {.sock = conn, .max = 64, .want = 5};
+    neap_task *first = spawn_reader(&one);
+    neap_task *second = spawn_reader(&two);
+    nt_turns(2);
+    net_put(peer, "hello");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    collect();
+    assert_int_equal(neap_task_cancel(first, NULL), 1);
+    assert_true(neap_loop_dispatch(nt.loop, 0) >= 0);
+    nt_until_task(first);
+    nt_until_task(second);
+    assert_int_equal(one.cancels, 1);
+    assert_string_equal(one.got, "");
+    assert_string_equal(two.got, "hello");
+    neap_task_unref(first);
+    neap_task_unref(second);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void two_tasks_share_what_comes_in_order(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    reader one = {.sock = conn, .max = 3, .want = 3};
+    reader two = {.sock = conn, .max = 3, .want = 3};
+    neap_task *first = spawn_reader(&one);
+    neap_task *second = spawn_reader(&two);
+    nt_turns(2);
+    net_put(peer, "abcdef");
+    nt_until_task(first);
+    nt_until_task(second);
+    assert_string_equal(one.got, "abc");
+    assert_string_equal(two.got, "def");
+    neap_task_unref(first);
+    neap_task_unref(second);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_receive_from_outside_does_not_overtake_a_task_about_to_read(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_sock *conn = net_tcp(&peer);
+    reader r = {.sock = conn, .max = 64, .want = 5};
+    neap_task *task = spawn_reader(&r);
+    nt_turns(2);
+    net_put(peer, "hello");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    collect();
+    assert_code(neap_sock_recv(conn, buf, sizeof buf, NEAP_NOWAIT, NULL), NEAP_EAGAIN);
+    assert_true(neap_loop_dispatch(nt.loop, 0) >= 0);
+    nt_until_task(task);
+    assert_string_equal(r.got, "hello");
+    neap_task_unref(task);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_callback_that_comes_at_the_last_moment_gets_the_bytes_too(void **state) {
+    (void)state;
+    int peer;
+    heard h = {{0}, 0, 0, 0};
+    neap_sock *conn = net_tcp(&peer);
+    reader r = {.sock = conn, .max = 64, .want = 5};
+    neap_task *task = spawn_reader(&r);
+    nt_turns(2);
+    net_put(peer, "hello");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    collect();
+    neap_future *future = neap_future_ref(neap_task_awaiting(task));
+    assert_ok(neap_future_on_done(future, hear, &h, NULL, NULL));
+    assert_true(neap_loop_dispatch(nt.loop, 0) >= 0);
+    nt_until_task(task);
+    nt_settle();
+    assert_string_equal(r.got, "hello");
+    assert_string_equal(h.text, "hello");
+    neap_future_unref(future);
+    neap_task_unref(task);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_small_dispatch_leaves_the_bytes_where_they_are(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    reader r = {.sock = conn, .max = 64, .want = 5};
+    neap_task *task = spawn_reader(&r);
+    nt_turns(2);
+    nt_soon("before");
+    net_put(peer, "hello");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    collect();
+    assert_int_equal(neap_loop_dispatch(nt.loop, 1), 1);
+    assert_notes("before");
+    assert_true(net_is(neap_sock_fd(conn), POLLIN)); /* not taken yet */
+    nt_until_task(task);
+    assert_string_equal(r.got, "hello");
+    neap_task_unref(task);
+    net_end(conn);
+    net_close(peer);
+}
+
+/* ---- Behind other futures ------------------------------------------------------------------------------------ */
+
+static void expect_bytes(neap_future *future, const char *text) {
+    const void *data = NULL;
+    size_t len = 0;
+    nt_until(future);
+    assert_int_equal(neap_future_kind(future), NEAP_KIND_BYTES);
+    assert_ok(neap_future_get_bytes(future, &data, &len));
+    assert_int_equal(len, strlen(text));
+    assert_memory_equal(data, text, len);
+    neap_future_unref(future);
+}
+
+static neap_future *park_lent(neap_sock *sock) {
+    const void *data = NULL;
+    neap_future *future = NULL;
+    assert_code(neap_sock_recv_lent(sock, 64, 0, &data, &future), NEAP_PENDING);
+    return future;
+}
+
+static void bytes_pass_through_wait_for_and_shield(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *limited = NULL;
+    neap_future *shielded = NULL;
+    neap_future *inner = park_lent(conn);
+    assert_ok(neap_wait_for(inner, NT_SEC, &limited));
+    net_put(peer, "one");
+    expect_bytes(limited, "one");
+    expect_bytes(inner, "one");
+    inner = park_lent(conn);
+    assert_ok(neap_shield(inner, &shielded));
+    net_put(peer, "two");
+    expect_bytes(shielded, "two");
+    expect_bytes(inner, "two");
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_task_may_wait_for_bytes_behind_wait_for(void **state) {
+    (void)state;
+    int peer;
+    nt_script script;
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *limited = NULL;
+    neap_future *inner = park_lent(conn);
+    assert_ok(neap_wait_for(inner, NT_SEC, &limited));
+    neap_task *task = nt_spawn(&script, "waiter", NT_ACTS(NT_AWAIT(limited), NT_NOTE("woken")));
+    nt_turns(2);
+    net_put(peer, "one");
+    nt_until_task(task);
+    assert_notes("woken");
+    expect_bytes(limited, "one");
+    neap_future_unref(inner);
+    neap_task_unref(task);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void gathered_receives_keep_their_bytes(void **state) {
+    (void)state;
+    enum {
+        N = 3
+    };
+    int peers[N];
+    neap_sock *conns[N];
+    neap_future *futures[N];
+    neap_future *all = NULL;
+    for (int i = 0; i < N; i++) {
+        conns[i] = net_tcp(&peers[i]);
+        futures[i] = park_lent(conns[i]);
+    }
+    assert_ok(neap_gather(nt.loop, futures, N, 0, &all));
+    net_put(peers[2], "c");
+    net_put(peers[0], "a");
+    net_put(peers[1], "b");
+    nt_until(all);
+    for (int i = 0; i < N; i++) {
+        char text[2] = {(char)('a' + i), 0};
+        expect_bytes(futures[i], text);
+        net_end(conns[i]);
+        net_close(peers[i]);
+    }
+    neap_future_unref(all);
+}
+
+static void a_limit_that_passes_loses_no_bytes(void **state) {
+    (void)state;
+    int peer;
+    neap_future *limited = NULL;
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *inner = park_lent(conn);
+    assert_ok(neap_wait_for(inner, NT_MS, &limited));
+    net_failure(limited, NEAP_ETIMEOUT);
+    net_cancelled(inner);
+    net_put(peer, "later");
+    net_recv_text(conn, "later");
+    net_end(conn);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N1_a_lent_recv_with_data_waiting_registers_nothing),
         NT_TEST(a_lent_recv_takes_at_most_max), NT_TEST(a_lent_recv_tells_the_end_of_the_stream),
         NT_TEST(a_lent_recv_of_a_megabyte_is_possible),
@@ -771,4 +992,12 @@ NT_MAIN(NT_TEST(N1_a_lent_recv_with_data_waiting_registers_nothing),
         NT_TEST(giving_back_serves_a_receive_that_waits),
         NT_TEST(giving_back_what_was_just_lent_cannot_fail),
         NT_TEST(giving_back_own_bytes_without_memory_fails_and_changes_nothing),
-        NT_TEST(a_task_may_give_back_in_its_step))
+        NT_TEST(a_task_may_give_back_in_its_step),
+        NT_TEST(a_second_task_is_served_when_the_first_is_cancelled_at_the_last_moment),
+        NT_TEST(two_tasks_share_what_comes_in_order),
+        NT_TEST(a_receive_from_outside_does_not_overtake_a_task_about_to_read),
+        NT_TEST(a_callback_that_comes_at_the_last_moment_gets_the_bytes_too),
+        NT_TEST(a_small_dispatch_leaves_the_bytes_where_they_are),
+        NT_TEST(bytes_pass_through_wait_for_and_shield),
+        NT_TEST(a_task_may_wait_for_bytes_behind_wait_for),
+        NT_TEST(gathered_receives_keep_their_bytes), NT_TEST(a_limit_that_passes_loses_no_bytes))

@@ -302,6 +302,31 @@ static void a_task_may_wait_for_a_descriptor(void **state) {
     close_pair(fds);
 }
 
+static void closing_a_socket_ends_the_wait_for_its_descriptor(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *future = park_ready((int)neap_sock_fd(conn), NEAP_READ);
+    nt_turn();
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    assert_int_equal(nt_metrics().operations, 0);
+    net_close(peer);
+}
+
+static void a_listener_is_readable_when_a_connection_waits(void **state) {
+    (void)state;
+    neap_addr addr;
+    neap_sock *listener = net_listener(&addr);
+    neap_future *future = park_ready((int)neap_sock_fd(listener), NEAP_READ);
+    int client = net_raw_connect(&addr);
+    net_result(future, NEAP_READ);
+    neap_sock *conn = net_accept_now(listener);
+    net_end(conn);
+    net_end(listener);
+    net_close(client);
+}
+
 NT_MAIN(NT_TEST(what_is_ready_answers_at_once), NT_TEST(what_is_not_ready_is_waited_for_once),
         NT_TEST(a_full_descriptor_becomes_writable),
         NT_TEST(the_two_directions_are_waited_for_side_by_side),
@@ -316,4 +341,6 @@ NT_MAIN(NT_TEST(what_is_ready_answers_at_once), NT_TEST(what_is_not_ready_is_wai
         NT_TEST(a_regular_file_answers_eperm_and_a_bad_descriptor_ebadf),
         NT_TEST(an_unknown_event_is_refused), NT_TEST(the_end_of_a_stream_is_readable),
         NT_TEST(closing_the_loop_ends_a_wait), NT_TEST(a_sockets_descriptor_can_be_waited_for),
-        NT_TEST(a_task_may_wait_for_a_descriptor))
+        NT_TEST(a_task_may_wait_for_a_descriptor),
+        NT_TEST(closing_a_socket_ends_the_wait_for_its_descriptor),
+        NT_TEST(a_listener_is_readable_when_a_connection_waits))

@@ -298,6 +298,61 @@ static void completions_of_one_poll_are_queued_in_order_of_their_operations(void
     net_close(peer);
 }
 
+static void fifty_clients_at_once_are_all_accepted_by_one_acceptor(void **state) {
+    (void)state;
+    enum {
+        N = 50
+    };
+    int clients[N];
+    neap_addr addr;
+    neap_sock *listener = net_listener(&addr);
+    neap_future *future = net_park_accept(listener);
+    nt_turn();
+    for (int i = 0; i < N; i++)
+        clients[i] = net_raw_connect(&addr);
+    for (int i = 0; i < N; i++) {
+        neap_sock *conn = net_accepted(future);
+        net_end(conn);
+        if (i + 1 < N)
+            assert_code(neap_sock_accept(listener, NEAP_WANT_FUTURE, &conn, NULL, &future),
+                        NEAP_PENDING);
+    }
+    for (int i = 0; i < N; i++)
+        net_close(clients[i]);
+    net_end(listener);
+}
+
+static void more_events_than_one_poll_takes_are_served_in_the_next_ticks(void **state) {
+    (void)state;
+    enum {
+        N = 20
+    };
+    neap_loop_options options = nt_options(0);
+    neap_loop *loop = NULL;
+    neap_sock *a[N];
+    neap_sock *b[N];
+    neap_future *futures[N];
+    char bufs[N][4];
+    options.events_max = 2;
+    assert_ok(neap_loop_new(&options, &loop));
+    for (int i = 0; i < N; i++) {
+        assert_ok(neap_sock_pair(loop, NEAP_UNIX, &a[i], &b[i]));
+        assert_code(neap_sock_recv(a[i], bufs[i], 4, 0, &futures[i]), NEAP_PENDING);
+    }
+    assert_true(neap_loop_run_once(loop, 0) >= 0);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(neap_sock_send(b[i], "abc", 3, NEAP_NOWAIT, NULL), 3);
+    for (int i = 0; i < 2 * N; i++)
+        assert_true(neap_loop_run_once(loop, 0) >= 0);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(nt_int(futures[i]), 3);
+        neap_future_unref(futures[i]);
+        net_end(a[i]);
+        net_end(b[i]);
+    }
+    nt_loop_end(loop);
+}
+
 NT_MAIN(NT_TEST(two_receivers_are_served_in_order),
         NT_TEST(one_chunk_goes_to_the_first_receiver_alone),
         NT_TEST(a_receive_does_not_overtake_one_that_waits),
@@ -310,4 +365,6 @@ NT_MAIN(NT_TEST(two_receivers_are_served_in_order),
         NT_TEST(a_send_does_not_overtake_a_sendall_that_waits),
         NT_TEST(receives_one_after_the_other_keep_the_order_of_the_stream),
         NT_TEST(the_two_directions_do_not_wait_for_each_other),
-        NT_TEST(completions_of_one_poll_are_queued_in_order_of_their_operations))
+        NT_TEST(completions_of_one_poll_are_queued_in_order_of_their_operations),
+        NT_TEST(fifty_clients_at_once_are_all_accepted_by_one_acceptor),
+        NT_TEST(more_events_than_one_poll_takes_are_served_in_the_next_ticks))

@@ -808,6 +808,53 @@ static void two_listeners_of_one_port_are_refused(void **state) {
     net_end(listener);
 }
 
+static void streams_travel_over_ipv6(void **state) {
+    (void)state;
+    neap_addr any = net_addr("[::1]:0");
+    neap_addr addr;
+    neap_addr from = {0};
+    char text[64];
+    neap_sock *listener = NULL;
+    neap_sock *client = NULL;
+    neap_sock *conn = NULL;
+    neap_future *future = NULL;
+    assert_ok(neap_sock_new(nt.loop, NEAP_TCP, NEAP_AF_UNSPEC, &listener));
+    int32_t code = neap_sock_bind(listener, &any);
+    if (code == NEAP_EADDRNOTAVAIL || code == -EAFNOSUPPORT) {
+        print_message("no IPv6 on this machine's loopback: only the refusal was seen\n");
+        net_end(listener);
+        return;
+    }
+    assert_ok(code);
+    assert_ok(neap_sock_listen(listener, 0));
+    assert_ok(neap_sock_local(listener, &addr));
+    assert_ok(neap_sock_new(nt.loop, NEAP_TCP, NEAP_AF_UNSPEC, &client));
+    assert_code(neap_sock_connect(client, &addr, NEAP_WANT_FUTURE, &future), NEAP_PENDING);
+    nt_until(future);
+    assert_code(neap_future_error(future), 0);
+    neap_future_unref(future);
+    net_wait(neap_sock_fd(listener), POLLIN);
+    assert_ok(neap_sock_accept(listener, NEAP_NOWAIT, &conn, &from, NULL));
+    neap_addr_format(&from, text, sizeof text);
+    assert_memory_equal(text, "[::1]:", 6);
+    net_send_text(client, "six");
+    net_recv_text(conn, "six");
+    net_end(conn);
+    net_end(client);
+    net_end(listener);
+}
+
+static void connections_are_made_without_delay_of_small_writes(void **state) {
+    (void)state;
+    int peer;
+    int32_t value = 0;
+    neap_sock *conn = net_tcp(&peer);
+    assert_ok(neap_sock_get_option(conn, "nodelay", &value));
+    assert_int_equal(value, 1);
+    net_end(conn);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N1_recv_with_data_waiting_registers_and_allocates_nothing),
         NT_TEST(N1_send_that_fits_registers_and_allocates_nothing),
         NT_TEST(N1_recv_without_data_registers_once_and_never_again),
@@ -847,4 +894,5 @@ NT_MAIN(NT_TEST(N1_recv_with_data_waiting_registers_and_allocates_nothing),
         NT_TEST(ten_megabytes_are_received_byte_for_byte),
         NT_TEST(wrong_arguments_are_refused_and_change_nothing),
         NT_TEST(a_listener_can_bind_again_while_old_connections_linger),
-        NT_TEST(two_listeners_of_one_port_are_refused))
+        NT_TEST(two_listeners_of_one_port_are_refused), NT_TEST(streams_travel_over_ipv6),
+        NT_TEST(connections_are_made_without_delay_of_small_writes))

@@ -368,6 +368,30 @@ static void datagrams_travel_over_ipv6(void **state) {
     net_end(b);
 }
 
+static void an_unopened_socket_is_opened_by_sendto(void **state) {
+    (void)state;
+    neap_addr to;
+    neap_sock *sock = NULL;
+    neap_future *future = NULL;
+    int peer = net_raw_udp(&to);
+    assert_ok(neap_sock_new(nt.loop, NEAP_UDP, NEAP_AF_UNSPEC, &sock));
+    assert_int_equal(neap_sock_sendto(sock, "hi", 2, &to, 0, &future), 2);
+    assert_null(future);
+    net_expect(peer, "hi");
+    net_end(sock);
+    net_close(peer);
+}
+
+static void a_sender_of_another_family_is_refused(void **state) {
+    (void)state;
+    neap_addr local = net_abstract();
+    neap_future *future = NULL;
+    neap_sock *sock = net_udp(NULL);
+    assert_true(neap_sock_sendto(sock, "x", 1, &local, 0, &future) < 0);
+    assert_null(future);
+    net_end(sock);
+}
+
 NT_MAIN(NT_TEST(N1_a_datagram_that_waits_comes_back_at_once_with_its_sender),
         NT_TEST(a_datagram_is_waited_for_and_tells_its_sender), NT_TEST(sendto_reaches_its_address),
         NT_TEST(an_unopened_socket_sends_in_the_family_of_the_address),
@@ -383,4 +407,5 @@ NT_MAIN(NT_TEST(N1_a_datagram_that_waits_comes_back_at_once_with_its_sender),
         NT_TEST(sendto_waits_while_the_receivers_queue_is_full),
         NT_TEST(a_pair_of_datagram_sockets_keeps_borders),
         NT_TEST(many_datagrams_between_two_turns_are_all_received),
-        NT_TEST(datagrams_travel_over_ipv6))
+        NT_TEST(datagrams_travel_over_ipv6), NT_TEST(an_unopened_socket_is_opened_by_sendto),
+        NT_TEST(a_sender_of_another_family_is_refused))

@@ -471,6 +471,42 @@ static void N8_a_watch_without_a_function_goes_to_the_batch_of_events_or_is_refu
     close_pair(fds);
 }
 
+static void closing_a_socket_ends_the_watch_on_its_descriptor(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    watch w = {.fd = (int)neap_sock_fd(conn)};
+    assert_int_equal(add_reader(&w), 0);
+    nt_turn();
+    net_end(conn);
+    nt_turns(3);
+    assert_int_equal(w.calls, 0);
+    assert_int_equal(w.destroyed, 1);
+    assert_int_equal(neap_remove_reader(nt.loop, w.fd), 0);
+    assert_int_equal(nt_metrics().operations, 0);
+    net_close(peer);
+}
+
+static void watches_and_operations_of_one_socket_are_both_served(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_sock *conn = net_tcp(&peer);
+    watch w = {.fd = (int)neap_sock_fd(conn)};
+    assert_int_equal(add_writer(&w), 0);
+    neap_future *future = net_park_recv(conn, buf, sizeof buf);
+    nt_turns(3);
+    assert_int_equal(w.calls, 3);
+    net_put(peer, "abc");
+    net_result(future, 3);
+    assert_int_equal(neap_remove_writer(nt.loop, w.fd), 1);
+    future = net_park_recv(conn, buf, sizeof buf);
+    net_put(peer, "de");
+    net_result(future, 2);
+    net_end(conn);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N8_a_reader_fires_in_every_tick_while_the_descriptor_is_readable),
         NT_TEST(N8_a_reader_that_reads_one_byte_at_a_time_is_called_for_each),
         NT_TEST(N8_both_directions_of_one_descriptor_have_their_own_watch),
@@ -489,4 +525,6 @@ NT_MAIN(NT_TEST(N8_a_reader_fires_in_every_tick_while_the_descriptor_is_readable
         NT_TEST(a_watch_on_a_sockets_descriptor_goes_with_its_operations),
         NT_TEST(two_watches_fire_in_one_tick),
         NT_TEST(a_watch_removed_by_another_in_the_same_tick_does_not_fire),
-        NT_TEST(N8_a_watch_without_a_function_goes_to_the_batch_of_events_or_is_refused))
+        NT_TEST(N8_a_watch_without_a_function_goes_to_the_batch_of_events_or_is_refused),
+        NT_TEST(closing_a_socket_ends_the_watch_on_its_descriptor),
+        NT_TEST(watches_and_operations_of_one_socket_are_both_served))
