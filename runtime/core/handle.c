@@ -294,8 +294,9 @@ static void post_arrived(np_mail *mail, bool discard) {
 int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user) {
     if (loop == NULL || fn == NULL)
         return taken(NEAP_EINVAL, user, destroy_user);
-    if (np_guard_forked(&loop->guard))
-        return taken(NEAP_EFORKED, user, destroy_user);
+    int32_t rc = np_enter_any(loop);
+    if (rc < 0)
+        return taken(rc, user, destroy_user);
     neap_handle *h = np_alloc_get(loop->alloc, np_pool_block_size(sizeof *h));
     if (h == NULL)
         return taken(NEAP_ENOMEM, user, destroy_user);

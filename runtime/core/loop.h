@@ -87,6 +87,7 @@ struct neap_loop {
     uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
     int64_t origin_ns;
     neap_task *current;     /* whose step runs */
+    neap_future *step_awaited; /* what it was woken by; the step holds a reference */
     neap_handle *current_handle;
     np_local *context;      /* task-local values visible now */
 
@@ -147,6 +148,14 @@ static inline int32_t np_enter(const neap_loop *loop) {
     if (rc == 0 && np_unlikely(atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN))
         rc = np_life_code(loop);
     return rc;
+}
+
+/* For the functions that any thread may call. */
+static inline int32_t np_enter_any(const neap_loop *loop) {
+    if (np_unlikely(np_guard_forked(&loop->guard)))
+        return NEAP_EFORKED;
+    bool open = atomic_load_explicit(&loop->life, memory_order_relaxed) == NP_OPEN;
+    return np_likely(open) ? 0 : np_life_code(loop);
 }
 
 /* ---- Memory of the loop */

@@ -213,6 +213,7 @@ int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max) {
         return rc;
     loop->ticks++;
     np_take_mail(loop);
+    np_reap(loop);
     (void)neap_loop_update_time(loop);
     np_due_timers(loop);
     rc = np_run_batch(loop, max);
@@ -225,12 +226,8 @@ int32_t neap_loop_dispatch(neap_loop *loop, uint32_t max) {
 /* ---- From other threads */
 
 int32_t neap_loop_wake(neap_loop *loop) {
-    if (loop == NULL)
-        return NEAP_EINVAL;
-    if (np_guard_forked(&loop->guard))
-        return NEAP_EFORKED;
-    if (atomic_load(&loop->life) != NP_OPEN)
-        return np_life_code(loop);
-    np_io_wake(&loop->io);
-    return 0;
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter_any(loop);
+    if (rc == 0)
+        np_io_wake(&loop->io);
+    return rc;
 }

@@ -202,7 +202,7 @@ static bool settled(neap_task *t) {
     neap_future *f = t->awaiting;
     if (f == NULL || !np_future_pending(f) || t->must_cancel)
         return true;
-    if (np_future_type_of(f)->ready(f))
+    if (np_future_type_of(f)->ready != NULL && np_future_type_of(f)->ready(f))
         return true;
     np_future_wait(f, &t->node);
     return false;
@@ -218,6 +218,20 @@ static void report_swallowed(neap_task *t) {
     t->cancel_seen = false;
 }
 
+/* A request that came before the wait goes on to what is awaited.  The mark keeps a ring of tasks from coming back here. */
+static void cancel_at_wait(neap_task *t) {
+    t->cancelling = true;
+    t->cancel_sent = np_future_cancel(t->awaiting, t->cancel_msg) != 0;
+    t->cancelling = false;
+    if (t->cancel_sent) {
+        t->must_cancel = false;
+        t->lost = false;
+    } else if (t->node.where == NP_AT_WAIT) {
+        np_dequeue(&t->node);
+        np_enqueue(t->f.obj.loop, &t->node);
+    }
+}
+
 static void suspend(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
     neap_future *f = t->awaiting;
@@ -229,10 +243,8 @@ static void suspend(neap_task *t) {
         np_enqueue(loop, &t->node);
     if (!np_future_pending(f))
         np_future_seen(f);
-    if (t->must_cancel && np_future_cancel(f, t->cancel_msg)) {
-        t->must_cancel = false;
-        t->lost = false;
-    }
+    if (t->must_cancel)
+        cancel_at_wait(t);
 }
 
 static void fail(neap_task *t, int32_t code, const char *message) {
@@ -279,11 +291,13 @@ static void step(neap_task *t, neap_future *awaited) {
     neap_task *outer = loop->current;
     np_local *outer_context = loop->context;
     loop->current = t;
+    loop->step_awaited = awaited;
     loop->context = t->context;
     np_trace(loop, NEAP_TRACE_STEP, t->wake, t, awaited, NULL);
     uint64_t begun = np_step_begin(loop);
     int32_t answer = t->ops->step(t, awaited, t->wake, t->user);
     np_step_end(loop, begun, t, NULL);
+    loop->step_awaited = NULL;
     t->context = loop->context;
     loop->context = outer_context;
     loop->current = outer;

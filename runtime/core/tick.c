@@ -69,6 +69,10 @@ void np_reap(neap_loop *loop) {
 void np_due_timers(neap_loop *loop) {
     const np_heap_entry *first;
     while ((first = np_heap_first(&loop->timers)) != NULL && first->when <= loop->now) {
+        if (np_unlikely(first->node->index != 0)) {
+            np_fatal(loop, __FILE__, __LINE__, "the timers' heap is damaged");
+            return;
+        }
         np_timer *t = np_container(first->node, np_timer, heap);
         if (!t->repeats)
             np_timer_stop(loop, t);
@@ -130,8 +134,10 @@ void np_run_node(neap_loop *loop, np_ready *node) {
     loop->runs++;
     if (node->kind == NP_RUN_TASK)
         np_task_run(np_container(node, neap_task, node));
-    else
+    else if (np_likely(node->kind == NP_RUN_CALL))
         np_handle_run(np_container(node, neap_handle, node));
+    else
+        np_fatal(loop, __FILE__, __LINE__, "something in the ready queue is no entry");
     np_run_internal(loop);
 }
 
@@ -178,6 +184,7 @@ int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
     int32_t rc = 0;
     loop->ticks++;
     np_take_mail(loop);
+    np_reap(loop);
     int64_t timeout_ns = np_timeout(loop);
     bool bounded = timeout_ns > 0;
     if (bounded) { /* the batch took time */

@@ -191,9 +191,10 @@ static int32_t send(post *p) {
     if (p == NULL)
         return NEAP_ENOMEM;
     neap_loop *loop = p->future->obj.loop;
-    if (np_guard_forked(&loop->guard)) {
+    int32_t rc = np_enter_any(loop);
+    if (rc < 0) {
         deliver(&p->mail, true);
-        return NEAP_EFORKED;
+        return rc;
     }
     if (!np_mailbox_put(&loop->mail, &p->mail)) {
         deliver(&p->mail, true);

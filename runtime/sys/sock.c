@@ -319,7 +319,7 @@ static int32_t get_linger(int fd, int32_t *ret_value) {
     return 0;
 }
 
-/* A descriptor that was put off has to be there for its options; IPv4, unless bind or connect came first. */
+/* A descriptor that was put off has no options yet. */
 static int32_t enter_option(neap_sock *s, const option *o) {
     int32_t rc = np_sock_enter(s);
     if (rc == 0 && o == NULL)

@@ -138,8 +138,10 @@ void np_lent_end(neap_loop *loop) {
     if (f == NULL)
         return;
     loop->lent_future = NULL;
-    if (f->obj.refs > 1)
+    if (f->obj.refs > (f == loop->step_awaited ? 2 : 1))
         keep_copy(f);
+    else
+        f->kind = NEAP_KIND_NONE; /* the step that saw the bytes asked for more */
     np_future_unref(f);
 }
 

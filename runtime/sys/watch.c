@@ -15,7 +15,8 @@
 
 typedef struct raw_fd {
     np_desc desc;
-    uint32_t users; /* watches and waits */
+    uint32_t users;         /* watches and waits */
+    struct watch *watch[2]; /* by direction */
 } raw_fd;
 
 typedef struct watch {
@@ -68,9 +69,12 @@ static void unuse_fd(neap_loop *loop, np_desc *desc) {
     np_pool_put(&loop->pool, raw, sizeof *raw);
 }
 
-/* ---- One watch or wait per descriptor and direction */
+/* ---- One watch or wait per descriptor and direction: the list is searched only for descriptors of sockets */
 
 static watch *find(neap_loop *loop, int fd, uint8_t dir) {
+    np_desc *desc = np_io_owner(&loop->io, fd);
+    if (desc == NULL || raw_of(desc) != NULL)
+        return desc != NULL ? raw_of(desc)->watch[dir] : NULL;
     for (np_list *at = loop->watches.next; at != &loop->watches; at = at->next) {
         watch *w = np_container(at, watch, link);
         if (w->op.desc->fd == fd && w->op.dir == dir)
@@ -88,6 +92,8 @@ static int32_t init(neap_loop *loop, watch *w, int fd, uint8_t dir, void (*done)
     w->op = (np_op){.desc = desc, .done = done, .kind = NP_OP_POLL, .dir = dir};
     np_list_init(&w->op.link);
     np_list_append(&loop->watches, &w->link);
+    if (raw_of(desc) != NULL)
+        raw_of(desc)->watch[dir] = w;
     return 0;
 }
 
@@ -97,6 +103,9 @@ static void fini(watch *w) {
         (void)loop->io.backend->cancel(&loop->io, &w->op);
     np_list_unlink(&w->op.link); /* it may stand on the completed list */
     np_list_unlink(&w->link);
+    raw_fd *raw = raw_of(w->op.desc);
+    if (raw != NULL && raw->watch[w->op.dir] == w)
+        raw->watch[w->op.dir] = NULL;
     unuse_fd(loop, w->op.desc);
 }
 
