@@ -88,13 +88,6 @@ static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
     return n + 1;
 }
 
-static inline lua_State *nl_main_thread(lua_State *L) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
-    lua_State *main = lua_tothread(L, -1);
-    lua_pop(L, 1);
-    return main;
-}
-
 /* To be called after other threads ran, before this one raises an error. */
 #define nl_back(L) ((void)(L))
 
@@ -199,11 +192,6 @@ static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
     (void)co;
     lua_pop(L, 1);
     return n - 1;
-}
-
-static inline lua_State *nl_main_thread(lua_State *L) {
-    (void)L;
-    return NULL;
 }
 
 /* The engine notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs

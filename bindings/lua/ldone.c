@@ -2,6 +2,8 @@
    complete goes with them; the userdata is held from the moment the core may call. */
 #include "lneap.h"
 
+#include <stdlib.h>
+
 struct nl_callback {
     nl_object *o;
     neap_handle *handle; /* a reference */
@@ -46,15 +48,13 @@ static void forget_function(nl_state *st, nl_callback *c) {
 static void callback_gone(void *user) {
     nl_callback *c = user;
     nl_state *st = c->o->st;
-    if (st->closed)
-        return;
     unlink_callback(c);
     neap_handle_unref(c->handle);
-    if (c->held) {
+    if (c->held && !st->closed) {
         forget_function(st, c);
         nl_release(c->o);
     }
-    nl_free(st, c, sizeof *c);
+    free(c);
 }
 
 static void call_function(lua_State *L, nl_state *st, void *arg) {
@@ -132,10 +132,9 @@ int nl_remove_done_callback(lua_State *L) {
 
 /* For a userdata that goes: no callback of the core may point at it. */
 void nl_forget_callbacks(nl_object *o) {
-    while (o->calls != NULL && !o->st->closed) {
+    while (o->calls != NULL) {
         nl_callback *c = o->calls;
-        neap_handle_cancel(c->handle);
-        if (o->calls == c)
-            unlink_callback(c);
+        if (neap_handle_cancel(c->handle) <= 0 && o->calls == c)
+            unlink_callback(c); /* it ran, but the core has not let go yet */
     }
 }

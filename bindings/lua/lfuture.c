@@ -215,9 +215,14 @@ static int future_cancel(lua_State *L) {
     return 1;
 }
 
+static nl_object *check_plain(lua_State *L, nl_state *st) {
+    nl_check(L, st, 1, NL_FUTURE, "a future");
+    return nl_check_object(L, st, 1);
+}
+
 static int future_set_result(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    nl_object *o = nl_check(L, st, 1, NL_FUTURE, "a future");
+    nl_object *o = check_plain(L, st);
     nl_reach(L, o, 1);
     nl_check_code(L, st, nl_settle(L, st, 1, 2, lua_gettop(L) - 1));
     return 0;
@@ -225,7 +230,7 @@ static int future_set_result(lua_State *L) {
 
 static int future_set_exception(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    nl_object *o = nl_check(L, st, 1, NL_FUTURE, "a future");
+    nl_object *o = check_plain(L, st);
     lua_settop(L, 2);
     nl_reach(L, o, 1);
     nl_check_code(L, st, nl_settle_error(L, st, 1, 2));
@@ -260,8 +265,11 @@ static int future_tostring(lua_State *L) {
 
 static int future_gc(lua_State *L) {
     nl_object *o = lua_touserdata(L, 1);
-    if (o != NULL && o->future != NULL)
-        nl_object_drop(o);
+    if (o == NULL || o->future == NULL)
+        return 0;
+    if (o->holds > 0)
+        nl_closing(o->st);
+    nl_object_drop(o);
     return 0;
 }
 

@@ -47,7 +47,9 @@ void nl_handle_fire(void *user) {
 void nl_handle_gone(void *user) {
     nl_handle *h = user;
     nl_state *st = h->st;
-    if (st->closed || h->ref < 0)
+    if (st->closed)
+        h->ref = LUA_NOREF;
+    if (h->ref < 0)
         return;
     nl_anchored(st->R, st, h->ref);
     lua_pushnil(st->R);
@@ -55,6 +57,18 @@ void nl_handle_gone(void *user) {
     lua_pop(st->R, 1);
     nl_unanchor(st, h->ref);
     h->ref = LUA_NOREF;
+}
+
+/* The core must let go of the callback. */
+static void stop(nl_handle *h) {
+    if (h->ref < 0)
+        return; /* it has: its loop was closed */
+    if (h->event == NEAP_READ)
+        neap_remove_reader(h->loop, h->fd);
+    else if (h->event == NEAP_WRITE)
+        neap_remove_writer(h->loop, h->fd);
+    else
+        neap_handle_cancel(h->handle);
 }
 
 /* Reports name the callback that ran last; outside a run there is none. */
@@ -150,6 +164,10 @@ static int handle_gc(lua_State *L) {
     nl_handle *h = lua_touserdata(L, 1);
     if (h == NULL)
         return 0;
+    if (h->ref >= 0) {
+        nl_closing(h->st);
+        stop(h);
+    }
     neap_handle_unref(h->handle);
     h->handle = NULL;
     return 0;

@@ -2,18 +2,19 @@
    it, so that a key's address is not used again while somebody sees a value under it. */
 #include "lneap.h"
 
+#include <stdlib.h>
+
 typedef struct cell {
-    nl_state *st;
+    nl_life *life;
     int ref; /* {key, value} */
 } cell;
 
 static void cell_gone(void *user) {
     cell *c = user;
-    nl_state *st = c->st;
-    if (st->closed)
-        return;
-    nl_unanchor(st, c->ref);
-    nl_free(st, c, sizeof *c);
+    if (c->life->st != NULL)
+        nl_unanchor(c->life->st, c->ref);
+    nl_life_unref(c->life);
+    free(c);
 }
 
 static void *self(lua_State *L, nl_state *st) {
@@ -57,7 +58,7 @@ static int local_set(lua_State *L) {
     lua_pushvalue(L, 2);
     lua_rawseti(L, 3, 2);
     cell *c = nl_alloc(L, sizeof *c);
-    c->st = st;
+    c->life = nl_life_ref(st);
     c->ref = nl_anchor(L, st);
     nl_check_code(L, st, neap_local_set(l->loop, key, c, cell_gone));
     return 0;

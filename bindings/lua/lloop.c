@@ -71,8 +71,11 @@ static const char *text_option(lua_State *L, nl_state *st, int options, const ch
 nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
     neap_loop_options o;
     neap_loop *loop;
+    if (st->closed)
+        nl_throw_code(L, st, NEAP_ELOOP_CLOSED);
     memset(&o, 0, sizeof o);
     o.size = sizeof o;
+    o.flags = NEAP_LOOP_EINTR;
     int top = lua_gettop(L);
     if (options != 0) {
         flag(L, options, "virtual", NEAP_LOOP_VIRTUAL_CLOCK, &o.flags);
@@ -131,7 +134,10 @@ nl_loop *nl_loop_now(lua_State *L, nl_state *st) {
 
 /* A loop that is the receiver of a method: closed ones answer for themselves. */
 nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index) {
-    return nl_check(L, st, index, NL_LOOP, "a loop");
+    nl_loop *l = nl_check(L, st, index, NL_LOOP, "a loop");
+    if (l->loop == NULL)
+        nl_throw_code(L, st, NEAP_ELOOP_CLOSED);
+    return l;
 }
 
 static int get_loop(lua_State *L) {
@@ -197,9 +203,12 @@ static int loop_run_forever(lua_State *L) {
     nl_state *st = l->st;
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
-    int32_t code = neap_loop_run(l->loop);
+    int32_t code;
+    do
+        code = neap_loop_run(l->loop);
+    while (code == NEAP_EINTR && !nl_interrupted(L, st));
     nl_run_end(L, l, 1);
-    return nl_run_answer(L, st, code);
+    return code == NEAP_EINTR ? lua_error(L) : nl_run_answer(L, st, code);
 }
 
 static int loop_run_until_complete(lua_State *L) {
@@ -211,8 +220,13 @@ static int loop_run_until_complete(lua_State *L) {
     nl_object *o = nl_to_object(L, st, 2);
     nl_reach(L, o, 2);
     nl_run_begin(L, l, 1, 1);
-    int32_t code = neap_loop_run_until(l->loop, o->future);
+    int32_t code;
+    do
+        code = neap_loop_run_until(l->loop, o->future);
+    while (code == NEAP_EINTR && !nl_interrupted(L, st));
     nl_run_end(L, l, 1);
+    if (code == NEAP_EINTR)
+        return lua_error(L);
     if (code != 0)
         return nl_run_answer(L, st, code);
     return nl_push_result(L, st, o->future, 2);
@@ -227,8 +241,10 @@ static int loop_run_once(lua_State *L) {
     nl_run_begin(L, l, 1, 1);
     int32_t code = neap_loop_run_once(l->loop, timeout == NL_NEVER ? -1 : timeout);
     nl_run_end(L, l, 1);
-    nl_check_code(L, st, code);
-    lua_pushinteger(L, code);
+    if (code == NEAP_EINTR && nl_interrupted(L, st))
+        return lua_error(L);
+    nl_check_code(L, st, code == NEAP_EINTR ? 0 : code);
+    lua_pushinteger(L, code > 0 ? code : 0);
     return 1;
 }
 
@@ -276,6 +292,8 @@ static int loop_gc(lua_State *L) {
     neap_loop *loop = l->loop;
     if (loop == NULL)
         return 0;
+    if (l->holds > 0)
+        nl_closing(l->st);
     nl_trace_stop(l);
     if (l->hooked)
         neap_loop_set_error_hook(loop, NULL, NULL, NULL);
@@ -283,6 +301,8 @@ static int loop_gc(lua_State *L) {
         neap_loop_close(loop, NEAP_CLOSE_SILENT);
     l->loop = NULL;
     neap_loop_unref(loop);
+    if (!l->st->closed)
+        nl_tidy(l->st);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "lneap.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char nl_token_byte = 0;
@@ -34,19 +35,22 @@ void nl_anchored(lua_State *L, nl_state *st, int ref) {
     lua_replace(L, -2);
 }
 
+/* Memory for what the core keeps: not Lua's, which may go before. */
 void *nl_alloc(lua_State *L, size_t size) {
-    void *ud;
-    lua_Alloc f = lua_getallocf(L, &ud);
-    void *p = f(ud, NULL, 0, size);
+    void *p = calloc(1, size);
     if (p == NULL)
         luaL_error(L, "not enough memory");
-    return memset(p, 0, size);
+    return p;
 }
 
-void nl_free(nl_state *st, void *p, size_t size) {
-    void *ud;
-    lua_Alloc f = lua_getallocf(st->R, &ud);
-    f(ud, p, size, 0);
+nl_life *nl_life_ref(nl_state *st) {
+    st->life->refs++;
+    return st->life;
+}
+
+void nl_life_unref(nl_life *life) {
+    if (--life->refs == 0)
+        free(life);
 }
 
 /* ---- Classes ---- */
@@ -215,6 +219,15 @@ void nl_takeback(nl_state *st) {
     neap_sock_unrecv(lent.sock, lent.data, lent.len);
 }
 
+/* Lets a hook that a signal handler has set in the meantime raise its error, as the stock interpreter's does for an
+   interrupt.  Answers 1 with the error on top, or 0. */
+int nl_interrupted(lua_State *L, nl_state *st) {
+    if (lua_gethook(L) == NULL)
+        return 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->poke);
+    return lua_pcall(L, 0, 0, 0) != LUA_OK;
+}
+
 /* ---- The record ---- */
 
 static int new_ref(lua_State *L) {
@@ -260,13 +273,23 @@ static void note_passers(lua_State *L, nl_state *st) {
     lua_pop(L, 1);
 }
 
-/* The guard: whatever is still open goes silently, and Lua is never called again. */
-static int state_gc(lua_State *L) {
-    nl_state *st = lua_touserdata(L, 1);
+/* The Lua state closes: whatever is open goes silently, and Lua is never called again.  Called by the first finalizer
+   that sees an object which only the end of the state can have taken. */
+void nl_closing(nl_state *st) {
+    if (st->closed)
+        return;
     st->closed = 1;
+    st->life->st = NULL;
     for (nl_loop *l = st->loops; l != NULL; l = l->next)
         if (l->loop != NULL && !l->attached)
             neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
+}
+
+/* The guard, made first and so finalized last where engines keep that order. */
+static int state_gc(lua_State *L) {
+    nl_state *st = lua_touserdata(L, 1);
+    nl_closing(st);
+    nl_life_unref(st->life);
     return 0;
 }
 
@@ -286,6 +309,9 @@ static void open_tables(lua_State *L, nl_state *st) {
     note_passers(L, st);
     push_function(L, st, keep_trail);
     st->tracing = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (luaL_loadbuffer(L, "return", 6, "=neap") != 0)
+        lua_error(L);
+    st->poke = luaL_ref(L, LUA_REGISTRYINDEX);
     push_function(L, st, nl_trace_failure);
     st->failing = luaL_ref(L, LUA_REGISTRYINDEX);
     push_function(L, st, run_entry);
@@ -296,6 +322,9 @@ static nl_state *new_state(lua_State *L) {
     nl_open_compat(L);
     nl_state *st = nl_newblock(L, sizeof *st, 1);
     memset(st, 0, sizeof *st);
+    st->life = nl_alloc(L, sizeof *st->life);
+    st->life->st = st;
+    st->life->refs = 1;
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, state_gc);
     lua_setfield(L, -2, "__gc");
@@ -303,7 +332,6 @@ static nl_state *new_state(lua_State *L) {
     st->R = lua_newthread(L);
     luaL_ref(L, LUA_REGISTRYINDEX);
     lua_checkstack(st->R, 4 * LUA_MINSTACK);
-    st->main = nl_main_thread(L);
     open_tables(L, st);
     lua_pushlightuserdata(L, (void *)&state_key);
     lua_insert(L, -2);

@@ -108,6 +108,8 @@ struct nl_handle {
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
     int ref;             /* in the anchor table, or LUA_NOREF */
+    int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
+    neap_fd fd;
 };
 
 struct nl_sock {
@@ -122,6 +124,12 @@ typedef struct nl_link {
     int depth;
 } nl_link;
 
+/* What the core may keep longer than the Lua state lives points here: st is NULL once the state is closed. */
+typedef struct nl_life {
+    nl_state *st;
+    int refs;
+} nl_life;
+
 /* Bytes that the core lent for a string that may fail to be made. */
 typedef struct nl_lent {
     neap_sock *sock;
@@ -133,7 +141,7 @@ enum { NL_POOL_MAX = 256 };
 
 struct nl_state {
     lua_State *R;     /* a thread of ours: callbacks and bookkeeping run on it */
-    lua_State *main;  /* the state's main thread where the engine tells, else NULL */
+    nl_life *life;
     nl_loop *loop;    /* the state's loop, or NULL */
     nl_loop *running; /* the loop that runs, or NULL */
     nl_loop *loops;
@@ -153,6 +161,7 @@ struct nl_state {
     int passed;  /* how many */
     int shared;  /* registry: weak map of the core's futures that hosts know */
     int tracing; /* registry: the message handler */
+    int poke;    /* registry: a Lua function that does nothing */
     int failing; /* registry: the message handler under tasks */
     int entry;   /* registry: the function under every call from the core */
     int trail;   /* registry: the traceback of the last failed call */
@@ -188,7 +197,9 @@ typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
 int nl_enter(nl_state *st, nl_body body, void *arg);
 void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
 void *nl_alloc(lua_State *L, size_t size);
-void nl_free(nl_state *st, void *p, size_t size);
+nl_life *nl_life_ref(nl_state *st);
+void nl_life_unref(nl_life *life);
+void nl_closing(nl_state *st);
 void nl_tidy(nl_state *st);
 void nl_takeback(nl_state *st);
 int64_t nl_seconds(lua_State *L, int index);
@@ -341,10 +352,12 @@ void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
 void nl_run_end(lua_State *L, nl_loop *l, int patch);
+int nl_interrupted(lua_State *L, nl_state *st);
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
 void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
 enum { NL_RAISE_EXIT = 1, NL_RAISE_ABORT = 2 };
 typedef struct nl_signals {
+    int last_resort; /* a second signal ends a program that does not come to its loop */
     nl_state *st;
     neap_loop *loop;
     neap_task *task; /* cancelled by the first signal */

@@ -15,6 +15,7 @@ typedef struct run {
     int signals;
     int64_t grace;
     int32_t code; /* how the loop ended */
+    int raised;   /* stack index of the error of an interrupt, or 0 */
     nl_signals watch;
 } run;
 
@@ -124,7 +125,10 @@ static void drive(lua_State *L, run *r) {
     nl_state *st = r->st;
     neap_loop *loop = r->l->loop;
     nl_run_begin(L, r->l, r->loop_at, r->patch);
-    r->code = neap_loop_run_until(loop, main_future(L, r));
+    do
+        r->code = neap_loop_run_until(loop, main_future(L, r));
+    while (r->code == NEAP_EINTR && !nl_interrupted(L, st));
+    r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
     if (!r->l->attached)
         neap_loop_shutdown(loop, r->code == NL_RAISE_ABORT ? 0 : r->grace);
     nl_tidy(st);
@@ -136,6 +140,10 @@ static void drive(lua_State *L, run *r) {
 
 /* Pushes the values of the main task, or its error; answers how many values, or -1; -2 if it did not come to an end. */
 static int push_outcome(lua_State *L, run *r) {
+    if (r->raised != 0) {
+        lua_pushvalue(L, r->raised);
+        return -1;
+    }
     if (r->code < 0)
         return -2;
     if (r->code == NL_RAISE_EXIT) {
@@ -150,7 +158,7 @@ static int push_outcome(lua_State *L, run *r) {
     return n;
 }
 
-static void start(lua_State *L, run *r) {
+static void start(lua_State *L, run *r, int command) {
     memset(r, 0, sizeof *r);
     r->st = NL_STATE(L);
     prepare(L, r);
@@ -159,13 +167,14 @@ static void start(lua_State *L, run *r) {
         r->watch.st = r->st;
         r->watch.loop = r->l->loop;
         r->watch.task = neap_future_task(main_future(L, r));
+        r->watch.last_resort = command;
         nl_signals_on(L, &r->watch);
     }
 }
 
 static int lua_run(lua_State *L) {
     run r;
-    start(L, &r);
+    start(L, &r, 0);
     drive(L, &r);
     int n = push_outcome(L, &r);
     if (!r.l->attached)
@@ -180,7 +189,7 @@ static int lua_run(lua_State *L) {
 /* As run; answers "exit" and a status, "signal" and a number, "error", the error and its traceback, or "done". */
 static int run_command(lua_State *L) {
     run r;
-    start(L, &r);
+    start(L, &r, 1);
     drive(L, &r);
     int n = push_outcome(L, &r), at = lua_gettop(L);
     nl_getslot(L, r.main_at, NL_LINK);

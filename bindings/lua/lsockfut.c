@@ -1,6 +1,8 @@
 /* lsockfut.c: loop:sock_accept and friends: the operations of sockets as futures, with asyncio's names. */
 #include "lneap.h"
 
+#include <stdlib.h>
+
 enum { RECV_MAX = 1 << 30 };
 
 /* Pushes the future of an operation that was started, or of one that could not be: then it has failed. */
@@ -71,7 +73,7 @@ static int loop_sock_connect(lua_State *L) {
 
 /* The bytes belong to the operation until it is over, so the string stays even if nobody keeps the future. */
 typedef struct sending {
-    nl_state *st;
+    nl_life *life;
     int ref;
 } sending;
 
@@ -82,10 +84,10 @@ static void sent(neap_future *future, void *user) {
 
 static void sending_gone(void *user) {
     sending *s = user;
-    if (s->st->closed)
-        return;
-    nl_unanchor(s->st, s->ref);
-    nl_free(s->st, s, sizeof *s);
+    if (s->life->st != NULL)
+        nl_unanchor(s->life->st, s->ref);
+    nl_life_unref(s->life);
+    free(s);
 }
 
 static int loop_sock_sendall(lua_State *L) {
@@ -98,7 +100,7 @@ static int loop_sock_sendall(lua_State *L) {
     const char *data = lua_tolstring(L, 3, &len);
     nl_object *o = new_object(L, st);
     sending *keep = nl_alloc(L, sizeof *keep);
-    keep->st = st;
+    keep->life = nl_life_ref(st);
     lua_createtable(L, 2, 0); /* the string, and the userdata: both stay until the end */
     lua_pushvalue(L, 3);
     lua_rawseti(L, -2, 1);

@@ -228,10 +228,10 @@ void nl_bury(nl_state *st) {
 static void destroy(void *user) {
     nl_task *t = user;
     nl_state *st = t->o.st;
-    if (st->closed)
-        return;
     nl_wait_end(t);
-    if (t->ended) {
+    if (st->closed) {
+        t->ended = 1;
+    } else if (t->ended) {
         let_go(t);
     } else {
         t->ended = 1;

@@ -247,7 +247,10 @@ static int all_tasks(lua_State *L) {
 /* ---- Methods ---- */
 
 static nl_task *check_task(lua_State *L) {
-    return nl_check(L, NL_STATE(L), 1, NL_TASK, "a task");
+    nl_task *t = nl_check(L, NL_STATE(L), 1, NL_TASK, "a task");
+    if (t->task == NULL)
+        nl_throw_code(L, t->o.st, NEAP_ECLOSED);
+    return t;
 }
 
 static int task_name(lua_State *L) {
@@ -313,6 +316,10 @@ static int task_gc(lua_State *L) {
     nl_task *t = lua_touserdata(L, 1);
     if (t == NULL || t->task == NULL)
         return 0;
+    if (t->o.holds > 0)
+        nl_closing(t->o.st);
+    if (!t->ended)
+        neap_task_abort(t->task);
     nl_forget_callbacks(&t->o);
     neap_task *task = t->task;
     t->task = NULL;

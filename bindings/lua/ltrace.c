@@ -2,6 +2,7 @@
 #include "lneap.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { NAME_KEPT = 32 };
@@ -14,7 +15,6 @@ typedef struct note {
 
 /* A recording: written by the trace hook, which may allocate but not touch Lua. */
 struct nl_trace {
-    nl_state *st;
     note *notes;
     size_t n, cap;
     int lost; /* memory was out */
@@ -29,10 +29,8 @@ static const char *const events[] = {
 };
 
 static int grow(nl_trace *t) {
-    void *ud;
-    lua_Alloc f = lua_getallocf(t->st->R, &ud);
     size_t cap = t->cap == 0 ? 256 : 2 * t->cap;
-    note *notes = f(ud, t->notes, t->cap * sizeof *notes, cap * sizeof *notes);
+    note *notes = realloc(t->notes, cap * sizeof *notes);
     if (notes == NULL)
         return 0;
     t->notes = notes;
@@ -60,10 +58,8 @@ static void take_note(neap_loop *loop, const neap_trace *trace, void *user) {
 
 static void trace_gone(void *user) {
     nl_trace *t = user;
-    if (t->st->closed)
-        return;
-    nl_free(t->st, t->notes, t->cap * sizeof *t->notes);
-    nl_free(t->st, t, sizeof *t);
+    free(t->notes);
+    free(t);
 }
 
 void nl_trace_stop(nl_loop *l) {
@@ -76,7 +72,6 @@ void nl_trace_stop(nl_loop *l) {
 static void start(lua_State *L, nl_loop *l) {
     nl_trace_stop(l);
     nl_trace *t = nl_alloc(L, sizeof *t);
-    t->st = l->st;
     nl_check_code(L, l->st, neap_loop_set_trace_hook(l->loop, take_note, t, trace_gone));
     l->trace = t;
 }
@@ -115,7 +110,7 @@ static int loop_trace(lua_State *L) {
     l->trace->n = l->trace->cap = 0;
     nl_trace_stop(l);
     push_notes(L, &kept);
-    nl_free(kept.st, kept.notes, kept.cap * sizeof *kept.notes);
+    free(kept.notes);
     return 1;
 }
 

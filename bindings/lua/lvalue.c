@@ -2,21 +2,23 @@
    other bindings can read them; the rest hangs from the future's userdata, and the core carries a mark. */
 #include "lneap.h"
 
+#include <stdlib.h>
+
 const char nl_forms[NL_FORMS];
 
 /* A value of a future that a host may keep longer than scripts do: it is anchored for as long. */
 typedef struct cell {
-    nl_state *st;
+    nl_life *life;
     int ref;
     int form;
 } cell;
 
 static void cell_gone(void *user) {
     cell *c = user;
-    nl_state *st = c->st;
-    nl_unanchor(st, c->ref);
-    if (!st->closed)
-        nl_free(st, c, sizeof *c);
+    if (c->life->st != NULL)
+        nl_unanchor(c->life->st, c->ref);
+    nl_life_unref(c->life);
+    free(c);
 }
 
 /* ---- Several values as one ---- */
@@ -67,7 +69,7 @@ int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_c
 
 static cell *new_cell(lua_State *L, nl_state *st, int form) {
     cell *c = nl_alloc(L, sizeof *c);
-    c->st = st;
+    c->life = nl_life_ref(st);
     c->form = form;
     c->ref = LUA_NOREF;
     lua_pushvalue(L, -1);

@@ -24,12 +24,14 @@ typedef int32_t (*add_fn)(neap_loop *, neap_fd, neap_fn, void *, neap_destroy_fn
 typedef int32_t (*remove_fn)(neap_loop *, neap_fd);
 
 /* Answers whether there was one already. */
-static int add(lua_State *L, add_fn fn) {
+static int add(lua_State *L, add_fn fn, int event) {
     nl_state *st = NL_STATE(L);
     nl_loop *l = nl_check_loop(L, st, 1);
     neap_fd fd = nl_to_fd(L, st, 2);
     nl_check_code(L, st, fd);
     nl_handle *h = nl_new_handle(L, st, l->loop, 3);
+    h->event = event;
+    h->fd = fd;
     int32_t code = fn(l->loop, fd, nl_handle_fire, h, nl_handle_gone);
     nl_check_code(L, st, code);
     lua_pushboolean(L, code);
@@ -48,7 +50,7 @@ static int take(lua_State *L, remove_fn fn) {
 }
 
 static int add_reader(lua_State *L) {
-    return add(L, neap_add_reader);
+    return add(L, neap_add_reader, NEAP_READ);
 }
 
 static int remove_reader(lua_State *L) {
@@ -56,7 +58,7 @@ static int remove_reader(lua_State *L) {
 }
 
 static int add_writer(lua_State *L) {
-    return add(L, neap_add_writer);
+    return add(L, neap_add_writer, NEAP_WRITE);
 }
 
 static int remove_writer(lua_State *L) {

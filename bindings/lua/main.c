@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2 };
-
 /* ---- Options ---- */
 
 typedef struct options {
@@ -31,7 +29,7 @@ static int usage(const char *bad) {
             "  --       stop handling options\n"
             "  -        run standard input as the script\n",
             NEAP_COMMAND);
-    return EXIT_USAGE;
+    return EXIT_FAILURE;
 }
 
 /* Answers 0, or an exit status. */
@@ -52,7 +50,7 @@ static int read_options(int argc, char **argv, options *o) {
             o->version = 1;
         } else if (strcmp(arg, "-i") == 0) {
             fprintf(stderr, "%s: there is no interactive mode yet\n", NEAP_COMMAND);
-            return EXIT_USAGE;
+            return EXIT_FAILURE;
         } else if (arg[1] == 'e' || arg[1] == 'l') {
             if (arg[2] == '\0' && ++i >= argc)
                 return usage(arg);
