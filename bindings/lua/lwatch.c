@@ -1,13 +1,18 @@
 /* lwatch.c: readers and writers on descriptors.  A watch is a handle without a handle of the core. */
 #include "lneap.h"
 
+static neap_fd number_to_fd(lua_State *L, int index) {
+    neap_fd fd = (neap_fd)lua_tointeger(L, index);
+    return fd < 0 ? NEAP_EBADF : fd;
+}
+
 /* The descriptor that a number, a socket, or an object with fileno names; a negative code if it has none. */
 neap_fd nl_to_fd(lua_State *L, nl_state *st, int index) {
     nl_sock *s = nl_test(L, st, index, NL_SOCK);
     if (s != NULL)
         return neap_sock_fd(s->sock);
     if (lua_type(L, index) == LUA_TNUMBER)
-        return (neap_fd)lua_tointeger(L, index);
+        return number_to_fd(L, index);
     if (!lua_istable(L, index) && !lua_isuserdata(L, index))
         return nl_type_error(L, st, index, "a descriptor or socket");
     lua_getfield(L, index, "fileno");
@@ -15,7 +20,7 @@ neap_fd nl_to_fd(lua_State *L, nl_state *st, int index) {
         return nl_type_error(L, st, index, "a descriptor or socket");
     lua_pushvalue(L, index);
     lua_call(L, 1, 1);
-    neap_fd fd = lua_type(L, -1) == LUA_TNUMBER ? (neap_fd)lua_tointeger(L, -1) : NEAP_EBADF;
+    neap_fd fd = lua_type(L, -1) == LUA_TNUMBER ? number_to_fd(L, -1) : NEAP_EBADF;
     lua_pop(L, 1);
     return fd;
 }
