@@ -41,6 +41,7 @@ static struct {
     int n_registrations;
     int depth;   /* steps and callbacks that are running: never more than 1 */
     int closing; /* nothing can be started any more */
+    int faults;  /* memory may fail */
     uint64_t random;
 } w;
 
@@ -49,6 +50,14 @@ static uint32_t rnd(uint32_t below) {
     w.random ^= w.random >> 7;
     w.random ^= w.random << 17;
     return (uint32_t)(w.random >> 32) % below;
+}
+
+/* 1 if the call succeeded; where memory fails it may have failed for that. */
+static int made(int32_t code) {
+    if (code == NEAP_ENOMEM && w.faults)
+        return 0;
+    assert_true(code >= 0);
+    return 1;
 }
 
 static void enter(void) {
@@ -120,7 +129,8 @@ static int32_t actor_awaits(neap_task *task, struct actor *a) {
     int32_t code;
     (void)a;
     if (rnd(3) == 0) {
-        assert_ok(neap_sleep(w.loop, rnd(20), &future));
+        if (!made(neap_sleep(w.loop, rnd(20), &future)))
+            return NEAP_STEP_YIELD;
         code = neap_task_await(task, future);
         neap_future_unref(future);
     } else {
@@ -151,7 +161,7 @@ static int32_t actor_ends(neap_task *task) {
         break;
     }
     /* It may have found itself in a slot and have set its outcome there. */
-    assert_true(code == 0 || code == NEAP_EINVALID_STATE);
+    assert_true(code == NEAP_EINVALID_STATE || made(code) >= 0);
     return NEAP_STEP_DONE;
 }
 
@@ -202,7 +212,8 @@ static void spawn(void) {
     struct actor *a = &w.actors[w.n_actors++];
     neap_task *task = NULL;
     a->steps_left = (int)rnd(6);
-    assert_ok(neap_task_spawn(w.loop, &actor_ops, a, NULL, &task));
+    if (!made(neap_task_spawn(w.loop, &actor_ops, a, NULL, &task)))
+        return;
     if (rnd(2) == 0)
         put(neap_future_ref(neap_task_future(task)));
     neap_task_unref(task);
@@ -238,8 +249,10 @@ static void add_callback(neap_future *future) {
     neap_handle *handle = NULL;
     if (r == NULL)
         return;
-    assert_ok(neap_future_on_done(future, registration_done, r, registration_destroyed, &handle));
-    put_handle(handle);
+    if (made(neap_future_on_done(future, registration_done, r, registration_destroyed, &handle)))
+        put_handle(handle);
+    else
+        assert_int_equal(r->destroyed, 1);
 }
 
 static void add_timer(void) {
@@ -247,22 +260,26 @@ static void add_timer(void) {
     neap_handle *handle = NULL;
     if (r == NULL)
         return;
+    int32_t code;
     switch (rnd(3)) {
     case 0:
-        assert_ok(neap_call_soon(w.loop, registration_called, r, registration_destroyed, &handle));
+        code = neap_call_soon(w.loop, registration_called, r, registration_destroyed, &handle);
         break;
     case 1:
-        assert_ok(neap_call_later(w.loop, rnd(20), registration_called, r, registration_destroyed,
-                                  &handle));
         r->once = 0; /* it may be moved by itself */
+        code = neap_call_later(w.loop, rnd(20), registration_called, r, registration_destroyed,
+                               &handle);
         break;
     default:
         r->once = 0;
-        assert_ok(neap_call_every(w.loop, rnd(20), 1 + rnd(10), registration_called, r,
-                                  registration_destroyed, &handle));
+        code = neap_call_every(w.loop, rnd(20), 1 + rnd(10), registration_called, r,
+                               registration_destroyed, &handle);
         break;
     }
-    put_handle(handle);
+    if (made(code))
+        put_handle(handle);
+    else
+        assert_int_equal(r->destroyed, 1);
 }
 
 static void touch_handle(void) {
@@ -273,13 +290,14 @@ static void touch_handle(void) {
         assert_true(neap_handle_cancel(handle) >= 0);
     } else {
         int32_t code = neap_handle_reset(handle, rnd(20));
-        assert_true(code == 0 || code == NEAP_EINVALID_STATE);
+        assert_true(code == NEAP_EINVALID_STATE || made(code) >= 0);
     }
 }
 
 static void combine(void) {
     neap_future *members[4];
-    neap_future *made = NULL;
+    neap_future *whole = NULL;
+    int32_t code;
     size_t n = 0;
     for (uint32_t i = 1 + rnd(4); i > 0; i--) {
         neap_future *member = any_slot();
@@ -290,23 +308,24 @@ static void combine(void) {
         return;
     switch (rnd(5)) {
     case 0:
-        assert_ok(neap_gather(w.loop, members, n, 0, &made));
+        code = neap_gather(w.loop, members, n, 0, &whole);
         break;
     case 1:
-        assert_ok(neap_gather(w.loop, members, n, NEAP_GATHER_RETURN_ERRORS, &made));
+        code = neap_gather(w.loop, members, n, NEAP_GATHER_RETURN_ERRORS, &whole);
         break;
     case 2:
-        assert_ok(
-            neap_wait(w.loop, members, n, (int32_t)rnd(3), rnd(2) ? -1 : (int64_t)rnd(20), &made));
+        code =
+            neap_wait(w.loop, members, n, (int32_t)rnd(3), rnd(2) ? -1 : (int64_t)rnd(20), &whole);
         break;
     case 3:
-        assert_ok(neap_wait_for(members[0], rnd(20), &made));
+        code = neap_wait_for(members[0], rnd(20), &whole);
         break;
     default:
-        assert_ok(neap_shield(members[0], &made));
+        code = neap_shield(members[0], &whole);
         break;
     }
-    put(made);
+    if (made(code))
+        put(whole);
 }
 
 static neap_task *victim; /* to be aborted after the walk */
@@ -328,12 +347,12 @@ static void do_something(void) {
         spawn();
         break;
     case 2:
-        assert_ok(neap_future_new(w.loop, &future));
-        put(future);
+        if (made(neap_future_new(w.loop, &future)))
+            put(future);
         break;
     case 3:
-        assert_ok(neap_sleep(w.loop, rnd(20), &future));
-        put(future);
+        if (made(neap_sleep(w.loop, rnd(20), &future)))
+            put(future);
         break;
     case 4:
         complete(any_slot());
@@ -383,21 +402,28 @@ static void drop_everything(void) {
 
 static long steps, calls; /* of all programs: that something happened at all */
 
-static void run_program(uint64_t seed) {
+static void faults(void) {
+    if (w.faults)
+        nt_heap_fail(&nt.heap, 1 + (long)rnd(40), rnd(4) == 0);
+}
+
+static void run_program(uint64_t seed, int with_faults) {
     memset(&w, 0, sizeof w);
     w.random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     w.loop = nt_loop_new(NEAP_LOOP_VIRTUAL_CLOCK | (rnd(2) ? NEAP_LOOP_DEBUG : 0));
+    w.faults = with_faults;
     for (int round = 0; round < 150; round++) {
+        faults();
         for (uint32_t i = rnd(3); i > 0; i--)
             do_something();
-        assert_true(neap_loop_run_once(w.loop, (int64_t)rnd(8)) >= 0);
+        made(neap_loop_run_once(w.loop, (int64_t)rnd(8)));
         nt_claim_all();
     }
     int order = (int)rnd(3);
     if (order == 0)
         drop_everything();
     if (rnd(2) == 0)
-        assert_true(neap_loop_shutdown(w.loop, rnd(50)) >= 0);
+        made(neap_loop_shutdown(w.loop, rnd(50)));
     nt_claim_all();
     if (order == 1)
         drop_everything();
@@ -405,6 +431,7 @@ static void run_program(uint64_t seed) {
     assert_ok(neap_loop_close(w.loop, rnd(2) ? NEAP_CLOSE_SILENT : 0));
     drop_everything();
     neap_loop_unref(w.loop);
+    nt_heap_fail(&nt.heap, 0, 0);
     nt_claim_all();
     assert_int_equal(w.depth, 0);
     for (int i = 0; i < w.n_actors; i++) {
@@ -425,18 +452,27 @@ static unsigned long from_environment(const char *name, unsigned long otherwise)
     return text != NULL && *text != '\0' ? strtoul(text, NULL, 10) : otherwise;
 }
 
-static void random_programs_keep_every_promise(void **state) {
-    (void)state;
+static void run_programs(int with_faults) {
     unsigned long n = from_environment("NEAP_TEST_SCHEDULES", nt_slow_machine() ? 200 : 2000);
     unsigned long first = from_environment("NEAP_TEST_SEED", 1);
-    static unsigned long seed; /* for the debugger */
-    for (seed = first; seed < first + n; seed++) {
+    for (unsigned long seed = first; seed < first + n; seed++) {
         if (getenv("NEAP_TEST_SEED") != NULL)
             fprintf(stderr, "seed %lu\n", seed);
-        run_program(seed);
+        run_program(seed, with_faults);
     }
     print_message("%lu programs: %ld steps, %ld calls\n", n, steps, calls);
     assert_true(steps > (long)n && calls > (long)n);
 }
 
-NT_MAIN(NT_TEST_BARE(random_programs_keep_every_promise))
+static void random_programs_keep_every_promise(void **state) {
+    (void)state;
+    run_programs(0);
+}
+
+static void random_programs_keep_every_promise_also_when_memory_fails(void **state) {
+    (void)state;
+    run_programs(1);
+}
+
+NT_MAIN(NT_TEST_BARE(random_programs_keep_every_promise),
+        NT_TEST_BARE(random_programs_keep_every_promise_also_when_memory_fails))
