@@ -1,5 +1,5 @@
-/* One of each object, and every function that belongs to the loop's thread called with them from where it
-   must not be: in another thread, or in a child after fork. */
+/* One of each object, and every function that belongs to the loop's thread called with them from
+   where it must not be: in another thread, or in a child after fork. */
 #ifndef NEAP_TEST_REFUSALS_H
 #define NEAP_TEST_REFUSALS_H
 

@@ -27,7 +27,7 @@ static uint32_t rnd(uint32_t below) {
     return (random_state >> 8) % below;
 }
 
-/* ---- The heap ------------------------------------------------------------------------------------ */
+/* ---- The heap -------------------------------------------------------------------------------- */
 
 /* Order, indices and length of the whole array. */
 static void assert_heap(const np_heap *h) {
@@ -184,7 +184,7 @@ static void a_heap_gives_memory_back_when_it_empties(void **state) {
     np_heap_fini(&h);
 }
 
-/* ---- The list -------------------------------------------------------------------------------------- */
+/* ---- The list -------------------------------------------------------------------------------- */
 
 struct item {
     np_list link;
@@ -243,7 +243,7 @@ static void lists_are_spliced_behind_and_in_front(void **state) {
     assert_true(np_list_empty(&a));
 }
 
-/* ---- The pool and the allocator ---------------------------------------------------------------------- */
+/* ---- The pool and the allocator -------------------------------------------------------------- */
 
 static void a_pool_gives_zeroed_blocks_of_every_size(void **state) {
     (void)state;

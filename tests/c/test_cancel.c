@@ -457,8 +457,8 @@ static neap_future *link_to(neap_future *future, int kind) {
 
 static void rings_of_all_kinds_of_waits_can_be_cancelled(void **state) {
     (void)state;
-    /* Two tasks that wait for each other, each in one of five ways; then up to three cancels, with or without a tick
-       in between; then a shutdown. */
+    /* Two tasks that wait for each other, each in one of five ways; then up to three cancels,
+       with or without a tick in between; then a shutdown. */
     for (int code = 0; code < 5 * 5 * 3 * 3 * 3 * 8; code++) {
         int rest = code;
         nt_script sa, sb;
@@ -541,7 +541,7 @@ static void a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack(void **state) 
     neap_future_unref(future);
 }
 
-/* ---- Abort: the end without another step ------------------------------------------------------- */
+/* ---- Abort: the end without another step ----------------------------------------------------- */
 
 static void an_aborted_task_takes_no_further_step_and_its_wait_ends(void **state) {
     (void)state;
@@ -603,7 +603,7 @@ static void a_task_aborts_another_that_waits_for_it(void **state) {
     neap_task_unref(b);
 }
 
-/* ---- Every schedule of a completion, a cancel and another cancel ---------------------------------- */
+/* ---- Every schedule of a completion, a cancel and another cancel ----------------------------- */
 
 struct schedule {
     neap_future *future;

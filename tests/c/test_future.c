@@ -427,7 +427,7 @@ static void a_wrong_argument_is_refused_and_changes_nothing(void **state) {
     neap_future_unref(future);
 }
 
-/* ---- Life ------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 static void a_forgotten_pending_future_drops_its_callbacks(void **state) {
     (void)state;
@@ -527,7 +527,7 @@ static void a_long_chain_of_futures_each_holding_the_next_ends(void **state) {
     assert_int_equal(nt_metrics().futures, 0);
 }
 
-/* ---- Cancel hook, site, ignore ----------------------------------------------------------------- */
+/* ---- Cancel hook, site, ignore --------------------------------------------------------------- */
 
 static void the_cancel_hook_is_queued_when_the_future_is_cancelled(void **state) {
     (void)state;

@@ -5,7 +5,7 @@
 
 #include "support.h"
 
-/* ---- call_soon -------------------------------------------------------------------------------- */
+/* ---- call_soon ------------------------------------------------------------------------------- */
 
 static int next_index;
 
@@ -102,7 +102,7 @@ static void destroy_runs_also_when_the_call_is_refused(void **state) {
     assert_int_equal(nt_metrics().timers, 0);
 }
 
-/* ---- Ticks ------------------------------------------------------------------------------------- */
+/* ---- Ticks ----------------------------------------------------------------------------------- */
 
 static void queue_another(void *user) {
     nt_note("%s", (const char *)user);
@@ -186,7 +186,7 @@ static void L3_posted_work_is_taken_before_the_poll(void **state) {
     close(ends[1]);
 }
 
-/* ---- The timeout of the poll ------------------------------------------------------------------- */
+/* ---- The timeout of the poll ----------------------------------------------------------------- */
 
 static void nothing(void *user) {
     (void)user;
@@ -321,7 +321,7 @@ static void L4_an_idle_second_costs_no_more_than_two_wakeups(void **state) {
     unwatch_pipe(ends);
 }
 
-/* ---- Run and stop -------------------------------------------------------------------------------- */
+/* ---- Run and stop ---------------------------------------------------------------------------- */
 
 static void L5_a_stop_lets_the_batch_finish_and_is_forgotten_afterwards(void **state) {
     (void)state;
@@ -540,7 +540,7 @@ static void a_raise_needs_a_run_and_a_code(void **state) {
     assert_notes("x");
 }
 
-/* ---- Closing, in short (test_close.c has the rest) -------------------------------------------------- */
+/* ---- Closing, in short (test_close.c has the rest) ------------------------------------------- */
 
 static void L10_a_closed_loop_refuses_new_work_and_closing_twice_is_fine(void **state) {
     (void)state;
@@ -567,7 +567,7 @@ static void L10_a_closed_loop_refuses_new_work_and_closing_twice_is_fine(void **
     neap_loop_unref(loop);
 }
 
-/* ---- Handles -------------------------------------------------------------------------------------- */
+/* ---- Handles --------------------------------------------------------------------------------- */
 
 static void L13_a_handle_describes_itself_and_its_state(void **state) {
     (void)state;
@@ -635,7 +635,7 @@ static void L17_one_turn_stepped_from_outside_shows_the_queue_before_and_after(v
     assert_notes("a b queued");
 }
 
-/* ---- Names, figures, what is alive ------------------------------------------------------------------ */
+/* ---- Names, figures, what is alive ----------------------------------------------------------- */
 
 static void P3_the_backend_is_chosen_by_name_and_tells_its_name(void **state) {
     (void)state;

@@ -8,7 +8,7 @@
 
 #include "support.h"
 
-/* ---- Posts under load ------------------------------------------------------------------------------------------- */
+/* ---- Posts under load ------------------------------------------------------------------------ */
 
 enum {
     POSTERS = 4
@@ -176,7 +176,7 @@ static void a_wake_inside_a_signal_handler_ends_an_endless_wait(void **state) {
     assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
 }
 
-/* ---- Outcomes from other threads ------------------------------------------------------------------------------------ */
+/* ---- Outcomes from other threads ------------------------------------------------------------- */
 
 static const char value_tag;
 

@@ -3,7 +3,7 @@
 
 #include "support.h"
 
-/* ---- poll_events ------------------------------------------------------------------------------------ */
+/* ---- poll_events ----------------------------------------------------------------------------- */
 
 static int32_t pull(neap_event *events, size_t cap) {
     return neap_loop_poll_events(nt.loop, events, sizeof *events, cap, 0);
@@ -107,7 +107,7 @@ static void an_event_that_was_cancelled_does_not_come(void **state) {
     neap_handle_unref(handle);
 }
 
-/* ---- Tasks without a step ------------------------------------------------------------------------------ */
+/* ---- Tasks without a step -------------------------------------------------------------------- */
 
 static const neap_task_ops pull_ops = {.size = sizeof(neap_task_ops), .destroy = nt_count_fn};
 
@@ -276,7 +276,7 @@ static void closing_with_events_left_over_drops_them(void **state) {
     assert_int_equal(destroyed, 5);
 }
 
-/* ---- Phases ------------------------------------------------------------------------------------------------ */
+/* ---- Phases ---------------------------------------------------------------------------------- */
 
 static void a_turn_in_three_phases_is_a_turn(void **state) {
     (void)state;
@@ -320,7 +320,7 @@ static void a_dispatch_runs_no_more_than_it_is_told(void **state) {
     assert_notes("a b c d e f");
 }
 
-/* ---- L12: the queue is the host's ------------------------------------------------------------------------------ */
+/* ---- L12: the queue is the host's ------------------------------------------------------------ */
 
 /* The seed's minimal loop: a queue of handles, run until told to stop. */
 struct host_loop {

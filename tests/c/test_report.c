@@ -5,7 +5,7 @@
 
 #include "support.h"
 
-/* ---- Callbacks that fail ------------------------------------------------------------------------------ */
+/* ---- Callbacks that fail --------------------------------------------------------------------- */
 
 static void fail_callback(void *user) {
     (void)user;
@@ -96,7 +96,7 @@ static void hooks_are_destroyed_when_they_are_replaced_and_with_the_loop(void **
         assert_int_equal(counts[i], 2);
 }
 
-/* ---- Failures that nobody awaits ------------------------------------------------------------------------- */
+/* ---- Failures that nobody awaits ------------------------------------------------------------- */
 
 static void X8_a_failure_that_nobody_awaits_is_reported_at_the_end_of_its_tick(void **state) {
     (void)state;
@@ -241,7 +241,7 @@ static void T22_a_silent_close_reports_nothing(void **state) {
     nt_no_reports();
 }
 
-/* ---- Slow steps ------------------------------------------------------------------------------------------ */
+/* ---- Slow steps ------------------------------------------------------------------------------ */
 
 static void advance_by(void *user) {
     assert_ok(neap_loop_advance(nt.loop, *(int64_t *)user));
@@ -312,7 +312,7 @@ static void steps_and_their_time_are_counted(void **state) {
     neap_task_unref(task);
 }
 
-/* ---- Debug, log, trace -------------------------------------------------------------------------------------- */
+/* ---- Debug, log, trace ----------------------------------------------------------------------- */
 
 static void debug_mode_is_asked_for_and_switched(void **state) {
     (void)state;

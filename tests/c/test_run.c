@@ -6,7 +6,7 @@
 
 #include "support.h"
 
-/* ---- The whole of a run: new loop, run until, shut down, close ------------------------------------- */
+/* ---- The whole of a run: new loop, run until, shut down, close ------------------------------- */
 
 static void R1_a_run_makes_a_loop_runs_the_main_task_and_leaves_nothing(void **state) {
     (void)state;
@@ -150,7 +150,7 @@ static void tasks_spawned_during_the_shutdown_end_too(void **state) {
     assert_notes("");
 }
 
-/* ---- Deadlock -------------------------------------------------------------------------------------- */
+/* ---- Deadlock -------------------------------------------------------------------------------- */
 
 static void a_run_that_nothing_can_wake_ends_with_a_deadlock(void **state) {
     (void)state;
@@ -312,7 +312,7 @@ static void turns_that_a_host_drives_know_no_deadlock(void **state) {
     neap_task_unref(task);
 }
 
-/* ---- Interrupted waits --------------------------------------------------------------------------- */
+/* ---- Interrupted waits ----------------------------------------------------------------------- */
 
 static void interrupted(int signo) {
     (void)signo;
@@ -370,7 +370,7 @@ static void a_loop_that_wants_to_know_is_told_of_an_interrupted_wait(void **stat
     nt_loop_end(loop);
 }
 
-/* ---- Posts and wakes from the loop's own thread ------------------------------------------------------ */
+/* ---- Posts and wakes from the loop's own thread ---------------------------------------------- */
 
 static void posted_work_runs_in_the_order_of_posting(void **state) {
     (void)state;

@@ -5,7 +5,7 @@
 
 #include "support.h"
 
-/* ---- Life of a task ------------------------------------------------------------------------- */
+/* ---- Life of a task -------------------------------------------------------------------------- */
 
 static void T1_spawning_only_queues_the_first_step(void **state) {
     (void)state;
@@ -338,7 +338,7 @@ static void T12_a_posted_outcome_does_not_settle_a_task(void **state) {
     neap_task_unref(task);
 }
 
-/* ---- Who runs --------------------------------------------------------------------------------- */
+/* ---- Who runs -------------------------------------------------------------------------------- */
 
 static void note_current(void *user) {
     neap_task *task = neap_task_current(nt.loop);
@@ -440,7 +440,7 @@ static void T15_tasks_spawned_in_the_walk_are_not_visited(void **state) {
     neap_task_unref(task);
 }
 
-/* ---- What a task tells ------------------------------------------------------------------------ */
+/* ---- What a task tells ----------------------------------------------------------------------- */
 
 static void a_task_has_a_name_and_a_site(void **state) {
     (void)state;
@@ -492,7 +492,7 @@ static void a_task_tells_what_it_waits_for_and_since_when(void **state) {
     neap_future_unref(future);
 }
 
-/* ---- Ownership ---------------------------------------------------------------------------------- */
+/* ---- Ownership ------------------------------------------------------------------------------- */
 
 static void the_loop_owns_a_task_that_nobody_holds(void **state) {
     (void)state;
@@ -586,7 +586,7 @@ static void G6_100000_suspended_tasks_keep_their_own_state(void **state) {
     free(scripts);
 }
 
-/* ---- The factory ---------------------------------------------------------------------------------- */
+/* ---- The factory ----------------------------------------------------------------------------- */
 
 struct factory {
     int calls;
@@ -663,7 +663,7 @@ static void T19_the_factory_is_destroyed_with_the_loop(void **state) {
     assert_int_equal(destroyed, 1);
 }
 
-/* ---- A task of the host's own, of public functions alone ------------------------------------------ */
+/* ---- A task of the host's own, of public functions alone ------------------------------------- */
 
 typedef struct host_task {
     neap_future *outcome; /* what others wait for */

@@ -47,7 +47,7 @@ static void L14_another_thread_is_not_the_loops(void **state) {
     assert_int_equal(neap_loop_in_thread(nt.loop), 1);
 }
 
-/* ---- A loop may change its thread ------------------------------------------------------------------------- */
+/* ---- A loop may change its thread ------------------------------------------------------------ */
 
 static intptr_t bind_and_turn(void *user) {
     neap_loop *loop = user;
@@ -85,7 +85,7 @@ static void a_running_loop_cannot_be_handed_over(void **state) {
     assert_int_equal(neap_loop_in_thread(nt.loop), 1);
 }
 
-/* ---- Loops in parallel --------------------------------------------------------------------------------------- */
+/* ---- Loops in parallel ----------------------------------------------------------------------- */
 
 enum {
     LOOPS = 4

@@ -165,7 +165,7 @@ static void M7_timers_open_no_descriptors(void **state) {
     assert_int_equal(nt_metrics_of(nt.loop).timers, 0);
 }
 
-/* ---- Equal deadlines ------------------------------------------------------------------------------ */
+/* ---- Equal deadlines ------------------------------------------------------------------------- */
 
 static int64_t last_when;
 static intptr_t last_index;
@@ -261,7 +261,7 @@ static void many_timers_in_random_order_fire_sorted(void **state) {
         neap_handle_unref(handles[i]);
 }
 
-/* ---- Repeating timers, moved timers ------------------------------------------------------------------ */
+/* ---- Repeating timers, moved timers ---------------------------------------------------------- */
 
 static void a_repeating_timer_does_not_drift(void **state) {
     (void)state;
@@ -425,7 +425,7 @@ static void a_timer_that_nobody_holds_fires_and_is_gone(void **state) {
     assert_int_equal(nt_metrics().objects, objects);
 }
 
-/* ---- Sleep ------------------------------------------------------------------------------------------- */
+/* ---- Sleep ----------------------------------------------------------------------------------- */
 
 static void a_cancelled_sleep_removes_its_timer_at_once(void **state) {
     (void)state;
@@ -457,7 +457,7 @@ static void a_sleep_completes_without_a_value(void **state) {
     neap_future_unref(sleep);
 }
 
-/* ---- Clocks -------------------------------------------------------------------------------------------- */
+/* ---- Clocks ---------------------------------------------------------------------------------- */
 
 static void the_time_stands_still_within_a_tick(void **state) {
     (void)state;

@@ -33,7 +33,8 @@ static void cancel(neap_future **futures, int n) {
         neap_future_cancel(futures[i], NULL);
 }
 
-/* Asserts which members are done, as a string of 0 and 1, and that nothing is left hanging on them. */
+/* Asserts which members are done, as a string of 0 and 1, and that nothing is left hanging on
+   them. */
 static void assert_members(neap_future *waited, neap_future **futures, const char *done) {
     assert_int_equal(neap_future_kind(waited), NEAP_KIND_LIST);
     assert_int_equal(neap_future_list_count(waited), strlen(done));
@@ -45,7 +46,7 @@ static void assert_members(neap_future *waited, neap_future **futures, const cha
     assert_null(neap_future_list_get(waited, strlen(done)));
 }
 
-/* ---- wait ----------------------------------------------------------------------------------------- */
+/* ---- wait ------------------------------------------------------------------------------------ */
 
 static void W1_wait_for_all_returns_when_the_last_is_done(void **state) {
     (void)state;
@@ -238,7 +239,7 @@ static void E2_futures_of_another_loop_are_refused(void **state) {
     nt_loop_end(other);
 }
 
-/* ---- gather ----------------------------------------------------------------------------------------- */
+/* ---- gather ---------------------------------------------------------------------------------- */
 
 static void W8_gather_keeps_the_order_of_its_arguments(void **state) {
     (void)state;
@@ -441,7 +442,7 @@ static void a_gather_of_very_many_members_works(void **state) {
     drop(futures, N);
 }
 
-/* ---- wait_for ------------------------------------------------------------------------------------------ */
+/* ---- wait_for -------------------------------------------------------------------------------- */
 
 static neap_future *start_wait_for(neap_future *future, int64_t timeout_ns) {
     neap_future *outer = NULL;
@@ -543,7 +544,7 @@ static void wait_for_gives_the_value_that_came_in_the_tick_of_the_timeout(void *
             inner = nt_sleep(NT_SEC);
             outer = start_wait_for(inner, NT_SEC);
         } else {
-            /* The timer of the wait is the older one: cancelled in time or completed, never lost. */
+            /* The timer of the wait is the older one. */
             neap_future *gate = nt_future();
             outer = start_wait_for(gate, NT_SEC);
             inner = nt_sleep(NT_SEC);
@@ -606,7 +607,7 @@ static void wait_for_without_a_limit_waits(void **state) {
     neap_future_unref(outer);
 }
 
-/* ---- shield --------------------------------------------------------------------------------------------- */
+/* ---- shield ---------------------------------------------------------------------------------- */
 
 static void shield_passes_on_the_outcome(void **state) {
     (void)state;

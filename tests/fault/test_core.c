@@ -1,6 +1,7 @@
-/* The core under failing memory.  Each scenario runs with the 1st, 2nd, 3rd ... allocation failing, once each and from
-   there on, until a run needs no more.  Every call answers success or NEAP_ENOMEM; what succeeded keeps its promises: each
-   callback and completion once, each destroy hook once, the loop closable, nothing left. */
+/* The core under failing memory.  Each scenario runs with the 1st, 2nd, 3rd ... allocation
+   failing, once each and from there on, until a run needs no more.  Every call answers success
+   or NEAP_ENOMEM; what succeeded keeps its promises: each callback and completion once, each
+   destroy hook once, the loop closable, nothing left. */
 #include <string.h>
 
 #include "support.h"
@@ -51,7 +52,7 @@ static void settle(neap_loop *loop) {
     }
 }
 
-/* ---- Scenarios -------------------------------------------------------------------------------- */
+/* ---- Scenarios ------------------------------------------------------------------------------- */
 
 static void loop_is_made(void) {
     neap_loop *loop = nt_fault_loop(0);
@@ -517,7 +518,7 @@ static void spawn_through_a_factory(void) {
     assert_int_equal(hook.destroyed, 1);
 }
 
-/* ---- The tests ----------------------------------------------------------------------------------- */
+/* ---- The tests ------------------------------------------------------------------------------- */
 
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \

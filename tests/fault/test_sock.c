@@ -51,7 +51,7 @@ static int32_t outcome(neap_future *future) {
     return neap_future_error(future);
 }
 
-/* ---- Scenarios -------------------------------------------------------------------------------- */
+/* ---- Scenarios ------------------------------------------------------------------------------- */
 
 static void a_pair_is_made(void) {
     neap_loop *loop = nt_fault_loop(0);

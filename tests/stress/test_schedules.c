@@ -1,7 +1,8 @@
-/* Random programs on one loop: tasks that yield, wait, spawn, fail, cancel each other and themselves, futures that are
-   completed, cancelled and forgotten, timers that are moved and cancelled, combinations of all of it.  Whatever the
-   schedule: each callback at most once, each destroy hook exactly once, no step inside a step, nothing left over.
-   NEAP_TEST_SCHEDULES tells how many programs, NEAP_TEST_SEED where to begin. */
+/* Random programs on one loop: tasks that yield, wait, spawn, fail, cancel each other and
+   themselves, futures that are completed, cancelled and forgotten, timers that are moved and
+   cancelled, combinations of all of it.  Whatever the schedule: each callback at most once, each
+   destroy hook exactly once, no step inside a step, nothing left over. NEAP_TEST_SCHEDULES tells
+   how many programs, NEAP_TEST_SEED where to begin. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +89,7 @@ static void put_handle(neap_handle *handle) {
 
 static void do_something(void);
 
-/* ---- Callbacks ------------------------------------------------------------------------------------ */
+/* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static void registration_called(void *user) {
     struct registration *r = user;
@@ -122,7 +123,7 @@ static struct registration *registration_new(void) {
     return r;
 }
 
-/* ---- Tasks ------------------------------------------------------------------------------------------ */
+/* ---- Tasks ----------------------------------------------------------------------------------- */
 
 static int32_t actor_awaits(neap_task *task, struct actor *a) {
     neap_future *future = NULL;
@@ -219,7 +220,7 @@ static void spawn(void) {
     neap_task_unref(task);
 }
 
-/* ---- Random deeds ------------------------------------------------------------------------------------- */
+/* ---- Random deeds ---------------------------------------------------------------------------- */
 
 static void complete(neap_future *future) {
     int32_t code;
@@ -387,7 +388,7 @@ static void do_something(void) {
     }
 }
 
-/* ---- One program ------------------------------------------------------------------------------------------ */
+/* ---- One program ----------------------------------------------------------------------------- */
 
 static void drop_everything(void) {
     for (int i = 0; i < SLOTS; i++) {
