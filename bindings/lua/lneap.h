@@ -48,7 +48,8 @@ enum {
     NL_SHARED = 2,   /* others than Lua may complete, cancel or read it */
     NL_DERIVED = 4,  /* its Lua values are those of the future in slot NL_LINK */
     NL_CACHED = 8,   /* slot NL_VALUE holds the outcome although the core's future does not say so */
-    NL_FAILED = 16   /* in the list of failures that may still be reported */
+    NL_FAILED = 16,  /* in the list of failures that may still be reported */
+    NL_RECEIVED = 32 /* its integer counts bytes in the buffer in slot NL_LINK */
 };
 
 /* The head of the userdata of futures and tasks. */

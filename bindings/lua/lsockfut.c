@@ -47,18 +47,6 @@ static int loop_sock_accept(lua_State *L) {
     return answer(L, st, l, o, code);
 }
 
-static int loop_sock_recv(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    nl_loop *l = receiver(L, st);
-    nl_sock *s = nl_check_sock(L, st, 2);
-    size_t max = check_size(L, st, 3);
-    nl_object *o = new_object(L, st);
-    const void *data = NULL;
-    nl_takeback(st);
-    int32_t code = neap_sock_recv_lent(s->sock, max, NEAP_WANT_FUTURE, &data, &o->future);
-    return answer(L, st, l, o, code);
-}
-
 static int loop_sock_connect(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_loop *l = receiver(L, st);
@@ -71,23 +59,62 @@ static int loop_sock_connect(lua_State *L) {
     return answer(L, st, l, o, code);
 }
 
-/* The bytes belong to the operation until it is over, so the string stays even if nobody keeps the future. */
-typedef struct sending {
+/* The bytes belong to the operation until it is over, so they stay even if nobody keeps the future. */
+typedef struct keeping {
     nl_life *life;
-    int ref;
-} sending;
+    int ref; /* {bytes, future} */
+} keeping;
 
-static void sent(neap_future *future, void *user) {
+static void over(neap_future *future, void *user) {
     (void)future;
     (void)user;
 }
 
-static void sending_gone(void *user) {
-    sending *s = user;
-    if (s->life->st != NULL)
-        nl_unanchor(s->life->st, s->ref);
-    nl_life_unref(s->life);
-    free(s);
+static void keeping_gone(void *user) {
+    keeping *k = user;
+    if (k->life->st != NULL)
+        nl_unanchor(k->life->st, k->ref);
+    nl_life_unref(k->life);
+    free(k);
+}
+
+/* Keeps what is at `bytes` and the future's userdata on top; both stay until keeping_gone. */
+static keeping *keep(lua_State *L, nl_state *st, int bytes) {
+    keeping *k = nl_alloc(L, sizeof *k);
+    k->life = nl_life_ref(st);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, bytes);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, 2);
+    k->ref = nl_anchor(L, st);
+    return k;
+}
+
+static int answer_kept(lua_State *L, nl_state *st, nl_loop *l, nl_object *o, int32_t code, keeping *k) {
+    if (code == NEAP_PENDING && !neap_future_done(o->future))
+        neap_future_on_done(o->future, over, k, keeping_gone, NULL);
+    else
+        keeping_gone(k);
+    return answer(L, st, l, o, code);
+}
+
+/* With a buffer of its own, so that the data is moved as soon as it is there, whoever reads it later. */
+static int loop_sock_recv(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = receiver(L, st);
+    nl_sock *s = nl_check_sock(L, st, 2);
+    size_t max = check_size(L, st, 3);
+    lua_settop(L, 3);
+    void *buffer = lua_newuserdata(L, max > 0 ? max : 1);
+    nl_object *o = new_object(L, st);
+    o->flags |= NL_RECEIVED;
+    lua_pushvalue(L, 4);
+    nl_setslot(L, 5, NL_LINK);
+    keeping *k = keep(L, st, 4);
+    nl_takeback(st);
+    int32_t code = neap_sock_recv(s->sock, buffer, max, NEAP_WANT_FUTURE, &o->future);
+    return answer_kept(L, st, l, o, code, k);
 }
 
 static int loop_sock_sendall(lua_State *L) {
@@ -99,20 +126,9 @@ static int loop_sock_sendall(lua_State *L) {
         nl_type_error(L, st, 3, "a string");
     const char *data = lua_tolstring(L, 3, &len);
     nl_object *o = new_object(L, st);
-    sending *keep = nl_alloc(L, sizeof *keep);
-    keep->life = nl_life_ref(st);
-    lua_createtable(L, 2, 0); /* the string, and the userdata: both stay until the end */
-    lua_pushvalue(L, 3);
-    lua_rawseti(L, -2, 1);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, 2);
-    keep->ref = nl_anchor(L, st);
+    keeping *k = keep(L, st, 3);
     int32_t code = neap_sock_sendall(s->sock, data, len, NEAP_WANT_FUTURE, &o->future);
-    if (code == NEAP_PENDING && !neap_future_done(o->future))
-        neap_future_on_done(o->future, sent, keep, sending_gone, NULL);
-    else
-        sending_gone(keep);
-    return answer(L, st, l, o, code);
+    return answer_kept(L, st, l, o, code, k);
 }
 
 const luaL_Reg nl_sock_futures[] = {{"sock_accept", loop_sock_accept},

@@ -11,7 +11,9 @@ enum { AWAITERS_SHOWN = 16, TASKS_SEARCHED = 1000, FRAMES_SHOWN = 200 };
 lua_State *nl_thread_take(lua_State *L, nl_state *st) {
     if (st->pool_len > 0) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, st->threads);
-        lua_rawgeti(L, -1, st->pool_len--);
+        lua_rawgeti(L, -1, st->pool_len);
+        lua_pushnil(L);
+        lua_rawseti(L, -3, st->pool_len--);
         lua_replace(L, -2);
         return lua_tothread(L, -1);
     }

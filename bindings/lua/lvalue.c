@@ -249,6 +249,22 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     }
 }
 
+/* The bytes that a receive has put into its buffer. */
+static int push_received(lua_State *L, int ud, size_t count) {
+    if (ud == 0)
+        return 0;
+    nl_object *o = push_source(L, ud);
+    if ((o->flags & NL_RECEIVED) == 0) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    nl_getslot(L, -1, NL_LINK);
+    lua_pushlstring(L, lua_touserdata(L, -1), count);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+    return 1;
+}
+
 /* Pushes the values of a future, or its error.  Answers how many values, or -1.  `ud` is the index of its userdata or
    of the one that it derives from, or 0. */
 int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
@@ -259,7 +275,11 @@ int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
     size_t len;
     switch (neap_future_kind(future)) {
     case NEAP_KIND_NONE: return 0;
-    case NEAP_KIND_INT: neap_future_get_int(future, &i); lua_pushinteger(L, (lua_Integer)i); return 1;
+    case NEAP_KIND_INT:
+        neap_future_get_int(future, &i);
+        if (!push_received(L, ud, (size_t)i))
+            lua_pushinteger(L, (lua_Integer)i);
+        return 1;
     case NEAP_KIND_DOUBLE: neap_future_get_double(future, &d); lua_pushnumber(L, d); return 1;
     case NEAP_KIND_BOOL: neap_future_get_bool(future, &b); lua_pushboolean(L, b); return 1;
     case NEAP_KIND_BYTES:
