@@ -202,7 +202,7 @@ static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *u
     watch *old = find(loop, (int)fd, dir);
     if (old != NULL && old->handle == NULL)
         return NEAP_EBUSY_FD;
-    neap_handle *h;
+    neap_handle *h = NULL;
     rc = make(loop, (int)fd, dir, &h);
     if (rc < 0)
         return rc;
