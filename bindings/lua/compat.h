@@ -110,10 +110,17 @@ static inline const char *nl_tolstring(lua_State *L, int index, size_t *len) {
         return lua_tolstring(L, -1, len);
     switch (lua_type(L, index)) {
     case LUA_TNUMBER:
-    case LUA_TSTRING: lua_pushvalue(L, index); break;
-    case LUA_TBOOLEAN: lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false"); break;
-    case LUA_TNIL: lua_pushliteral(L, "nil"); break;
-    default: lua_pushfstring(L, "%s: %p", luaL_typename(L, index), lua_topointer(L, index));
+    case LUA_TSTRING:
+        lua_pushvalue(L, index);
+        break;
+    case LUA_TBOOLEAN:
+        lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
+        break;
+    case LUA_TNIL:
+        lua_pushliteral(L, "nil");
+        break;
+    default:
+        lua_pushfstring(L, "%s: %p", luaL_typename(L, index), lua_topointer(L, index));
     }
     return lua_tolstring(L, -1, len);
 }

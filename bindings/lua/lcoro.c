@@ -2,12 +2,17 @@
    task, the resumer suspends itself with the same token, and resumes the inner one when it is resumed. */
 #include "lneap.h"
 
-enum { PASSED = -2, FAILED = -1 };
+enum {
+    PASSED = -2,
+    FAILED = -1
+};
 
 #define IN_WAIT "cannot resume a coroutine that waits in a task"
 
 static const char *const names[] = {"yield", "resume", "wrap"};
-enum { NAMES = sizeof names / sizeof *names };
+enum {
+    NAMES = sizeof names / sizeof *names
+};
 
 static int is_dead(lua_State *co) {
     lua_Debug ar;

@@ -100,7 +100,8 @@ int nl_add_done_callback(lua_State *L) {
     lua_rawset(L, 3);
     if ((o->flags & NL_INTERNAL) || neap_future_done(o->future))
         hold_for(L, c, 1);
-    nl_check_code(L, st, neap_future_on_done(o->future, callback_fire, c, callback_gone, &c->handle));
+    nl_check_code(L, st,
+                  neap_future_on_done(o->future, callback_fire, c, callback_gone, &c->handle));
     return 0;
 }
 

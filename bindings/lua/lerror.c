@@ -104,8 +104,8 @@ int nl_arg_error(lua_State *L, nl_state *st, int arg, int32_t code, const char *
         ar.name = lua_tostring(L, -1);
     if (ar.namewhat != NULL && strcmp(ar.namewhat, "method") == 0 && --arg == 0)
         return nl_throw(L, st, code, "calling '%s' on bad self (%s)", ar.name, text);
-    return nl_throw(L, st, code, "bad argument #%d to '%s' (%s)", arg, ar.name != NULL ? ar.name : "?",
-                    text);
+    return nl_throw(L, st, code, "bad argument #%d to '%s' (%s)", arg,
+                    ar.name != NULL ? ar.name : "?", text);
 }
 
 int nl_type_error(lua_State *L, nl_state *st, int arg, const char *expected) {
@@ -123,8 +123,10 @@ static int is_misuse(int32_t code) {
     case NEAP_EREENTRANT:
     case NEAP_ECORRUPT:
     case NEAP_ETYPE:
-    case NEAP_EOTHER_LOOP: return 1;
-    default: return 0;
+    case NEAP_EOTHER_LOOP:
+        return 1;
+    default:
+        return 0;
     }
 }
 

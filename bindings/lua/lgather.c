@@ -95,8 +95,8 @@ static int gather_end(lua_State *L) {
 }
 
 static int is_list(lua_State *L, nl_state *st) {
-    return lua_gettop(L) == 1 && lua_istable(L, 1) && !nl_is_callable(L, 1) && !nl_has_await(L, 1) &&
-           nl_to_object(L, st, 1) == NULL;
+    return lua_gettop(L) == 1 && lua_istable(L, 1) && !nl_is_callable(L, 1) &&
+           !nl_has_await(L, 1) && nl_to_object(L, st, 1) == NULL;
 }
 
 static const char *const option_names[] = {"n", "return_errors", NULL};

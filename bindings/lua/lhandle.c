@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-enum { CALLABLE = 1 };
+enum {
+    CALLABLE = 1
+};
 
 /* Pushes a handle with the function at `first` and the arguments behind it, anchored until nl_handle_gone. */
 nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first) {
@@ -93,8 +95,8 @@ static int loop_call_later(lua_State *L) {
     nl_loop *l = nl_check_loop(L, st, 1);
     int64_t delay = nl_seconds(L, 2);
     nl_handle *h = nl_new_handle(L, st, l->loop, 3);
-    nl_check_code(
-        L, st, neap_call_later(l->loop, delay, nl_handle_fire, h, nl_handle_gone, &h->handle));
+    nl_check_code(L, st,
+                  neap_call_later(l->loop, delay, nl_handle_fire, h, nl_handle_gone, &h->handle));
     return 1;
 }
 
@@ -103,7 +105,8 @@ static int loop_call_at(lua_State *L) {
     nl_loop *l = nl_check_loop(L, st, 1);
     int64_t when = nl_seconds(L, 2);
     nl_handle *h = nl_new_handle(L, st, l->loop, 3);
-    nl_check_code(L, st, neap_call_at(l->loop, when, nl_handle_fire, h, nl_handle_gone, &h->handle));
+    nl_check_code(L, st,
+                  neap_call_at(l->loop, when, nl_handle_fire, h, nl_handle_gone, &h->handle));
     return 1;
 }
 

@@ -186,7 +186,8 @@ void nl_run_end(lua_State *L, nl_loop *l, int patch) {
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code) {
     if (code == NEAP_EDEADLOCK) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, st->trail); /* who waits for what */
-        return nl_throw(L, st, code, "%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : neap_strerror(code));
+        return nl_throw(L, st, code, "%s",
+                        lua_isstring(L, -1) ? lua_tostring(L, -1) : neap_strerror(code));
     }
     if (code < 0)
         return nl_throw_code(L, st, code);
@@ -275,7 +276,8 @@ int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
 static int loop_close(lua_State *L) {
     nl_loop *l = self(L);
     if (l->attached)
-        return nl_throw(L, l->st, NEAP_EINVALID_STATE, "the loop belongs to the host, which closes it");
+        return nl_throw(L, l->st, NEAP_EINVALID_STATE,
+                        "the loop belongs to the host, which closes it");
     nl_check_code(L, l->st, nl_close_loop(L, l, 1));
     return 0;
 }
@@ -360,7 +362,8 @@ static int loop_tostring(lua_State *L) {
 }
 
 void nl_open_loop(lua_State *L, nl_state *st) {
-    static const luaL_Reg metas[] = {{"__tostring", loop_tostring}, {"__gc", loop_gc}, {NULL, NULL}};
+    static const luaL_Reg metas[] = {
+        {"__tostring", loop_tostring}, {"__gc", loop_gc}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"run_forever", loop_run_forever},
         {"run_until_complete", loop_run_until_complete},

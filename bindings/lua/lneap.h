@@ -8,7 +8,7 @@
 #include "neap_lua.h"
 
 #define NL_STATE(L) ((nl_state *)lua_touserdata((L), lua_upvalueindex(1)))
-#define NL_NEVER    ((int64_t)1 << 62) /* a delay in ns that no program outlives */
+#define NL_NEVER ((int64_t)1 << 62) /* a delay in ns that no program outlives */
 
 typedef struct nl_state nl_state;
 typedef struct nl_object nl_object;
@@ -35,20 +35,26 @@ typedef enum nl_kind {
 enum {
     NL_VALUE = 1, /* its result or error */
     NL_CALLS = 2, /* its callbacks: [record] = function */
-    NL_LINK = 3,  /* task: its thread, once failed {traceback=, stack=}; derived future: the source */
+    NL_LINK =
+        3, /* task: its thread, once failed {traceback=, stack=}; derived future: the source */
     NL_SLOTS = 3
 };
 
 /* What slot NL_VALUE holds.  A future's payload points at the byte of the same number in nl_forms. */
-enum { NL_NONE, NL_ONE, NL_PACKED, NL_FORMS };
+enum {
+    NL_NONE,
+    NL_ONE,
+    NL_PACKED,
+    NL_FORMS
+};
 extern const char nl_forms[NL_FORMS];
 
 enum {
     NL_INTERNAL = 1, /* the core completes it */
     NL_SHARED = 2,   /* others than Lua may complete, cancel or read it */
     NL_DERIVED = 4,  /* its Lua values are those of the future in slot NL_LINK */
-    NL_CACHED = 8,   /* slot NL_VALUE holds the outcome although the core's future does not say so */
-    NL_FAILED = 16,  /* in the list of failures that may still be reported */
+    NL_CACHED = 8,  /* slot NL_VALUE holds the outcome although the core's future does not say so */
+    NL_FAILED = 16, /* in the list of failures that may still be reported */
     NL_RECEIVED = 32 /* its integer counts bytes in the buffer in slot NL_LINK */
 };
 
@@ -65,7 +71,13 @@ struct nl_object {
 };
 
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
-enum { NL_WAIT_NOT = 0, NL_WAIT_FUTURE, NL_WAIT_TICK, NL_WAIT_RAW, NL_WAIT_RAW_TICK };
+enum {
+    NL_WAIT_NOT = 0,
+    NL_WAIT_FUTURE,
+    NL_WAIT_TICK,
+    NL_WAIT_RAW,
+    NL_WAIT_RAW_TICK
+};
 
 typedef struct nl_wait {
     neap_future *future; /* NULL for a tick */
@@ -85,10 +97,10 @@ struct nl_task {
     int nargs;       /* values on its stack for the next resume */
     int owns;        /* in the anchor table: what is closed if it never starts */
     nl_task *dead_next;
-    int spent;       /* operations that this step has started */
+    int spent; /* operations that this step has started */
     uint8_t started;
-    uint8_t pooled; /* the thread is ours and goes back to the pool */
-    uint8_t ended;  /* the last step was seen */
+    uint8_t pooled;  /* the thread is ours and goes back to the pool */
+    uint8_t ended;   /* the last step was seen */
     uint8_t exiting; /* called exit: is not resumed again */
     nl_wait wait;
 };
@@ -138,17 +150,19 @@ typedef struct nl_lent {
     size_t len;
 } nl_lent;
 
-enum { NL_POOL_MAX = 256 };
+enum {
+    NL_POOL_MAX = 256
+};
 
 struct nl_state {
-    lua_State *R;     /* a thread of ours: callbacks and bookkeeping run on it */
+    lua_State *R; /* a thread of ours: callbacks and bookkeeping run on it */
     nl_life *life;
     nl_loop *loop;    /* the state's loop, or NULL */
     nl_loop *running; /* the loop that runs, or NULL */
     nl_loop *loops;
     nl_task *task; /* whose step runs */
     nl_link *chain;
-    nl_handle *handle;   /* whose callback runs, or ran last */
+    nl_handle *handle;  /* whose callback runs, or ran last */
     nl_object *failed;  /* kept until their report is over */
     nl_task *dead;      /* aborted tasks whose Lua side is still to be closed */
     uint64_t failed_at; /* tick of the newest failure */
@@ -170,10 +184,10 @@ struct nl_state {
     int recent;  /* registry: the userdata of `handle` */
     int threads; /* registry: list of pooled threads */
     int key_code, key_message; /* registry: strings that are needed when memory may be out */
-    int patched; /* registry: the coroutine functions as they were */
-    int coroutine; /* registry: neap.coroutine */
-    int passers;   /* registry: set of C functions that can be suspended */
-    int patches;   /* runs that want the coroutine functions replaced */
+    int patched;               /* registry: the coroutine functions as they were */
+    int coroutine;             /* registry: neap.coroutine */
+    int passers;               /* registry: set of C functions that can be suspended */
+    int patches;               /* runs that want the coroutine functions replaced */
     int pool_len;
     uint8_t wired; /* neap/init.lua is through */
     int exit_status;
@@ -356,7 +370,10 @@ void nl_run_end(lua_State *L, nl_loop *l, int patch);
 int nl_interrupted(lua_State *L, nl_state *st);
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
 void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
-enum { NL_RAISE_EXIT = 1, NL_RAISE_ABORT = 2 };
+enum {
+    NL_RAISE_EXIT = 1,
+    NL_RAISE_ABORT = 2
+};
 typedef struct nl_signals {
     int last_resort; /* a second signal ends a program that does not come to its loop */
     nl_state *st;

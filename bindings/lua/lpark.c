@@ -55,7 +55,8 @@ static const char *blame(lua_State *L, nl_state *st, lua_State *at) {
         } else if (!is_passer(L, st)) {
             if (push_global_name(L))
                 return lua_tostring(L, -1);
-            return ar.name != NULL ? lua_pushstring(L, ar.name), lua_tostring(L, -1) : "a C function";
+            return ar.name != NULL     ? lua_pushstring(L, ar.name),
+                   lua_tostring(L, -1) : "a C function";
         }
     }
     return "a finalizer or hook";
@@ -69,14 +70,16 @@ static int refuse_here(lua_State *L, nl_state *st) {
 
 static int refuse_thread(lua_State *L, nl_state *st, lua_State *at) {
     const char *name = blame(L, st, at);
-    return nl_throw(L, st, NEAP_ENO_YIELD,
-                    "cannot wait inside '%s': it cannot be suspended (collect what it needs before)", name);
+    return nl_throw(
+        L, st, NEAP_ENO_YIELD,
+        "cannot wait inside '%s': it cannot be suspended (collect what it needs before)", name);
 }
 
 static int refuse_resumer(lua_State *L, nl_state *st) {
-    return nl_throw(L, st, NEAP_ENO_YIELD,
-                    "cannot wait in a coroutine that neap's coroutine.resume or wrap did not resume "
-                    "(a copy of the original functions was kept: use neap.coroutine)");
+    return nl_throw(
+        L, st, NEAP_ENO_YIELD,
+        "cannot wait in a coroutine that neap's coroutine.resume or wrap did not resume "
+        "(a copy of the original functions was kept: use neap.coroutine)");
 }
 
 /* Raises unless the running coroutine and all its resumers up to the task can be suspended.  To be called before an
@@ -128,7 +131,9 @@ int nl_park_tick(lua_State *L, nl_state *st, nl_cont k) {
 
 /* ---- Fairness ---- */
 
-enum { BUDGET = 128 };
+enum {
+    BUDGET = 128
+};
 
 /* Whether the running step has started so many operations that the others come first. */
 int nl_is_spent(nl_state *st) {
@@ -159,8 +164,9 @@ int nl_again(lua_State *L, nl_state *st, lua_CFunction fn) {
 /* ---- Waking up ---- */
 
 static int stray(lua_State *L, nl_state *st) {
-    return nl_throw(L, st, NEAP_EBAD_YIELD,
-                    "this coroutine waits for neap and was resumed by somebody else: its wait is cancelled");
+    return nl_throw(
+        L, st, NEAP_EBAD_YIELD,
+        "this coroutine waits for neap and was resumed by somebody else: its wait is cancelled");
 }
 
 static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
@@ -185,7 +191,8 @@ static int refuse_wait(lua_State *L, nl_state *st, nl_task *t) {
     const char *other = neap_loop_name(neap_future_loop(t->wait.future));
     nl_wait_end(t);
     if (error == NEAP_EOTHER_LOOP)
-        return nl_throw(L, st, error, "a task of loop '%s' cannot wait for a future of loop '%s'", own, other);
+        return nl_throw(L, st, error, "a task of loop '%s' cannot wait for a future of loop '%s'",
+                        own, other);
     return nl_throw_code(L, st, error);
 }
 

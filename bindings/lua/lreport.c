@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ON_ERROR = 1, ON_SLOW = 2 };
+enum {
+    ON_ERROR = 1,
+    ON_SLOW = 2
+};
 
 static const char *const kinds[] = {
-    [NEAP_REPORT_CALLBACK] = "callback", [NEAP_REPORT_UNHANDLED] = "unhandled",
-    [NEAP_REPORT_PENDING] = "pending",   [NEAP_REPORT_SLOW] = "slow",
+    [NEAP_REPORT_CALLBACK] = "callback",   [NEAP_REPORT_UNHANDLED] = "unhandled",
+    [NEAP_REPORT_PENDING] = "pending",     [NEAP_REPORT_SLOW] = "slow",
     [NEAP_REPORT_SWALLOWED] = "swallowed", [NEAP_REPORT_ABORTED] = "aborted",
     [NEAP_REPORT_DEADLOCK] = "deadlock",
 };
@@ -58,7 +61,8 @@ static void add_task(lua_State *L, nl_state *st, neap_task *task) {
         lua_setfield(L, 1, "traceback");
     } else if (lua_isthread(L, -1)) {
         luaL_traceback(L, lua_tothread(L, -1), NULL, 0);
-        lua_pushfstring(L, "\n\ttask '%s' spawned at %s", neap_task_name(task), neap_task_site(task));
+        lua_pushfstring(L, "\n\ttask '%s' spawned at %s", neap_task_name(task),
+                        neap_task_site(task));
         lua_concat(L, 2);
         lua_setfield(L, 1, "traceback");
     }
@@ -232,7 +236,5 @@ static int loop_debug(lua_State *L) {
     return 1;
 }
 
-const luaL_Reg nl_report_calls[] = {{"on_error", loop_on_error},
-                                    {"on_slow", loop_on_slow},
-                                    {"debug", loop_debug},
-                                    {NULL, NULL}};
+const luaL_Reg nl_report_calls[] = {
+    {"on_error", loop_on_error}, {"on_slow", loop_on_slow}, {"debug", loop_debug}, {NULL, NULL}};

@@ -21,8 +21,8 @@ typedef struct run {
 
 /* ---- Options ---- */
 
-static const char *const option_names[] = {"n",       "debug",   "signals", "virtual",   "backend",
-                                           "name",    "grace",   "coroutines", NULL};
+static const char *const option_names[] = {"n",    "debug", "signals",    "virtual", "backend",
+                                           "name", "grace", "coroutines", NULL};
 
 /* Raises for a string key that is no option. */
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names) {
@@ -271,8 +271,10 @@ static int resumed(lua_State *L) {
 }
 
 void nl_open_run(lua_State *L, nl_state *st) {
-    static const luaL_Reg functions[] = {{"run", lua_run},         {"run_command", run_command},
-                                         {"wired", wired},         {"resumed", resumed},
+    static const luaL_Reg functions[] = {{"run", lua_run},
+                                         {"run_command", run_command},
+                                         {"wired", wired},
+                                         {"resumed", resumed},
                                          {NULL, NULL}};
     static const luaL_Reg waits[] = {{"exit", lua_exit}, {NULL, NULL}};
     nl_functions(L, st, functions);

@@ -113,7 +113,8 @@ static int sock_listen(lua_State *L) {
     return answer(L, s->st, neap_sock_listen(s->sock, backlog), "listen", NULL);
 }
 
-static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *addr, const char *op) {
+static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *addr,
+                     const char *op) {
     if (code < 0)
         return nl_fail(L, st, code, op, NULL);
     nl_push_address(L, addr);
@@ -159,7 +160,7 @@ static int sock_getsockopt(lua_State *L) {
 }
 
 static int sock_shutdown(lua_State *L) {
-    static const char *const words[] = {"read",    "write", "both", "r",  "w",
+    static const char *const words[] = {"read",    "write", "both", "r", "w",
                                         "receive", "send",  "rw",   NULL};
     static const int32_t hows[] = {NEAP_SHUT_RD, NEAP_SHUT_WR, NEAP_SHUT_RDWR, NEAP_SHUT_RD,
                                    NEAP_SHUT_WR, NEAP_SHUT_RD, NEAP_SHUT_WR,   NEAP_SHUT_RDWR};
@@ -207,10 +208,8 @@ static int sock_tostring(lua_State *L) {
 }
 
 void nl_open_sock(lua_State *L, nl_state *st) {
-    static const luaL_Reg metas[] = {{"__tostring", sock_tostring},
-                                     {"__gc", sock_gc},
-                                     {"__close", sock_close},
-                                     {NULL, NULL}};
+    static const luaL_Reg metas[] = {
+        {"__tostring", sock_tostring}, {"__gc", sock_gc}, {"__close", sock_close}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"bind", sock_bind},
         {"listen", sock_listen},
@@ -224,9 +223,9 @@ void nl_open_sock(lua_State *L, nl_state *st) {
         {"closed", sock_closed},
         {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {{"tcp", new_tcp},         {"udp", new_udp},
-                                         {"unix", new_unix},       {"socketpair", new_pair},
-                                         {"adopt", adopt},         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"tcp", new_tcp},   {"udp", new_udp},
+                                         {"unix", new_unix}, {"socketpair", new_pair},
+                                         {"adopt", adopt},   {NULL, NULL}};
     nl_class(L, st, NL_SOCK, "neap.sock", methods, nl_sock_waits, metas);
     nl_functions(L, st, nl_sock_tries);
     lua_pop(L, 1);

@@ -3,7 +3,9 @@
 
 #include <stdlib.h>
 
-enum { RECV_MAX = 1 << 30 };
+enum {
+    RECV_MAX = 1 << 30
+};
 
 /* Pushes the future of an operation that was started, or of one that could not be: then it has failed. */
 static int answer(lua_State *L, nl_state *st, nl_loop *l, nl_object *o, int32_t code) {
@@ -91,7 +93,8 @@ static keeping *keep(lua_State *L, nl_state *st, int bytes) {
     return k;
 }
 
-static int answer_kept(lua_State *L, nl_state *st, nl_loop *l, nl_object *o, int32_t code, keeping *k) {
+static int answer_kept(lua_State *L, nl_state *st, nl_loop *l, nl_object *o, int32_t code,
+                       keeping *k) {
     if (code == NEAP_PENDING && !neap_future_done(o->future))
         neap_future_on_done(o->future, over, k, keeping_gone, NULL);
     else

@@ -4,7 +4,10 @@
 
 #include <string.h>
 
-enum { RECV_DEFAULT = 65536, RECV_MAX = 1 << 30 };
+enum {
+    RECV_DEFAULT = 65536,
+    RECV_MAX = 1 << 30
+};
 
 /* ---- Arguments and results ---- */
 
@@ -155,7 +158,8 @@ static int send_end(lua_State *L) {
     return 1;
 }
 
-static int send_answer(lua_State *L, nl_state *st, int32_t code, neap_future *future, const char *op) {
+static int send_answer(lua_State *L, nl_state *st, int32_t code, neap_future *future,
+                       const char *op) {
     if (code == NEAP_PENDING) {
         lua_pushvalue(L, 2);
         lua_replace(L, 1);
@@ -354,8 +358,9 @@ static int sock_try_accept(lua_State *L) {
 }
 
 const luaL_Reg nl_sock_waits[] = {
-    {"recv", sock_recv},     {"recvfrom", sock_recvfrom}, {"send", sock_send},
-    {"sendall", sock_sendall}, {"sendto", sock_sendto},   {"accept", sock_accept},
+    {"recv", sock_recv},       {"recvfrom", sock_recvfrom},
+    {"send", sock_send},       {"sendall", sock_sendall},
+    {"sendto", sock_sendto},   {"accept", sock_accept},
     {"connect", sock_connect}, {NULL, NULL},
 };
 

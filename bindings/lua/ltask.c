@@ -329,17 +329,16 @@ static int task_gc(lua_State *L) {
 }
 
 void nl_open_task(lua_State *L, nl_state *st) {
-    static const luaL_Reg metas[] = {{"__tostring", task_tostring}, {"__gc", task_gc}, {NULL, NULL}};
+    static const luaL_Reg metas[] = {
+        {"__tostring", task_tostring}, {"__gc", task_gc}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"name", task_name},           {"set_name", task_set_name},
         {"site", task_site},           {"stack", task_stack},
         {"traceback", task_traceback}, {"set_result", task_owned},
         {"set_exception", task_owned}, {NULL, NULL},
     };
-    static const luaL_Reg functions[] = {{"spawn", spawn},
-                                         {"current_task", current_task},
-                                         {"all_tasks", all_tasks},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"spawn", spawn}, {"current_task", current_task}, {"all_tasks", all_tasks}, {NULL, NULL}};
     nl_object_class(L, st, NL_TASK, "neap.task", metas);
     nl_functions(L, st, methods);
     lua_pop(L, 1);

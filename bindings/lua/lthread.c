@@ -3,7 +3,11 @@
 
 #include <stdio.h>
 
-enum { AWAITERS_SHOWN = 16, TASKS_SEARCHED = 1000, FRAMES_SHOWN = 200 };
+enum {
+    AWAITERS_SHOWN = 16,
+    TASKS_SEARCHED = 1000,
+    FRAMES_SHOWN = 200
+};
 
 /* ---- The pool ---- */
 
@@ -117,7 +121,8 @@ static int32_t find_awaiter(neap_task *task, void *user) {
 /* Adds a line for the spawn site and one for each task that awaits the one before. */
 static void add_chain(luaL_Buffer *b, neap_task *task) {
     char line[512];
-    snprintf(line, sizeof line, "\n\ttask '%s' spawned at %s", neap_task_name(task), neap_task_site(task));
+    snprintf(line, sizeof line, "\n\ttask '%s' spawned at %s", neap_task_name(task),
+             neap_task_site(task));
     luaL_addstring(b, line);
     for (int i = 0; i < AWAITERS_SHOWN; i++) {
         search s = {neap_task_future(task), NULL, TASKS_SEARCHED};

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_KEPT = 32 };
+enum {
+    NAME_KEPT = 32
+};
 
 typedef struct note {
     int32_t kind;
@@ -21,10 +23,12 @@ struct nl_trace {
 };
 
 static const char *const events[] = {
-    [NEAP_TRACE_POLL] = "poll",       [NEAP_TRACE_POLLED] = "polled", [NEAP_TRACE_READY] = "ready",
-    [NEAP_TRACE_IO] = "io",           [NEAP_TRACE_SETTLE] = "settle", [NEAP_TRACE_WAKE] = "wake",
-    [NEAP_TRACE_SPAWN] = "spawn",     [NEAP_TRACE_STEP] = "step",     [NEAP_TRACE_SUSPEND] = "suspend",
-    [NEAP_TRACE_YIELD] = "yield",     [NEAP_TRACE_DONE] = "done",     [NEAP_TRACE_CALL] = "call",
+    [NEAP_TRACE_POLL] = "poll",       [NEAP_TRACE_POLLED] = "polled",
+    [NEAP_TRACE_READY] = "ready",     [NEAP_TRACE_IO] = "io",
+    [NEAP_TRACE_SETTLE] = "settle",   [NEAP_TRACE_WAKE] = "wake",
+    [NEAP_TRACE_SPAWN] = "spawn",     [NEAP_TRACE_STEP] = "step",
+    [NEAP_TRACE_SUSPEND] = "suspend", [NEAP_TRACE_YIELD] = "yield",
+    [NEAP_TRACE_DONE] = "done",       [NEAP_TRACE_CALL] = "call",
     [NEAP_TRACE_RUN_END] = "run_end",
 };
 
@@ -124,14 +128,22 @@ static int loop_metrics(lua_State *L) {
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"ticks", m.ticks},           {"polls", m.polls},
-        {"blocked_polls", m.blocked_polls}, {"events", m.events},
-        {"runs", m.runs},             {"registrations", m.registrations},
-        {"ready", m.ready},           {"timers", m.timers},
-        {"tasks", m.tasks},           {"futures", m.futures},
-        {"operations", m.operations}, {"socks", m.socks},
-        {"objects", m.objects},       {"bytes", m.bytes},
-        {"blocks", m.blocks},         {"allocations", m.allocations},
+        {"ticks", m.ticks},
+        {"polls", m.polls},
+        {"blocked_polls", m.blocked_polls},
+        {"events", m.events},
+        {"runs", m.runs},
+        {"registrations", m.registrations},
+        {"ready", m.ready},
+        {"timers", m.timers},
+        {"tasks", m.tasks},
+        {"futures", m.futures},
+        {"operations", m.operations},
+        {"socks", m.socks},
+        {"objects", m.objects},
+        {"bytes", m.bytes},
+        {"blocks", m.blocks},
+        {"allocations", m.allocations},
     };
     lua_createtable(L, 0, sizeof figures / sizeof *figures);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {

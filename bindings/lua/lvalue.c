@@ -52,7 +52,9 @@ int nl_unpack(lua_State *L, int index) {
 int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_code) {
     size_t len;
     switch (lua_type(L, index)) {
-    case LUA_TBOOLEAN: *ret_code = neap_future_set_bool(future, lua_toboolean(L, index)); return 1;
+    case LUA_TBOOLEAN:
+        *ret_code = neap_future_set_bool(future, lua_toboolean(L, index));
+        return 1;
     case LUA_TNUMBER:
         *ret_code = nl_isinteger(L, index)
                         ? neap_future_set_int(future, (int64_t)lua_tointeger(L, index))
@@ -63,7 +65,8 @@ int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_c
         *ret_code = neap_future_set_bytes(future, data, len);
         return 1;
     }
-    default: return 0;
+    default:
+        return 0;
     }
 }
 
@@ -274,22 +277,34 @@ int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
     const void *data;
     size_t len;
     switch (neap_future_kind(future)) {
-    case NEAP_KIND_NONE: return 0;
+    case NEAP_KIND_NONE:
+        return 0;
     case NEAP_KIND_INT:
         neap_future_get_int(future, &i);
         if (!push_received(L, ud, (size_t)i))
             lua_pushinteger(L, (lua_Integer)i);
         return 1;
-    case NEAP_KIND_DOUBLE: neap_future_get_double(future, &d); lua_pushnumber(L, d); return 1;
-    case NEAP_KIND_BOOL: neap_future_get_bool(future, &b); lua_pushboolean(L, b); return 1;
+    case NEAP_KIND_DOUBLE:
+        neap_future_get_double(future, &d);
+        lua_pushnumber(L, d);
+        return 1;
+    case NEAP_KIND_BOOL:
+        neap_future_get_bool(future, &b);
+        lua_pushboolean(L, b);
+        return 1;
     case NEAP_KIND_BYTES:
         neap_future_get_bytes(future, &data, &len);
         lua_pushlstring(L, data, len);
         return 1;
-    case NEAP_KIND_PTR: return push_ptr(L, st, future, ud);
-    case NEAP_KIND_SOCK: return push_accepted(L, st, future, ud);
-    case NEAP_KIND_LIST: return push_list(L, st, future);
-    default: nl_push_failure(L, st, future, ud); return -1;
+    case NEAP_KIND_PTR:
+        return push_ptr(L, st, future, ud);
+    case NEAP_KIND_SOCK:
+        return push_accepted(L, st, future, ud);
+    case NEAP_KIND_LIST:
+        return push_list(L, st, future);
+    default:
+        nl_push_failure(L, st, future, ud);
+        return -1;
     }
 }
 

@@ -189,10 +189,8 @@ static int lua_shield(lua_State *L) {
 }
 
 void nl_open_wait(lua_State *L, nl_state *st) {
-    static const luaL_Reg waits[] = {{"sleep", lua_sleep},
-                                     {"wait", lua_wait},
-                                     {"wait_for", lua_wait_for},
-                                     {NULL, NULL}};
+    static const luaL_Reg waits[] = {
+        {"sleep", lua_sleep}, {"wait", lua_wait}, {"wait_for", lua_wait_for}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"shield", lua_shield}, {NULL, NULL}};
     nl_waits(L, st, waits);
     nl_functions(L, st, functions);

@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-typedef enum yielded { YIELD_NOTHING, YIELD_FUTURE, YIELD_FD, YIELD_BAD } yielded;
+typedef enum yielded {
+    YIELD_NOTHING,
+    YIELD_FUTURE,
+    YIELD_FD,
+    YIELD_BAD
+} yielded;
 
 static int event_of(const char *word) {
     if (strcmp(word, "read") == 0)
@@ -34,11 +39,13 @@ static const char *push_raw_text(lua_State *L, int index) {
 
 /* Pushes the error for values that cannot be waited for. */
 static void push_bad_yield(lua_State *L, nl_state *st, int n) {
-    const char *type = luaL_typename(L, 1), *cure = "yield a future, a task, nothing, or (fd, \"read\")";
+    const char *type = luaL_typename(L, 1),
+               *cure = "yield a future, a task, nothing, or (fd, \"read\")";
     if (n == 1 && lua_isthread(L, 1))
         cure = "call the function, or spawn it, instead of yielding its coroutine";
     if (n == 2 && lua_type(L, 2) == LUA_TSTRING)
-        lua_pushfstring(L, "a task cannot wait for '%s' of a %s: the words are \"read\" and \"write\"",
+        lua_pushfstring(L,
+                        "a task cannot wait for '%s' of a %s: the words are \"read\" and \"write\"",
                         lua_tostring(L, 2), type);
     else
         lua_pushfstring(L, "a task cannot yield a %s (%s): %s", type, push_raw_text(L, 1), cure);
@@ -88,10 +95,15 @@ int nl_yield(lua_State *L) {
         return lua_yield(L, n);
     nl_check_wait(L, st);
     switch (classify(L, st, n)) {
-    case YIELD_NOTHING: return nl_park_tick(L, st, yield_end);
-    case YIELD_FUTURE: return nl_await(L, st, 1);
-    case YIELD_FD: return yield_fd(L, st);
-    default: push_bad_yield(L, st, n); return nl_raise_next_tick(L, st);
+    case YIELD_NOTHING:
+        return nl_park_tick(L, st, yield_end);
+    case YIELD_FUTURE:
+        return nl_await(L, st, 1);
+    case YIELD_FD:
+        return yield_fd(L, st);
+    default:
+        push_bad_yield(L, st, n);
+        return nl_raise_next_tick(L, st);
     }
 }
 
@@ -143,14 +155,18 @@ static void raw_begin(lua_State *L, nl_state *st, void *arg) {
     nl_wait_end(t);
     t->wait.mode = NL_WAIT_RAW_TICK;
     switch (classify(L, st, r->nres)) {
-    case YIELD_NOTHING: raw_answer(L, t, 1); break;
+    case YIELD_NOTHING:
+        raw_answer(L, t, 1);
+        break;
     case YIELD_FUTURE:
         t->wait.mode = NL_WAIT_RAW;
         t->wait.future = nl_to_object(L, st, 1)->future;
         nl_reach(L, nl_to_object(L, st, 1), 1);
         lua_xmove(L, t->co, 1);
         break;
-    case YIELD_FD: raw_begin_fd(L, st, t); break;
+    case YIELD_FD:
+        raw_begin_fd(L, st, t);
+        break;
     default:
         push_bad_yield(L, st, r->nres);
         lua_replace(L, 1);

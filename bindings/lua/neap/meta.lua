@@ -1,0 +1,602 @@
+---@meta neap
+-- What neap offers to scripts, for language servers and for the reference.  Never run.
+
+--- An asynchronous runtime in which a coroutine is a task.
+---
+--- Functions marked as suspending wait inside the running task and let the others go on; they raise an error with the code
+--- `no_loop`, `no_task` or `no_yield` where no task can wait. Times are seconds as floats; negative is 0, `math.huge` is
+--- never, NaN is refused. Expected failures of the world are answered as `nil, err`; misuse raises an error object.
+---@class neap
+---@field _VERSION string name and version
+local neap = {}
+
+--- Anything that can be waited for: a future, a task, a function (it becomes a task), a coroutine that has not ended, or
+--- an object whose metatable has `__await`.
+---@alias neap.awaitable neap.future|neap.task|function|thread|table
+
+--- An address: `"1.2.3.4:80"`, `"[::1]:80"`, a path with a slash, or `"@abstract"`. Host names are refused with the code
+--- `no_resolver` until there is a resolver.
+---@alias neap.address string
+
+--- A number of seconds.
+---@alias neap.seconds number
+
+-- Running
+
+--- Runs `fn(...)` as the main task of a loop and answers its values or raises its error. The state's loop is adopted if it
+--- is idle, else one is made. In the end what is left is cancelled, waited for within the grace, then aborted, and the loop is
+--- closed. After `neap.exit(n)` the answer is `n`.
+---@param fn function|thread|neap.run.options the main task, or the one-table form `{fn, args..., option = value}`
+---@param ... any arguments
+---@return any ... the values of the main task
+function neap.run(fn, ...) end
+
+--- Options of the one-table form of `neap.run`.
+---@class neap.run.options
+---@field debug? boolean debug mode: creation sites, reports of swallowed cancellations and forgotten sockets
+---@field signals? boolean SIGINT and SIGTERM cancel the main task; a second one ends the run at once
+---@field virtual? boolean a clock that starts at 0 and jumps to the next deadline when nothing else can happen
+---@field backend? string `"epoll"` or `"poll"`; default: the environment's `NEAP_BACKEND`, else the best that works
+---@field name? string the loop's name
+---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
+---@field coroutines? boolean `false`: leave the functions of the `coroutine` table alone
+
+--- Ends the run with a status after its clean-up. The calling task does not go on.
+---@param status? integer|boolean default 0
+function neap.exit(status) end
+
+--- The loop of the running task, else the running one, else the state's, which is made when it is first needed.
+---@return neap.loop
+function neap.loop() end
+
+--- Makes a loop that is not the state's.
+---@param options? {virtual?: boolean, debug?: boolean, backend?: string, name?: string}
+---@return neap.loop
+function neap.new_loop(options) end
+
+-- Tasks
+
+--- Starts a task; its first step comes in the next tick. The one-table form is
+--- `neap.spawn{fn, args..., name = "worker", owns = {conn}}`: what it owns is closed if the task is cancelled before it starts.
+---@param fn function|thread|table
+---@param ... any arguments
+---@return neap.task
+function neap.spawn(fn, ...) end
+
+--- The task that runs, nil in a callback and outside.
+---@return neap.task?
+function neap.current_task() end
+
+--- The live tasks of the present loop, in order of creation.
+---@return neap.task[]
+function neap.all_tasks() end
+
+--- A value that each task sees on its own: a task inherits what its spawner sees, and what it sets is seen by itself, by
+--- callbacks that it registers and by tasks that it spawns afterwards.
+---@param default? any what is seen where nothing was set
+---@return neap.task_local
+function neap.task_local(default) end
+
+-- Waiting
+
+--- Waits for a number of seconds; 0 is one tick.
+---@async
+---@param seconds neap.seconds
+function neap.sleep(seconds) end
+
+--- Lets everything else that is ready run once.
+---@async
+function neap.yield() end
+
+--- Waits for the outcome: answers its values or raises the very error.
+---@async
+---@param x neap.awaitable
+---@return any ...
+function neap.await(x) end
+
+--- Waits for all and answers their first values in argument order. The first failure cancels the others, and when all have
+--- ended an error with the code `group` is raised; its `errors` lists all. The one-table form
+--- `neap.gather{a, b, return_errors = true}` waits for all and puts errors among the values.
+---@async
+---@param ... neap.awaitable
+---@return table results with `n`
+function neap.gather(...) end
+
+--- Waits until the condition holds or the time is over. Cancels nothing.
+---@async
+---@param list neap.awaitable[] duplicates collapse
+---@param options? {timeout?: neap.seconds, return_when?: "all"|"first_completed"|"first_exception"}
+---@return neap.future[] done in the order of the list
+---@return neap.future[] pending in the order of the list
+function neap.wait(list, options) end
+
+--- Waits for the outcome at most so long; then cancels it, waits for its end, and raises an error with the code `timeout`.
+---@async
+---@param x neap.awaitable
+---@param seconds neap.seconds
+---@return any ...
+function neap.wait_for(x, seconds) end
+
+--- A future with the outcome of `x`; cancelling it leaves `x` alone.
+---@param x neap.awaitable
+---@return neap.future
+function neap.shield(x) end
+
+--- The future itself, or a task made of the value.
+---@param x neap.awaitable
+---@return neap.future|neap.task
+function neap.ensure_future(x) end
+
+--- A pending future.
+---@return neap.future
+function neap.future() end
+
+--- Whether the error value is a cancellation.
+---@param err any
+---@return boolean
+function neap.is_cancelled(err) end
+
+--- The functions of Lua's `coroutine` table, with `yield`, `resume` and `wrap` such that waits pass through to the task. While
+--- a loop of the state runs, the `coroutine` table itself holds them.
+neap.coroutine = {}
+
+-- Errors
+
+--- What is raised, or answered behind nil. `tostring` gives "file:line: operation address: message" of what is known.
+---@class neap.error
+---@field code string the system's names (`"ECONNREFUSED"`) or a word (`"cancelled"`, `"timeout"`, `"closed"`, `"type_error"`)
+---@field message string a sentence
+---@field errno? integer of system errors
+---@field op? string the operation
+---@field address? string the address or name that it was about
+---@field where? string the position of the script that misused something
+---@field cause? any of a group: the first error
+---@field errors? any[] of a group: all errors
+---@field partial? integer how many bytes a send had moved
+---@field traceback? string of the task that the error ended first
+---@field signal? integer of a cancellation of the main task: the signal that caused it
+
+-- Futures
+
+--- An outcome that is there or will be: values, an error, a cancellation.
+---@class neap.future
+local future = {}
+
+--- Waits for the outcome: answers its values or raises the very error.
+---@async
+---@return any ...
+function future:await() end
+
+--- Whether the outcome is there.
+---@return boolean
+function future:done() end
+
+--- Whether the outcome is a cancellation.
+---@return boolean
+function future:cancelled() end
+
+--- The values, or raises the error; `invalid_state` while pending.
+---@return any ...
+function future:result() end
+
+--- The error, nil if there is a result; raises `cancelled` or `invalid_state`.
+---@return any
+function future:exception() end
+
+--- Completes the future; `invalid_state` if it has its outcome. A task answers `task_owned`.
+---@param ... any the values
+function future:set_result(...) end
+
+--- Fails the future with any value.
+---@param err any
+function future:set_exception(err) end
+
+--- Asks for cancellation.
+---@param message? string
+---@return boolean requested false if the outcome is there already
+function future:cancel(message) end
+
+--- Calls `fn(future)` from the loop once the outcome is there, in order of registration.
+---@param fn fun(future: neap.future)
+function future:add_done_callback(fn) end
+
+--- Removes a function as often as it was added.
+---@param fn function
+---@return integer removed
+function future:remove_done_callback(fn) end
+
+--- Says that nobody will read the outcome: a failure is not reported.
+---@return neap.future self
+function future:ignore() end
+
+--- How many callbacks and tasks wait for it now.
+---@return integer
+function future:waiters() end
+
+--- A coroutine that the loop runs; a future as well, without the setters.
+---@class neap.task: neap.future
+local task = {}
+
+--- The task's name.
+---@return string
+function task:name() end
+
+--- Changes the name.
+---@param name string
+---@return neap.task self
+function task:set_name(name) end
+
+--- Where the task was spawned, `"file:line"`.
+---@return string
+function task:site() end
+
+--- The Lua frames, innermost first: of a live task where it is, of a failed one where it failed.
+---@return {source: string, line: integer, defined: integer, name?: string}[]
+function task:stack() end
+
+--- The traceback of a live or failed task as text, with the chain of tasks that await it.
+---@return string?
+function task:traceback() end
+
+--- A value that each task sees on its own.
+---@class neap.task_local
+local task_local = {}
+
+--- The value that is seen here.
+---@return any
+function task_local:get() end
+
+--- Sets what this task, and what it starts from now on, will see.
+---@param value any
+function task_local:set(value) end
+
+-- Loops
+
+--- An event loop, with the names of asyncio's.
+---@class neap.loop
+local loop = {}
+
+--- Calls `fn(...)` in the next tick.
+---@param fn function
+---@param ... any
+---@return neap.handle
+function loop:call_soon(fn, ...) end
+
+--- Calls `fn(...)` after some seconds.
+---@param seconds neap.seconds
+---@param fn function
+---@param ... any
+---@return neap.handle
+function loop:call_later(seconds, fn, ...) end
+
+--- Calls `fn(...)` at a time of the loop's clock.
+---@param time neap.seconds
+---@param fn function
+---@param ... any
+---@return neap.handle
+function loop:call_at(time, fn, ...) end
+
+--- Calls `fn(...)` each so many seconds, without drift; what was missed is skipped.
+---@param seconds neap.seconds
+---@param fn function
+---@param ... any
+---@return neap.handle
+function loop:call_every(seconds, fn, ...) end
+
+--- The loop's time.
+---@return neap.seconds
+function loop:time() end
+
+--- Moves a virtual clock forward.
+---@param seconds neap.seconds
+function loop:advance(seconds) end
+
+--- Runs until `stop`.
+function loop:run_forever() end
+
+--- Runs until `x` is done; answers its values or raises its error.
+---@param x neap.awaitable
+---@return any ...
+function loop:run_until_complete(x) end
+
+--- One tick.
+---@param seconds? neap.seconds how long it may wait for something to happen; default: for ever
+---@return integer ran how many callbacks and steps
+function loop:run_once(seconds) end
+
+--- Ends the run after the current batch.
+function loop:stop() end
+
+--- Ends everything and lets go of all descriptors. Closing twice is fine.
+function loop:close() end
+
+--- Whether the loop runs now.
+---@return boolean
+function loop:is_running() end
+
+--- Whether the loop was closed.
+---@return boolean
+function loop:is_closed() end
+
+--- The loop's name.
+---@return string
+function loop:name() end
+
+--- The backend in use, `"epoll"` or `"poll"`.
+---@return string
+function loop:backend() end
+
+--- A pending future of this loop.
+---@return neap.future
+function loop:create_future() end
+
+--- As `neap.spawn`, on this loop.
+---@param fn function|thread|table
+---@param ... any
+---@return neap.task
+function loop:create_task(fn, ...) end
+
+--- Reports of failures that nobody awaits go to `fn`; nil: to standard error.
+---@param fn? fun(report: neap.report)
+function loop:on_error(fn) end
+
+--- Reports steps and callbacks that take longer than some seconds.
+---@param seconds neap.seconds|false false: never
+---@param fn? fun(report: neap.report) default: the error handler
+function loop:on_slow(seconds, fn) end
+
+--- Turns debug mode on or off.
+---@param on? boolean nil only asks
+---@return boolean before the former setting
+function loop:debug(on) end
+
+--- What an error handler gets.
+---@class neap.report
+---@field kind "callback"|"unhandled"|"pending"|"slow"|"swallowed"|"aborted"|"deadlock"
+---@field message string
+---@field code? string
+---@field error? any the very error value
+---@field task? neap.task
+---@field future? neap.future
+---@field handle? neap.handle the callback that was running
+---@field site? string where the task was spawned or the future made
+---@field traceback? string
+---@field elapsed? neap.seconds of a slow step
+
+--- Calls `fn(...)` in each tick in which the descriptor is readable, until it is removed.
+---@param fd integer|neap.sock|table a descriptor, a socket, or an object with `fileno`
+---@param fn function
+---@param ... any
+---@return boolean replaced whether there was one already
+function loop:add_reader(fd, fn, ...) end
+
+--- Removes the reader.
+---@param fd integer|neap.sock|table
+---@return boolean removed
+function loop:remove_reader(fd) end
+
+--- As `add_reader`, when the descriptor is writable.
+---@param fd integer|neap.sock|table
+---@param fn function
+---@param ... any
+---@return boolean replaced
+function loop:add_writer(fd, fn, ...) end
+
+--- Removes the writer.
+---@param fd integer|neap.sock|table
+---@return boolean removed
+function loop:remove_writer(fd) end
+
+--- A future of the next connection and its address.
+---@param sock neap.sock
+---@return neap.future
+function loop:sock_accept(sock) end
+
+--- A future of up to `n` bytes, `""` at the end of the stream.
+---@param sock neap.sock
+---@param n integer
+---@return neap.future
+function loop:sock_recv(sock, n) end
+
+--- A future that is done when all of the string is sent.
+---@param sock neap.sock
+---@param data string
+---@return neap.future
+function loop:sock_sendall(sock, data) end
+
+--- A future that is done when the socket is connected.
+---@param sock neap.sock
+---@param address neap.address
+---@return neap.future
+function loop:sock_connect(sock, address) end
+
+--- The loop's figures: ticks, polls, tasks, timers, futures, operations, socks, objects, bytes and more.
+---@return table<string, integer>
+function loop:metrics() end
+
+--- `trace(true)` begins to record what the loop does; `trace(false)` ends that and answers the recording.
+---@param on boolean
+---@return {event: string, value: integer, task?: string}[]?
+function loop:trace(on) end
+
+--- A callback that is to come.
+---@class neap.handle
+local handle = {}
+
+--- Prevents the call.
+---@return boolean prevented false if it ran or was cancelled already
+function handle:cancel() end
+
+--- Whether it was cancelled.
+---@return boolean
+function handle:cancelled() end
+
+--- The deadline of a timer, nil of what is none.
+---@return neap.seconds?
+function handle:when() end
+
+-- Sockets
+
+--- A TCP socket, opened by `bind` or `connect` in the family of the address.
+---@param family? "any"|"inet"|"inet6"
+---@return neap.sock?
+---@return neap.error? err
+function neap.tcp(family) end
+
+--- A UDP socket.
+---@param family? "any"|"inet"|"inet6"
+---@return neap.sock?
+---@return neap.error? err
+function neap.udp(family) end
+
+--- A Unix socket.
+---@param sort? "stream"|"dgram"
+---@return neap.sock?
+---@return neap.error? err
+function neap.unix(sort) end
+
+--- Two connected Unix sockets.
+---@param sort? "stream"|"dgram"
+---@return neap.sock? a
+---@return neap.sock b or the error
+function neap.socketpair(sort) end
+
+--- A socket of a descriptor, which becomes the socket's.
+---@param fd integer
+---@return neap.sock?
+---@return neap.error? err
+function neap.adopt(fd) end
+
+--- A socket. It is closed by `close`, at the end of the scope of a `<close>` variable, and as a last resort by the collector.
+---@class neap.sock
+local sock = {}
+
+--- Binds to an address.
+---@param address neap.address
+---@return boolean? done
+---@return neap.error? err
+function sock:bind(address) end
+
+--- Starts to listen.
+---@param backlog? integer default: the system's maximum
+---@return boolean? done
+---@return neap.error? err
+function sock:listen(backlog) end
+
+--- The next connection.
+---@async
+---@return neap.sock? conn
+---@return neap.address|neap.error address or the error
+function sock:accept() end
+
+--- Connects.
+---@async
+---@param address neap.address
+---@return boolean? done
+---@return neap.error? err
+function sock:connect(address) end
+
+--- Up to `n` bytes; nil alone at the end of the stream.
+---@async
+---@param n? integer default 65536
+---@return string? data
+---@return neap.error? err
+function sock:recv(n) end
+
+--- One datagram, cut to `n` bytes, and its sender.
+---@async
+---@param n? integer default 65536
+---@return string? data
+---@return neap.address|neap.error address or the error
+function sock:recvfrom(n) end
+
+--- Sends what fits, at least a byte.
+---@async
+---@param data string
+---@return integer? count
+---@return neap.error? err
+---@return integer? partial
+function sock:send(data) end
+
+--- Sends all, as one unit among the sends of this socket.
+---@async
+---@param data string
+---@return integer? count
+---@return neap.error? err
+---@return integer? partial how much went all the same
+function sock:sendall(data) end
+
+--- Sends one datagram.
+---@async
+---@param data string
+---@param address? neap.address default: the connected peer
+---@return integer? count
+---@return neap.error? err
+function sock:sendto(data, address) end
+
+--- As `accept`, but never suspends: the code is `EAGAIN` if nobody is there.
+---@return neap.sock? conn
+---@return neap.address|neap.error address or the error
+function sock:try_accept() end
+
+--- As `recv`, but never suspends, and answers `""` at the end of the stream.
+---@param n? integer
+---@return string? data
+---@return neap.error? err
+function sock:try_recv(n) end
+
+--- As `recvfrom`, but never suspends.
+---@param n? integer
+---@return string? data
+---@return neap.address|neap.error address or the error
+function sock:try_recvfrom(n) end
+
+--- As `send`, but never suspends.
+---@param data string
+---@return integer? count
+---@return neap.error? err
+function sock:try_send(data) end
+
+--- Ends one direction or both.
+---@param how? "read"|"write"|"both"
+---@return boolean? done
+---@return neap.error? err
+function sock:shutdown(how) end
+
+--- Closes at once; operations that wait end with the code `closed`.
+---@return boolean done
+function sock:close() end
+
+--- Whether it was closed.
+---@return boolean
+function sock:closed() end
+
+--- The descriptor.
+---@return integer? fd
+---@return neap.error? err
+function sock:fileno() end
+
+--- The address that the socket is bound to.
+---@return neap.address?
+---@return neap.error? err
+function sock:getsockname() end
+
+--- The address of the peer.
+---@return neap.address?
+---@return neap.error? err
+function sock:getpeername() end
+
+--- Sets an option: `"nodelay"`, `"keepalive"`, `"sndbuf"`, `"rcvbuf"`, `"linger"`, `"reuseport"`, `"broadcast"` and others of neap.h.
+---@param name string
+---@param value integer|boolean
+---@return boolean? done
+---@return neap.error? err
+function sock:setsockopt(name, value) end
+
+--- Reads an option.
+---@param name string
+---@return integer?
+---@return neap.error? err
+function sock:getsockopt(name) end
+
+return neap
