@@ -522,6 +522,43 @@ static void a_signal_taken_by_another_thread_reaches_the_loop(void **state) {
     same_action(SIGUSR1, &before);
 }
 
+static void chaining_ends_with_the_watch_that_asked_for_it(void **state) {
+    (void)state;
+    ear one = {0};
+    ear two = {0};
+    host_begin(SIGUSR1, 0);
+    neap_handle *chained = listen_to(SIGUSR1, NEAP_SIGNAL_CHAIN, &one);
+    neap_handle *plain = listen_to(SIGUSR1, 0, &two);
+    assert_int_equal(raise(SIGUSR1), 0);
+    nt_turns(2);
+    assert_int_equal(host_calls, 1); /* once for both */
+    assert_int_equal(one.calls + two.calls, 2);
+    stop_listening(chained);
+    nt_settle();
+    assert_int_equal(raise(SIGUSR1), 0);
+    nt_turns(2);
+    assert_int_equal(host_calls, 1);
+    assert_int_equal(two.calls, 2);
+    stop_listening(plain);
+    host_end(SIGUSR1);
+}
+
+static void a_handler_that_the_host_set_meanwhile_is_left_alone(void **state) {
+    (void)state;
+    ear e = {0};
+    struct sigaction mine = {.sa_handler = host_handler};
+    struct sigaction now;
+    struct sigaction old;
+    assert_int_equal(sigaction(SIGUSR1, NULL, &old), 0);
+    neap_handle *handle = listen_to(SIGUSR1, 0, &e);
+    assert_int_equal(sigaction(SIGUSR1, &mine, NULL), 0);
+    stop_listening(handle);
+    nt_settle();
+    assert_int_equal(sigaction(SIGUSR1, NULL, &now), 0);
+    assert_true(now.sa_handler == host_handler);
+    assert_int_equal(sigaction(SIGUSR1, &old, NULL), 0);
+}
+
 NT_MAIN(NT_TEST(a_loop_touches_no_signal_unless_asked),
         NT_TEST(a_signal_is_heard_from_the_loop_and_not_before),
         NT_TEST(arrivals_between_two_ticks_count_as_one),
@@ -544,4 +581,6 @@ NT_MAIN(NT_TEST(a_loop_touches_no_signal_unless_asked),
         NT_TEST(a_delivered_signal_that_nobody_watches_is_harmless),
         NT_TEST(a_signal_may_be_delivered_from_another_thread),
         NT_TEST(a_hosts_handler_may_deliver_from_inside),
-        NT_TEST(a_signal_taken_by_another_thread_reaches_the_loop))
+        NT_TEST(a_signal_taken_by_another_thread_reaches_the_loop),
+        NT_TEST(chaining_ends_with_the_watch_that_asked_for_it),
+        NT_TEST(a_handler_that_the_host_set_meanwhile_is_left_alone))

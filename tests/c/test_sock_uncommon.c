@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -422,6 +423,57 @@ static void a_descriptor_that_lives_on_in_a_duplicate_wakes_nobody(void **state)
     net_close(fds[1]);
 }
 
+/* A child that holds copies of all descriptors open until the pipe is closed. */
+static pid_t child_holding(int ret_pipe[2]) {
+    assert_int_equal(pipe2(ret_pipe, O_CLOEXEC), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char c;
+        close(ret_pipe[1]);
+        _exit(read(ret_pipe[0], &c, 1) == 0 ? 0 : 1);
+    }
+    return child;
+}
+
+static void a_file_that_lives_on_in_a_child_wakes_nobody(void **state) {
+    (void)state;
+    int peer;
+    int hold[2];
+    int fds[2];
+    char buf[8];
+    int status = 0;
+    int holes[16];
+    neap_future *ready = NULL;
+    neap_sock *conn = net_tcp(&peer);
+    int number = (int)neap_sock_fd(conn);
+    neap_future *future = net_park_recv(conn, buf, sizeof buf);
+    nt_turn();
+    pid_t child = child_holding(hold);
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    /* The number comes back as another file, for which somebody waits; the old file is not closed and gets bytes. */
+    int n_holes = fill_holes(holes, number - 1);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(fds[0], number);
+    assert_code(neap_fd_ready(nt.loop, fds[0], NEAP_READ, 0, &ready), NEAP_PENDING);
+    nt_turn();
+    net_put(peer, "for the child");
+    nt_turns(5);
+    assert_state(ready, NEAP_STATE_PENDING);
+    net_put(fds[1], "x");
+    net_result(ready, NEAP_READ);
+    net_close(hold[1]);
+    net_close(hold[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    while (n_holes > 0)
+        net_close(holes[--n_holes]);
+    net_close(fds[0]);
+    net_close(fds[1]);
+    net_close(peer);
+}
+
 /* Two watches are ready in one tick; the first replaces what the second stands for by a descriptor of the same number. */
 typedef struct swap {
     int old_fd;
@@ -569,4 +621,5 @@ NT_MAIN(NT_TEST(data_with_fin_in_one_segment_is_followed_by_the_end),
         NT_TEST(an_event_of_this_tick_does_not_reach_a_watch_made_in_this_tick),
         NT_TEST(an_adopted_descriptor_becomes_nonblocking_and_works),
         NT_TEST(an_adopted_listener_accepts), NT_TEST(an_adopted_datagram_socket_keeps_its_borders),
-        NT_TEST(adopting_what_is_no_socket_leaves_it_to_the_caller))
+        NT_TEST(adopting_what_is_no_socket_leaves_it_to_the_caller),
+        NT_TEST(a_file_that_lives_on_in_a_child_wakes_nobody))
