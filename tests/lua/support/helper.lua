@@ -74,13 +74,12 @@ local function wipe()
     -- luacheck: pop
 end
 
-function helper.collect()
+function helper.collect(cycles)
     wipe()
     if helper.is_luajit then
         rawget(_G, "jit").flush() -- traces hold what they were compiled for
     end
-    -- Finalizers run in one cycle, what they held goes in the next.
-    for _ = 1, 4 do
+    for _ = 1, cycles or 4 do
         collectgarbage()
     end
 end
@@ -196,6 +195,17 @@ local function run_in(loop, fn, reports, real)
     return ok, err
 end
 
+-- Collects as often as it may take: finalizers run in one cycle, what they held goes in the next.
+local function until_clean(is_clean)
+    for _ = 1, 4 do
+        if is_clean() then
+            return
+        end
+        helper.collect(1)
+    end
+    is_clean()
+end
+
 -- Dead variables of a running function count as alive for the collector: each step has a function of its own.
 local function run_and_check(fn, options)
     local reports = {}
@@ -215,13 +225,15 @@ local function run_and_check(fn, options)
     for i = #reports, 1, -1 do
         reports[i] = nil -- reports name tasks and futures
     end
-    helper.collect()
-    loop:run_once(0) -- what finalizers queued
-    helper.collect()
     if options.objects == false then
         before.objects = nil
     end
-    local left = leftovers(loop, before)
+    local left
+    until_clean(function()
+        loop:run_once(0) -- what finalizers queued
+        left = leftovers(loop, before)
+        return #left == 0
+    end)
     loop:close()
     return unexpected, left
 end
@@ -229,14 +241,20 @@ end
 function helper.in_loop(fn, options)
     options = options or {}
     return function()
-        helper.collect()
         local fds = helper.descriptors()
         local unexpected, left = run_and_check(fn, options)
-        helper.collect()
-        for fd in pairs(helper.descriptors()) do
-            if not fds[fd] then
-                left[#left + 1] = "descriptor " .. fd
+        local more
+        until_clean(function()
+            more = {}
+            for fd in pairs(helper.descriptors()) do
+                if not fds[fd] then
+                    more[#more + 1] = "descriptor " .. fd
+                end
             end
+            return #more == 0
+        end)
+        for _, text in ipairs(more) do
+            left[#left + 1] = text
         end
         if #unexpected > 0 then
             error("reported: " .. table.concat(unexpected, "; "), 0)
