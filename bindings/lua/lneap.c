@@ -11,12 +11,29 @@ static const char state_key = 0;
 
 /* ---- The anchor table: what must stay although no script may know it ---- */
 
+/* Makes room for as many free numbers as there are anchors, so that giving one back cannot fail. */
+static void grow_free(lua_State *L, nl_state *st) {
+    int cap = st->free_cap == 0 ? 64 : 2 * st->free_cap;
+    int *refs = realloc(st->free_refs, (size_t)cap * sizeof *refs);
+    if (refs == NULL)
+        luaL_error(L, "not enough memory");
+    st->free_refs = refs;
+    st->free_cap = cap;
+}
+
 /* Takes the value on top. */
 int nl_anchor(lua_State *L, nl_state *st) {
+    if (st->free_len == 0 && st->anchored >= st->free_cap)
+        grow_free(L, st);
+    int ref = st->free_len > 0 ? st->free_refs[st->free_len - 1] : st->anchored + 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
     lua_insert(L, -2);
-    int ref = luaL_ref(L, -2);
+    lua_rawseti(L, -2, ref);
     lua_pop(L, 1);
+    if (st->free_len > 0)
+        st->free_len--;
+    else
+        st->anchored++;
     return ref;
 }
 
@@ -25,8 +42,10 @@ void nl_unanchor(nl_state *st, int ref) {
     if (st->closed || ref < 0)
         return;
     lua_rawgeti(st->R, LUA_REGISTRYINDEX, st->anchors);
-    luaL_unref(st->R, -1, ref);
+    lua_pushnil(st->R);
+    lua_rawseti(st->R, -2, ref);
     lua_pop(st->R, 1);
+    st->free_refs[st->free_len++] = ref;
 }
 
 void nl_anchored(lua_State *L, nl_state *st, int ref) {
@@ -290,6 +309,8 @@ static int state_gc(lua_State *L) {
     nl_state *st = lua_touserdata(L, 1);
     nl_closing(st);
     nl_life_unref(st->life);
+    free(st->free_refs);
+    st->free_refs = NULL;
     return 0;
 }
 

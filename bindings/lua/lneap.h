@@ -169,20 +169,23 @@ struct nl_state {
     nl_lent lent;
     const void *meta[NL_KINDS]; /* addresses of the metatables */
     int meta_ref[NL_KINDS];
-    int module;  /* registry: the table of neap.core */
-    int anchors; /* registry: what must stay */
-    int owned;   /* registry: weak set of threads that belong to tasks */
-    int waiting; /* registry: weak set of coroutines inside a wait that went outward */
-    int passed;  /* how many */
-    int shared;  /* registry: weak map of the core's futures that hosts know */
-    int tracing; /* registry: the message handler */
-    int poke;    /* registry: a Lua function that does nothing */
-    int failing; /* registry: the message handler under tasks */
-    int entry;   /* registry: the function under every call from the core */
-    int trail;   /* registry: the traceback of the last failed call */
-    int fault;   /* registry: the error of the callback that has just failed */
-    int recent;  /* registry: the userdata of `handle` */
-    int threads; /* registry: list of pooled threads */
+    int module;     /* registry: the table of neap.core */
+    int *free_refs; /* anchors that can be used again */
+    int free_len, free_cap;
+    int anchored; /* anchors that were ever used */
+    int anchors;  /* registry: what must stay */
+    int owned;    /* registry: weak set of threads that belong to tasks */
+    int waiting;  /* registry: weak set of coroutines inside a wait that went outward */
+    int passed;   /* how many */
+    int shared;   /* registry: weak map of the core's futures that hosts know */
+    int tracing;  /* registry: the message handler */
+    int poke;     /* registry: a Lua function that does nothing */
+    int failing;  /* registry: the message handler under tasks */
+    int entry;    /* registry: the function under every call from the core */
+    int trail;    /* registry: the traceback of the last failed call */
+    int fault;    /* registry: the error of the callback that has just failed */
+    int recent;   /* registry: the userdata of `handle` */
+    int threads;  /* registry: list of pooled threads */
     int key_code, key_message; /* registry: strings that are needed when memory may be out */
     int patched;               /* registry: the coroutine functions as they were */
     int coroutine;             /* registry: neap.coroutine */
