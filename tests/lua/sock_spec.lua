@@ -539,6 +539,8 @@ describe("close", function()
         fails("closed", a:try_recv(1))
         fails("closed", a:fileno())
         fails("closed", a:getsockname())
+        assert.is_true(a:closed())
+        assert.is_false(b:closed())
         b:close()
     end))
 
@@ -703,6 +705,19 @@ describe("addresses and options", function()
         b:close()
     end))
 
+    it("N6: try_recvfrom never waits", in_real_loop(function()
+        local a, b = neap.udp(), neap.udp()
+        a:bind "127.0.0.1:0"
+        b:bind "127.0.0.1:0"
+        fails("EAGAIN", b:try_recvfrom(100))
+        a:sendto("x", b:getsockname())
+        local data, address = b:try_recvfrom(100)
+        assert.equal("x", data)
+        assert.equal(a:getsockname(), address)
+        a:close()
+        b:close()
+    end))
+
     it("N6: a datagram longer than the buffer is cut", in_real_loop(function()
         local a, b = neap.udp(), neap.udp()
         a:bind "127.0.0.1:0"
@@ -759,6 +774,9 @@ describe("addresses and options", function()
         assert(client:setsockopt("nodelay", true))
         assert(client:setsockopt("keepalive", 1))
         assert(client:setsockopt("rcvbuf", 8192))
+        assert.equal(1, client:getsockopt "nodelay")
+        assert.equal(1, client:getsockopt "keepalive")
+        assert.is_true(client:getsockopt "rcvbuf" >= 8192)
         assert.equal("value_error", refusal(client, "setsockopt", "warp", 1).code)
         client:close()
         server:close()
@@ -768,6 +786,42 @@ describe("addresses and options", function()
         local s = neap.tcp()
         fails("EBADF", s:fileno())
         s:close()
+    end))
+end)
+
+describe("adopted descriptors", function()
+    it("N2: a socket that was handed over is adopted and served", function()
+        local echo = [[
+            local neap = require "neap"
+            local s = assert(neap.adopt(0))
+            while true do
+                local data = s:recv(4096)
+                if not data then break end
+                s:sendall(data)
+            end
+            s:close()
+        ]]
+        local dir = process.temp_dir()
+        process.write_file(dir .. "/echo.lua", echo)
+        local result = process.run({ "socat", "-t", tostring(helper.patience), "-",
+            "EXEC:" .. helper.command .. " " .. dir .. "/echo.lua" }, { input = "over a socket pair\n" })
+        process.remove(dir)
+        assert.equal("", result.err)
+        assert.equal("over a socket pair\n", result.out)
+    end)
+
+    it("N2: what is no socket is not adopted and stays open", in_real_loop(function()
+        local before = helper.descriptors()
+        local file = assert(io.open(helper.source_dir .. "/CMakeLists.txt"))
+        local fd
+        for n in pairs(helper.descriptors()) do
+            fd = before[n] and fd or n
+        end
+        fails("ENOTSUP", neap.adopt(fd))
+        assert.equal("string", type(file:read "*l"))
+        file:close()
+        fails("EBADF", neap.adopt(fd))
+        fails("EBADF", neap.adopt(-1))
     end))
 end)
 

@@ -183,6 +183,70 @@ describe("call_later", function()
     end))
 end)
 
+describe("call_every", function()
+    it("M6: a repeating timer fires at each multiple of its interval until it is cancelled", in_loop(function(loop)
+        local log = {}
+        local timer
+        timer = loop:call_every(2, function(text)
+            log[#log + 1] = text .. loop:time()
+            if #log == 3 then
+                assert.is_true(timer:cancel())
+            end
+        end, "at ")
+        neap.sleep(20)
+        assert.equal(3, #log)
+        for i, text in ipairs(log) do
+            assert.equal(2 * i, tonumber(text:match "at (.+)"))
+        end
+        assert.is_true(timer:cancelled())
+        assert.equal(0, loop:metrics().timers)
+    end))
+
+    it("M6: a repeating timer does not drift, and skips what it missed", in_loop(function(loop)
+        loop:on_slow(math.huge)
+        local log = {}
+        local timer = loop:call_every(1, function()
+            log[#log + 1] = loop:time()
+            if #log == 2 then
+                loop:advance(2.5) -- a callback that took too long
+            end
+        end)
+        neap.sleep(8.5)
+        timer:cancel()
+        for _, time in ipairs(log) do
+            assert.equal(0, time % 1 == 0.5 and 0 or time % 1)
+        end
+        assert.equal(1, log[1])
+        assert.equal(2, log[2])
+        assert.is_true(#log < 8)
+        local seen = {}
+        for _, time in ipairs(log) do
+            assert.is_nil(seen[time])
+            seen[time] = true
+        end
+    end))
+
+    it("M6: a repeating timer goes on after its callback failed", in_loop(function(loop, reports)
+        local calls = 0
+        local timer = loop:call_every(1, function()
+            calls = calls + 1
+            error("every time", 0)
+        end)
+        neap.sleep(3.5)
+        timer:cancel()
+        assert.equal(3, calls)
+        assert.equal(3, #reports)
+    end, { reports = true }))
+
+    it("M6: an interval of zero, NaN or nothing is refused", in_loop(function(loop)
+        raises("value_error", loop.call_every, loop, 0, print)
+        raises("value_error", loop.call_every, loop, -1, print)
+        raises("value_error", loop.call_every, loop, 0 / 0, print)
+        raises("type_error", loop.call_every, loop, 1, nil)
+        assert.equal(0, loop:metrics().timers)
+    end))
+end)
+
 describe("order", function()
     it("M8: eight timers of one deadline fire in order of creation", in_loop(function(loop)
         local log = {}
