@@ -42,12 +42,14 @@ extern "C" {
 
 /* ---- Types --------------------------------------------------------------------------------------------- */
 
-typedef struct neap_loop neap_loop;     /* an event loop; belongs to one thread */
-typedef struct neap_handle neap_handle; /* something queued or scheduled: a callback, a timer, a task's step */
-typedef struct neap_future neap_future; /* an outcome that is there or will be: value, error, cancellation */
-typedef struct neap_task neap_task;     /* a future driven by a step function */
-typedef struct neap_sock neap_sock;     /* a socket, registered once with its loop */
-typedef struct neap_buf neap_buf;       /* immutable bytes with a reference count */
+typedef struct neap_loop neap_loop; /* an event loop; belongs to one thread */
+typedef struct neap_handle
+    neap_handle; /* something queued or scheduled: a callback, a timer, a task's step */
+typedef struct neap_future
+    neap_future; /* an outcome that is there or will be: value, error, cancellation */
+typedef struct neap_task neap_task; /* a future driven by a step function */
+typedef struct neap_sock neap_sock; /* a socket, registered once with its loop */
+typedef struct neap_buf neap_buf;   /* immutable bytes with a reference count */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -99,35 +101,36 @@ enum {
     NEAP_ECANCELED = -125,
 
     /* neap's own. */
-    NEAP_PENDING = -4000,            /* no failure: the result will come through the future */
-    NEAP_ECLOSED = -4001,            /* the object was closed */
-    NEAP_ELOOP_CLOSED = -4002,       /* the loop was closed */
-    NEAP_EWRONGTHREAD = -4003,       /* the caller is not the loop's thread */
-    NEAP_EREENTRANT = -4004,         /* a run, turn or dispatch inside a callback of the same loop */
-    NEAP_EFORKED = -4005,            /* the loop belongs to the parent process */
-    NEAP_ELOOP_RUNNING = -4006,      /* the loop is running */
+    NEAP_PENDING = -4000,       /* no failure: the result will come through the future */
+    NEAP_ECLOSED = -4001,       /* the object was closed */
+    NEAP_ELOOP_CLOSED = -4002,  /* the loop was closed */
+    NEAP_EWRONGTHREAD = -4003,  /* the caller is not the loop's thread */
+    NEAP_EREENTRANT = -4004,    /* a run, turn or dispatch inside a callback of the same loop */
+    NEAP_EFORKED = -4005,       /* the loop belongs to the parent process */
+    NEAP_ELOOP_RUNNING = -4006, /* the loop is running */
     NEAP_EOTHER_LOOP_RUNNING = -4007, /* this state runs another loop */
-    NEAP_ESTOPPED_EARLY = -4008,     /* the loop was stopped before the future was done */
-    NEAP_EDEADLOCK = -4009,          /* nothing can ever wake what is waited for */
-    NEAP_EPENDING = -4010,           /* the future has no outcome yet */
-    NEAP_EINVALID_STATE = -4011,     /* the object has its outcome already, or not the state for this call */
-    NEAP_ETYPE = -4012,              /* a value of another type than asked for */
-    NEAP_EVALUE = -4013,             /* a value of the right type that makes no sense */
-    NEAP_ETIMEOUT = -4014,           /* a deadline set by the program passed */
-    NEAP_ETASK_OWNED = -4015,        /* only the task itself settles its future */
-    NEAP_EOTHER_LOOP = -4016,        /* objects of two loops in one call */
-    NEAP_EAWAIT_SELF = -4017,        /* a task cannot await itself */
-    NEAP_EAWAIT_NOT_DONE = -4018,    /* resumed before the awaited future was done */
-    NEAP_EBAD_YIELD = -4019,         /* a task yielded something that cannot be waited for */
-    NEAP_EBUSY_FD = -4020,           /* another waiter has this descriptor and direction */
-    NEAP_ENO_LOOP = -4021,           /* no loop is running */
-    NEAP_ENO_TASK = -4022,           /* waiting is possible only inside a task */
-    NEAP_EALREADY_OWNED = -4023,     /* the coroutine belongs to a task already */
-    NEAP_EFOREIGN = -4024,           /* an exception of another language; see neap_future_exception */
-    NEAP_EGROUP = -4025,             /* one or more of several failed; each keeps its own error */
-    NEAP_ENAME = -4026,              /* a host name where a numeric address is needed */
-    NEAP_ENO_YIELD = -4027,          /* a wait below a function that cannot be suspended */
-    NEAP_ECORRUPT = -4028            /* an invariant broke; the loop refuses all further work */
+    NEAP_ESTOPPED_EARLY = -4008,      /* the loop was stopped before the future was done */
+    NEAP_EDEADLOCK = -4009,           /* nothing can ever wake what is waited for */
+    NEAP_EPENDING = -4010,            /* the future has no outcome yet */
+    NEAP_EINVALID_STATE =
+        -4011,             /* the object has its outcome already, or not the state for this call */
+    NEAP_ETYPE = -4012,    /* a value of another type than asked for */
+    NEAP_EVALUE = -4013,   /* a value of the right type that makes no sense */
+    NEAP_ETIMEOUT = -4014, /* a deadline set by the program passed */
+    NEAP_ETASK_OWNED = -4015,     /* only the task itself settles its future */
+    NEAP_EOTHER_LOOP = -4016,     /* objects of two loops in one call */
+    NEAP_EAWAIT_SELF = -4017,     /* a task cannot await itself */
+    NEAP_EAWAIT_NOT_DONE = -4018, /* resumed before the awaited future was done */
+    NEAP_EBAD_YIELD = -4019,      /* a task yielded something that cannot be waited for */
+    NEAP_EBUSY_FD = -4020,        /* another waiter has this descriptor and direction */
+    NEAP_ENO_LOOP = -4021,        /* no loop is running */
+    NEAP_ENO_TASK = -4022,        /* waiting is possible only inside a task */
+    NEAP_EALREADY_OWNED = -4023,  /* the coroutine belongs to a task already */
+    NEAP_EFOREIGN = -4024,        /* an exception of another language; see neap_future_exception */
+    NEAP_EGROUP = -4025,          /* one or more of several failed; each keeps its own error */
+    NEAP_ENAME = -4026,           /* a host name where a numeric address is needed */
+    NEAP_ENO_YIELD = -4027,       /* a wait below a function that cannot be suspended */
+    NEAP_ECORRUPT = -4028         /* an invariant broke; the loop refuses all further work */
 };
 
 /* ---- Library ------------------------------------------------------------------------------------------- */
@@ -184,7 +187,12 @@ NEAP_API neap_buf *neap_buf_ref(neap_buf *buf);
    [M] */
 NEAP_API void neap_buf_unref(neap_buf *buf);
 
-enum { NEAP_AF_UNSPEC = 0, NEAP_AF_UNIX = 1, NEAP_AF_INET = 2, NEAP_AF_INET6 = 10 };
+enum {
+    NEAP_AF_UNSPEC = 0,
+    NEAP_AF_UNIX = 1,
+    NEAP_AF_INET = 2,
+    NEAP_AF_INET6 = 10
+};
 
 /* Reads a numeric address: "1.2.3.4:80", "[::1]:80" (with an optional zone), a path with a slash, "unix:PATH", or
    "@abstract".
@@ -204,10 +212,13 @@ NEAP_API int32_t neap_addr_port(const neap_addr *addr);
 /* ---- Loop: life ---------------------------------------------------------------------------------------- */
 
 enum {
-    NEAP_LOOP_DEBUG = 1,         /* record creation sites, report swallowed cancellations */
-    NEAP_LOOP_VIRTUAL_CLOCK = 2, /* time starts at 0 and jumps to the next deadline when nothing else can happen */
-    NEAP_LOOP_STEP_TIMES = 4,    /* measure step times also where the processor has no invariant counter */
-    NEAP_LOOP_EINTR = 8          /* runs return NEAP_EINTR after a signal interrupted a wait; call again to go on */
+    NEAP_LOOP_DEBUG = 1, /* record creation sites, report swallowed cancellations */
+    NEAP_LOOP_VIRTUAL_CLOCK =
+        2, /* time starts at 0 and jumps to the next deadline when nothing else can happen */
+    NEAP_LOOP_STEP_TIMES =
+        4, /* measure step times also where the processor has no invariant counter */
+    NEAP_LOOP_EINTR =
+        8 /* runs return NEAP_EINTR after a signal interrupted a wait; call again to go on */
 };
 
 typedef struct neap_loop_options {
@@ -217,7 +228,7 @@ typedef struct neap_loop_options {
     const char *name;                /* copied; for reports; NULL: "loop" */
     uint32_t flags;                  /* NEAP_LOOP_* */
     uint32_t events_max;             /* kernel events taken in one poll; 0: 256 */
-    int64_t slow_ns;                 /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
+    int64_t slow_ns; /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
 } neap_loop_options;
 
 /* Makes a loop that belongs to the calling thread.  `options` may be NULL.  Returns a new reference.
@@ -234,7 +245,9 @@ NEAP_API neap_loop *neap_loop_ref(neap_loop *loop);
    [M] */
 NEAP_API void neap_loop_unref(neap_loop *loop);
 
-enum { NEAP_CLOSE_SILENT = 1 };
+enum {
+    NEAP_CLOSE_SILENT = 1
+};
 
 /* Ends all activity: sockets are closed, pending operations complete with NEAP_ECLOSED and their callbacks run once,
    suspended tasks are reported, aborted (`destroy` of their ops) and end as cancelled, queued callbacks and timers
@@ -276,7 +289,8 @@ NEAP_API const char *neap_loop_backend(const neap_loop *loop);
 /* Keeps a pointer for a binding under `tag` (compared by address).  A second set replaces; ptr NULL removes.
    `destroy` runs at replacement or when the loop's memory goes.
    [L] */
-NEAP_API int32_t neap_loop_set_data(neap_loop *loop, const void *tag, void *ptr, neap_destroy_fn destroy);
+NEAP_API int32_t neap_loop_set_data(neap_loop *loop, const void *tag, void *ptr,
+                                    neap_destroy_fn destroy);
 
 /* The pointer kept under `tag`, or NULL.
    [L] */
@@ -386,10 +400,14 @@ typedef struct neap_event {
     uint32_t kind;   /* NEAP_EVENT_* */
     int32_t wake;    /* of a task: NEAP_WAKE_* */
     uint64_t cookie; /* the `user` given at registration */
-    void *object;    /* the neap_future or neap_task; borrowed until the next neap_loop_poll_events */
+    void *object; /* the neap_future or neap_task; borrowed until the next neap_loop_poll_events */
 } neap_event;
 
-enum { NEAP_EVENT_CALL = 1, NEAP_EVENT_FUTURE = 2, NEAP_EVENT_TASK = 3 };
+enum {
+    NEAP_EVENT_CALL = 1,
+    NEAP_EVENT_FUTURE = 2,
+    NEAP_EVENT_TASK = 3
+};
 
 /* One tick, then takes up to `cap` completions of everything that was registered with a NULL function (and of tasks
    without a step) into `ev`, entries `stride` bytes apart.  Returns how many.  Does not wait if some are left over.
@@ -411,25 +429,25 @@ NEAP_API int32_t neap_loop_wake(neap_loop *loop);
 /* ---- Loop: hooks and figures --------------------------------------------------------------------------- */
 
 enum {
-    NEAP_REPORT_CALLBACK = 1,     /* a callback failed (neap_loop_fail) */
-    NEAP_REPORT_UNHANDLED = 2,    /* a task or future failed and nobody awaits it */
-    NEAP_REPORT_PENDING = 3,      /* a task was destroyed while it waited */
-    NEAP_REPORT_SLOW = 4,         /* a step or callback took longer than the limit */
-    NEAP_REPORT_SWALLOWED = 5,    /* a task went on after a cancellation (debug) */
-    NEAP_REPORT_ABORTED = 6,      /* a task outlived its grace */
-    NEAP_REPORT_DEADLOCK = 7      /* run_until found nothing that could wake it */
+    NEAP_REPORT_CALLBACK = 1,  /* a callback failed (neap_loop_fail) */
+    NEAP_REPORT_UNHANDLED = 2, /* a task or future failed and nobody awaits it */
+    NEAP_REPORT_PENDING = 3,   /* a task was destroyed while it waited */
+    NEAP_REPORT_SLOW = 4,      /* a step or callback took longer than the limit */
+    NEAP_REPORT_SWALLOWED = 5, /* a task went on after a cancellation (debug) */
+    NEAP_REPORT_ABORTED = 6,   /* a task outlived its grace */
+    NEAP_REPORT_DEADLOCK = 7   /* run_until found nothing that could wake it */
 };
 
 /* What the error hook gets; borrowed for the call. */
 typedef struct neap_report {
     size_t size;
-    int32_t kind;             /* NEAP_REPORT_* */
-    int32_t code;             /* the failure's code, or 0 */
-    const char *message;      /* never NULL */
-    neap_future *future;      /* the future or task's future concerned, or NULL */
-    neap_task *task;          /* the task concerned, or NULL */
-    neap_handle *handle;      /* the entry that was being run, or NULL */
-    int64_t elapsed_ns;       /* of a slow step */
+    int32_t kind;              /* NEAP_REPORT_* */
+    int32_t code;              /* the failure's code, or 0 */
+    const char *message;       /* never NULL */
+    neap_future *future;       /* the future or task's future concerned, or NULL */
+    neap_task *task;           /* the task concerned, or NULL */
+    neap_handle *handle;       /* the entry that was being run, or NULL */
+    int64_t elapsed_ns;        /* of a slow step */
     const void *exception_tag; /* a foreign exception: its tag and pointer, or NULL */
     void *exception;
 } neap_report;
@@ -438,41 +456,51 @@ typedef void (*neap_report_fn)(neap_loop *loop, const neap_report *report, void 
 
 /* Sets who hears of failures that nobody awaits; NULL: nobody.  The hook may not run the loop.
    [L] */
-NEAP_API int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user,
+                                          neap_destroy_fn destroy);
 
 /* Reports a failure of the callback that is running (NEAP_REPORT_CALLBACK) through the error hook.  The exception
    (tag, pointer) is borrowed for the call.
    [L] */
-NEAP_API int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag, void *exception);
+NEAP_API int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag,
+                                void *exception);
 
-enum { NEAP_LOG_DEBUG = 0, NEAP_LOG_INFO = 1, NEAP_LOG_WARNING = 2, NEAP_LOG_ERROR = 3 };
+enum {
+    NEAP_LOG_DEBUG = 0,
+    NEAP_LOG_INFO = 1,
+    NEAP_LOG_WARNING = 2,
+    NEAP_LOG_ERROR = 3
+};
 
 typedef void (*neap_log_fn)(neap_loop *loop, int32_t level, const char *text, void *user);
 
 /* Sets who gets log lines (for example: how long polls took); NULL: nobody.
    [L] */
-NEAP_API int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user,
+                                        neap_destroy_fn destroy);
 
-typedef void (*neap_fatal_fn)(neap_loop *loop, const char *file, int32_t line, const char *text, void *user);
+typedef void (*neap_fatal_fn)(neap_loop *loop, const char *file, int32_t line, const char *text,
+                              void *user);
 
 /* Sets who hears of a broken invariant; afterwards every call answers NEAP_ECORRUPT.  The library never aborts.
    [L] */
-NEAP_API int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user,
+                                          neap_destroy_fn destroy);
 
 enum {
-    NEAP_TRACE_POLL = 1,     /* about to poll; value: timeout in ns, -1 for ever */
-    NEAP_TRACE_POLLED = 2,   /* back from poll; value: kernel events */
-    NEAP_TRACE_READY = 3,    /* a descriptor became ready; value: the descriptor */
-    NEAP_TRACE_IO = 4,       /* an operation moved its data or failed; value: result */
-    NEAP_TRACE_SETTLE = 5,   /* a future got its outcome; value: its state */
-    NEAP_TRACE_WAKE = 6,     /* a task was queued because what it awaits is done */
-    NEAP_TRACE_SPAWN = 7,    /* a task was made */
-    NEAP_TRACE_STEP = 8,     /* a task's step begins; value: NEAP_WAKE_* */
-    NEAP_TRACE_SUSPEND = 9,  /* a step ended in a wait; future: on what */
-    NEAP_TRACE_YIELD = 10,   /* a step ended in a bare yield */
-    NEAP_TRACE_DONE = 11,    /* a task ended; value: its state */
-    NEAP_TRACE_CALL = 12,    /* a callback begins */
-    NEAP_TRACE_RUN_END = 13  /* a run, turn or dispatch returns */
+    NEAP_TRACE_POLL = 1,    /* about to poll; value: timeout in ns, -1 for ever */
+    NEAP_TRACE_POLLED = 2,  /* back from poll; value: kernel events */
+    NEAP_TRACE_READY = 3,   /* a descriptor became ready; value: the descriptor */
+    NEAP_TRACE_IO = 4,      /* an operation moved its data or failed; value: result */
+    NEAP_TRACE_SETTLE = 5,  /* a future got its outcome; value: its state */
+    NEAP_TRACE_WAKE = 6,    /* a task was queued because what it awaits is done */
+    NEAP_TRACE_SPAWN = 7,   /* a task was made */
+    NEAP_TRACE_STEP = 8,    /* a task's step begins; value: NEAP_WAKE_* */
+    NEAP_TRACE_SUSPEND = 9, /* a step ended in a wait; future: on what */
+    NEAP_TRACE_YIELD = 10,  /* a step ended in a bare yield */
+    NEAP_TRACE_DONE = 11,   /* a task ended; value: its state */
+    NEAP_TRACE_CALL = 12,   /* a callback begins */
+    NEAP_TRACE_RUN_END = 13 /* a run, turn or dispatch returns */
 };
 
 /* What the trace hook gets; borrowed for the call. */
@@ -490,7 +518,8 @@ typedef void (*neap_trace_fn)(neap_loop *loop, const neap_trace *trace, void *us
 /* Sets who watches each movement of the loop; NULL: nobody, at the price of one test.  The hook may only take notes: it
    must not call the loop.
    [L] */
-NEAP_API int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
+                                          neap_destroy_fn destroy);
 
 /* Turns debug mode on (1) or off (0); -1 only asks.  Returns the former setting.
    [L] */
@@ -535,19 +564,19 @@ NEAP_API int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_de
 /* Schedules fn(user) once, `delay_ns` from the loop's time (negative counts as 0).  Equal deadlines run in order of
    creation.  ret_handle as in neap_call_soon.
    [L] */
-NEAP_API int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user, neap_destroy_fn destroy,
-                                 neap_handle **ret_handle);
+NEAP_API int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user,
+                                 neap_destroy_fn destroy, neap_handle **ret_handle);
 
 /* Schedules fn(user) once, at `when_ns` of the loop's time.
    [L] */
-NEAP_API int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user, neap_destroy_fn destroy,
-                              neap_handle **ret_handle);
+NEAP_API int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user,
+                              neap_destroy_fn destroy, neap_handle **ret_handle);
 
 /* Calls fn(user) first after `first_ns`, then each `interval_ns` (> 0) without drift; ticks missed while the loop was
    busy are skipped, not made up.
    [L] */
-NEAP_API int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn, void *user,
-                                 neap_destroy_fn destroy, neap_handle **ret_handle);
+NEAP_API int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn,
+                                 void *user, neap_destroy_fn destroy, neap_handle **ret_handle);
 
 /* Moves a timer to `delay_ns` from now; from its own callback it makes it fire again.
    Errors: NEAP_EINVALID_STATE if it has fired, is cancelled, or is no timer.
@@ -584,7 +613,12 @@ NEAP_API void neap_handle_unref(neap_handle *handle);
 
 /* ---- Futures ------------------------------------------------------------------------------------------- */
 
-enum { NEAP_STATE_PENDING = 0, NEAP_STATE_RESULT = 1, NEAP_STATE_ERROR = 2, NEAP_STATE_CANCELLED = 3 };
+enum {
+    NEAP_STATE_PENDING = 0,
+    NEAP_STATE_RESULT = 1,
+    NEAP_STATE_ERROR = 2,
+    NEAP_STATE_CANCELLED = 3
+};
 
 enum {
     NEAP_KIND_NONE = 0,
@@ -651,7 +685,8 @@ NEAP_API int32_t neap_future_set_bytes(neap_future *future, const void *data, si
 /* Completes with a pointer of a binding: `tag` is the address of any static object of the binding.  `destroy` runs
    when the future goes, or at once if the call fails.
    [L] */
-NEAP_API int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy);
+NEAP_API int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr,
+                                     neap_destroy_fn destroy);
 
 /* Fails with a negative code and a text (copied; NULL: the code's own).
    [L] */
@@ -659,8 +694,8 @@ NEAP_API int32_t neap_future_set_error(neap_future *future, int32_t code, const 
 
 /* Fails with an exception of another language beside code and text; `destroy` as in neap_future_set_ptr.
    [L] */
-NEAP_API int32_t neap_future_set_exception(neap_future *future, int32_t code, const char *message, const void *tag,
-                                           void *ptr, neap_destroy_fn destroy);
+NEAP_API int32_t neap_future_set_exception(neap_future *future, int32_t code, const char *message,
+                                           const void *tag, void *ptr, neap_destroy_fn destroy);
 
 /* The setters for other threads: the outcome travels through the post-box; a future that has its outcome by then drops
    it.  The caller holds a reference.
@@ -674,7 +709,8 @@ NEAP_API int32_t neap_future_post_bytes(neap_future *future, const void *data, s
 
 /* As neap_future_post_int, with a pointer of a binding.
    [M] */
-NEAP_API int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy);
+NEAP_API int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr,
+                                      neap_destroy_fn destroy);
 
 /* As neap_future_post_int, with a failure.
    [M] */
@@ -753,8 +789,8 @@ NEAP_API int32_t neap_future_set_cancel_hook(neap_future *future, neap_future_fn
 /* Queues fn(future, user) once the future is done: at completion, or now if it is done.  Any number, in order of
    registration.  fn NULL: as in neap_call_soon.  ret_handle may be NULL; cancelling the handle removes the callback.
    [L] */
-NEAP_API int32_t neap_future_on_done(neap_future *future, neap_future_fn fn, void *user, neap_destroy_fn destroy,
-                                     neap_handle **ret_handle);
+NEAP_API int32_t neap_future_on_done(neap_future *future, neap_future_fn fn, void *user,
+                                     neap_destroy_fn destroy, neap_handle **ret_handle);
 
 /* Removes every waiting callback with this fn and user; returns how many.
    [L] */
@@ -782,7 +818,9 @@ NEAP_API int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret
 
 /* ---- Waiting for several ------------------------------------------------------------------------------- */
 
-enum { NEAP_GATHER_RETURN_ERRORS = 1 };
+enum {
+    NEAP_GATHER_RETURN_ERRORS = 1
+};
 
 /* A future (kind LIST) that completes when all `n` futures are done; the same one may occur twice; n may be 0.  The first
    failure or cancellation of a member cancels the others and waits for them; then the gather fails with NEAP_EGROUP,
@@ -793,14 +831,18 @@ enum { NEAP_GATHER_RETURN_ERRORS = 1 };
 NEAP_API int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint32_t flags,
                              neap_future **ret_future);
 
-enum { NEAP_WAIT_ALL = 0, NEAP_WAIT_FIRST_COMPLETED = 1, NEAP_WAIT_FIRST_EXCEPTION = 2 };
+enum {
+    NEAP_WAIT_ALL = 0,
+    NEAP_WAIT_FIRST_COMPLETED = 1,
+    NEAP_WAIT_FIRST_EXCEPTION = 2
+};
 
 /* A future (kind LIST) that completes when the condition holds or `timeout_ns` (-1: never) has passed; duplicates collapse;
    members are never cancelled, and no callback is left on them.  Returns a new reference.
    Errors: NEAP_EVALUE if n is 0, NEAP_EOTHER_LOOP.
    [L] */
-NEAP_API int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when, int64_t timeout_ns,
-                           neap_future **ret_future);
+NEAP_API int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when,
+                           int64_t timeout_ns, neap_future **ret_future);
 
 /* A future with the outcome of `future`.  After `timeout_ns` it cancels `future`, waits for its end, and fails with
    NEAP_ETIMEOUT, unless `future` completed all the same.  Cancelling it cancels `future`.  Returns a new reference.
@@ -854,11 +896,12 @@ NEAP_API int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void
 
 /* As neap_task_spawn, past the factory: what a factory itself calls.
    [L] */
-NEAP_API int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
-                               neap_task **ret_task);
+NEAP_API int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user,
+                               const neap_task_options *options, neap_task **ret_task);
 
-typedef int32_t (*neap_task_factory_fn)(neap_loop *loop, const neap_task_ops *task_ops, void *task_user,
-                                        const neap_task_options *options, neap_task **ret_task, void *user);
+typedef int32_t (*neap_task_factory_fn)(neap_loop *loop, const neap_task_ops *task_ops,
+                                        void *task_user, const neap_task_options *options,
+                                        neap_task **ret_task, void *user);
 
 /* Sets what neap_task_spawn calls; NULL: neap_task_new.  A factory that fails without calling neap_task_new leaves
    task_user to neap_task_spawn, which destroys it.
@@ -958,7 +1001,8 @@ NEAP_API int32_t neap_task_walk(neap_loop *loop, neap_task_walk_fn fn, void *use
    it registers afterwards and by tasks it spawns afterwards.  A callback runs in a copy of the context that it was registered
    in.  `key` is compared by address.  Outside tasks and callbacks: the loop's outermost context.  `destroy` runs when nobody sees the value any more.
    [L] */
-NEAP_API int32_t neap_local_set(neap_loop *loop, const void *key, void *value, neap_destroy_fn destroy);
+NEAP_API int32_t neap_local_set(neap_loop *loop, const void *key, void *value,
+                                neap_destroy_fn destroy);
 
 /* The value visible here in *ret_value; returns 1, or 0 if none was set.
    [L] */
@@ -966,11 +1010,17 @@ NEAP_API int32_t neap_local_get(neap_loop *loop, const void *key, void **ret_val
 
 /* ---- Sockets ------------------------------------------------------------------------------------------- */
 
-enum { NEAP_TCP = 1, NEAP_UDP = 2, NEAP_UNIX = 3, NEAP_UNIX_DGRAM = 4 };
+enum {
+    NEAP_TCP = 1,
+    NEAP_UDP = 2,
+    NEAP_UNIX = 3,
+    NEAP_UNIX_DGRAM = 4
+};
 
 /* Flags of starting calls. */
 enum {
-    NEAP_NOWAIT = 1,     /* never wait: answer NEAP_EAGAIN instead of NEAP_PENDING; the future out-parameter may be NULL */
+    NEAP_NOWAIT =
+        1, /* never wait: answer NEAP_EAGAIN instead of NEAP_PENDING; the future out-parameter may be NULL */
     NEAP_WANT_FUTURE = 2 /* always answer NEAP_PENDING with a future, which may be done */
 };
 
@@ -986,7 +1036,8 @@ NEAP_API int32_t neap_sock_adopt(neap_loop *loop, neap_fd fd, neap_sock **ret_so
 
 /* Two connected Unix sockets of the given sort (NEAP_UNIX or NEAP_UNIX_DGRAM): two new references.
    [L] */
-NEAP_API int32_t neap_sock_pair(neap_loop *loop, int32_t sort, neap_sock **ret_a, neap_sock **ret_b);
+NEAP_API int32_t neap_sock_pair(neap_loop *loop, int32_t sort, neap_sock **ret_a,
+                                neap_sock **ret_b);
 
 /* Takes another reference; returns sock.
    [M] */
@@ -1025,35 +1076,38 @@ NEAP_API int32_t neap_sock_listen(neap_sock *sock, int32_t backlog);
    kind SOCK (neap_future_take_sock, neap_future_get_addr).  A connection that died in the queue is skipped.
    Errors: NEAP_EMFILE and other shortages leave the connection in the queue.
    [L] */
-NEAP_API int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock, neap_addr *ret_addr,
-                                  neap_future **ret_future);
+NEAP_API int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock,
+                                  neap_addr *ret_addr, neap_future **ret_future);
 
 /* Connects.  A connect that is cancelled closes the socket.
    [L] */
-NEAP_API int32_t neap_sock_connect(neap_sock *sock, const neap_addr *addr, uint32_t flags, neap_future **ret_future);
+NEAP_API int32_t neap_sock_connect(neap_sock *sock, const neap_addr *addr, uint32_t flags,
+                                   neap_future **ret_future);
 
 /* Receives up to `len` bytes into `data`.  Result (kind INT): the count, 0 at the end of the stream.  len 0 completes at
    once with 0.
    [L] */
-NEAP_API int32_t neap_sock_recv(neap_sock *sock, void *data, size_t len, uint32_t flags, neap_future **ret_future);
+NEAP_API int32_t neap_sock_recv(neap_sock *sock, void *data, size_t len, uint32_t flags,
+                                neap_future **ret_future);
 
 /* Receives up to `max` bytes into memory lent by the loop, so that an idle socket holds no buffer.  At once: the count, and
    *ret_data lent until the running step or callback returns or the next lent receive; later: kind BYTES, which a
    task reads in the step that it wakes.  A future that others see too, or that outlives that step, keeps a copy.
    [L] */
-NEAP_API int32_t neap_sock_recv_lent(neap_sock *sock, size_t max, uint32_t flags, const void **ret_data,
-                                     neap_future **ret_future);
+NEAP_API int32_t neap_sock_recv_lent(neap_sock *sock, size_t max, uint32_t flags,
+                                     const void **ret_data, neap_future **ret_future);
 
 /* Receives one datagram, cut to `len` bytes, and its sender (ret_addr may be NULL).  Result as neap_sock_recv;
    neap_future_get_addr for the sender.
    [L] */
-NEAP_API int32_t neap_sock_recvfrom(neap_sock *sock, void *data, size_t len, uint32_t flags, neap_addr *ret_addr,
-                                    neap_future **ret_future);
+NEAP_API int32_t neap_sock_recvfrom(neap_sock *sock, void *data, size_t len, uint32_t flags,
+                                    neap_addr *ret_addr, neap_future **ret_future);
 
 /* As neap_sock_recvfrom into lent memory, as neap_sock_recv_lent.
    [L] */
-NEAP_API int32_t neap_sock_recvfrom_lent(neap_sock *sock, size_t max, uint32_t flags, const void **ret_data,
-                                         neap_addr *ret_addr, neap_future **ret_future);
+NEAP_API int32_t neap_sock_recvfrom_lent(neap_sock *sock, size_t max, uint32_t flags,
+                                         const void **ret_data, neap_addr *ret_addr,
+                                         neap_future **ret_future);
 
 /* Puts bytes in front of what the next receive returns: for a consumer that took more than it could use.  Lent memory is
    taken over instead of copied, so that giving back what a receive just lent cannot fail.
@@ -1073,10 +1127,14 @@ NEAP_API int32_t neap_sock_sendall(neap_sock *sock, const void *data, size_t len
 
 /* Sends one datagram to an address (NULL: the connected peer).  Result as neap_sock_send.
    [L] */
-NEAP_API int32_t neap_sock_sendto(neap_sock *sock, const void *data, size_t len, const neap_addr *addr, uint32_t flags,
-                                  neap_future **ret_future);
+NEAP_API int32_t neap_sock_sendto(neap_sock *sock, const void *data, size_t len,
+                                  const neap_addr *addr, uint32_t flags, neap_future **ret_future);
 
-enum { NEAP_SHUT_RD = 0, NEAP_SHUT_WR = 1, NEAP_SHUT_RDWR = 2 };
+enum {
+    NEAP_SHUT_RD = 0,
+    NEAP_SHUT_WR = 1,
+    NEAP_SHUT_RDWR = 2
+};
 
 /* Ends one or both directions.
    [L] */
@@ -1102,14 +1160,18 @@ NEAP_API int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t
 
 /* ---- Watches on descriptors ---------------------------------------------------------------------------- */
 
-enum { NEAP_READ = 1, NEAP_WRITE = 2 };
+enum {
+    NEAP_READ = 1,
+    NEAP_WRITE = 2
+};
 
 /* Calls fn(user) in each tick in which `fd` is readable, until removed.  The descriptor stays the caller's and must be
    removed before it is closed.  One reader per descriptor: a second replaces the first.  Returns 1 if it replaced one,
    else 0.
    Errors: NEAP_EBADF, NEAP_EPERM for a regular file, NEAP_EBUSY_FD while a one-shot wait has this direction.
    [L] */
-NEAP_API int32_t neap_add_reader(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_add_reader(neap_loop *loop, neap_fd fd, neap_fn fn, void *user,
+                                 neap_destroy_fn destroy);
 
 /* Removes the reader.  Returns 1 if there was one, else 0.
    [L] */
@@ -1117,7 +1179,8 @@ NEAP_API int32_t neap_remove_reader(neap_loop *loop, neap_fd fd);
 
 /* As neap_add_reader, when `fd` is writable.
    [L] */
-NEAP_API int32_t neap_add_writer(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy);
+NEAP_API int32_t neap_add_writer(neap_loop *loop, neap_fd fd, neap_fn fn, void *user,
+                                 neap_destroy_fn destroy);
 
 /* As neap_remove_reader.
    [L] */
@@ -1126,11 +1189,14 @@ NEAP_API int32_t neap_remove_writer(neap_loop *loop, neap_fd fd);
 /* Waits once until `fd` is ready in one direction (NEAP_READ or NEAP_WRITE).  At once: the event; later: kind INT.
    Errors: as neap_add_reader; NEAP_EBUSY_FD if another waiter has this descriptor and direction.
    [L] */
-NEAP_API int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags, neap_future **ret_future);
+NEAP_API int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags,
+                               neap_future **ret_future);
 
 /* ---- Signals ------------------------------------------------------------------------------------------- */
 
-enum { NEAP_SIGNAL_CHAIN = 1 /* also call the handler that was there before */ };
+enum {
+    NEAP_SIGNAL_CHAIN = 1 /* also call the handler that was there before */
+};
 
 typedef void (*neap_signal_fn)(int32_t signo, void *user);
 
@@ -1139,8 +1205,9 @@ typedef void (*neap_signal_fn)(int32_t signo, void *user);
    unless this is called.  The handle (new reference; may be NULL) ends the watch by neap_handle_cancel.
    Errors: NEAP_EINVAL for signals that cannot be caught.
    [L] */
-NEAP_API int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flags, neap_signal_fn fn, void *user,
-                                   neap_destroy_fn destroy, neap_handle **ret_handle);
+NEAP_API int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flags,
+                                   neap_signal_fn fn, void *user, neap_destroy_fn destroy,
+                                   neap_handle **ret_handle);
 
 /* For hosts that own the handlers: tells the loop that the signal arrived.
    [S] */

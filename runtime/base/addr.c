@@ -9,8 +9,10 @@
 
 #include "base/fd.h"
 
-_Static_assert(sizeof(struct sockaddr_storage) <= sizeof((neap_addr *)NULL)->data, "every address fits");
-_Static_assert(NEAP_AF_UNIX == AF_UNIX && NEAP_AF_INET == AF_INET && NEAP_AF_INET6 == AF_INET6, "same numbers");
+_Static_assert(sizeof(struct sockaddr_storage) <= sizeof((neap_addr *)NULL)->data,
+               "every address fits");
+_Static_assert(NEAP_AF_UNIX == AF_UNIX && NEAP_AF_INET == AF_INET && NEAP_AF_INET6 == AF_INET6,
+               "same numbers");
 
 const struct sockaddr *np_addr_raw(const neap_addr *addr, socklen_t *ret_len) {
     *ret_len = addr->len;

@@ -6,9 +6,9 @@
 
 #include "base.h"
 
-int np_fd_prepare(int fd);             /* sets non-blocking and close-on-exec */
-void np_fd_close(int fd);              /* keeps errno, ignores EINTR (Linux has closed it); fd may be -1 */
-int np_fd_poll(int fd, short events);  /* events of poll(2) that are there now */
+int np_fd_prepare(int fd); /* sets non-blocking and close-on-exec */
+void np_fd_close(int fd);  /* keeps errno, ignores EINTR (Linux has closed it); fd may be -1 */
+int np_fd_poll(int fd, short events); /* events of poll(2) that are there now */
 int np_fd_set_int(int fd, int level, int name, int value);
 int np_fd_get_int(int fd, int level, int name, int *ret_value);
 

@@ -67,8 +67,7 @@ static void settle(np_heap *h, uint32_t i, np_heap_entry e) {
 }
 
 static int32_t resize(np_heap *h, uint32_t cap) {
-    np_heap_entry *e =
-        np_alloc_resize(h->alloc, h->entries, h->cap * sizeof *e, cap * sizeof *e);
+    np_heap_entry *e = np_alloc_resize(h->alloc, h->entries, h->cap * sizeof *e, cap * sizeof *e);
     if (e == NULL)
         return NEAP_ENOMEM;
     h->entries = e;

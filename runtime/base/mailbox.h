@@ -26,7 +26,8 @@ typedef struct np_mailbox {
 
 void np_mailbox_init(np_mailbox *box);
 void np_mailbox_fini(np_mailbox *box);
-void np_mailbox_reset(np_mailbox *box); /* for a child after fork, whose lock may be held by a thread that is gone */
+void np_mailbox_reset(
+    np_mailbox *box); /* for a child after fork, whose lock may be held by a thread that is gone */
 
 /* Leaves mail; false if the box is closed. */
 bool np_mailbox_put(np_mailbox *box, np_mail *mail);

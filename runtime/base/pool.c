@@ -52,7 +52,7 @@ void np_pool_put(np_pool *pool, void *p, size_t n) {
 
 void np_pool_trim(np_pool *pool) {
     pool->keep = 0;
-    for (size_t class = 0; class < NP_POOL_CLASSES; class++) {
+    for (size_t class = 0; class < NP_POOL_CLASSES; class ++) {
         while (pool->free[class] != NULL) {
             np_pool_block *block = pool->free[class];
             pool->free[class] = block->next;

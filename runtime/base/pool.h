@@ -9,7 +9,8 @@
 #define NP_POOL_CLASSES 24 /* blocks up to NP_POOL_GRAIN * NP_POOL_CLASSES bytes are pooled */
 
 #ifndef NP_POOL_KEEP
-#define NP_POOL_KEEP 4096 /* blocks kept per class; sanitizer builds keep none, so that they see each use after free */
+#define NP_POOL_KEEP \
+    4096 /* blocks kept per class; sanitizer builds keep none, so that they see each use after free */
 #endif
 
 typedef struct np_pool_block np_pool_block;

@@ -40,7 +40,8 @@ static void drop_calls_of(np_list *list, bool keep_done) {
     for (np_list *at = list->next, *next; at != list; at = next) {
         np_ready *node = np_container(at, np_ready, link);
         next = at->next;
-        if (!keep_done || node->kind != NP_RUN_CALL || np_container(node, neap_handle, node)->future == NULL)
+        if (!keep_done || node->kind != NP_RUN_CALL ||
+            np_container(node, neap_handle, node)->future == NULL)
             drop_node(node);
     }
 }

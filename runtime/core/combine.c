@@ -13,11 +13,11 @@ typedef struct member {
 
 struct combination {
     neap_future f;
-    np_timer timer;  /* of wait */
-    size_t n;        /* members that are set */
-    size_t room;     /* members that were allocated */
-    size_t left;     /* members that are not done */
-    int32_t mode;    /* NEAP_GATHER_* or NEAP_WAIT_* */
+    np_timer timer; /* of wait */
+    size_t n;       /* members that are set */
+    size_t room;    /* members that were allocated */
+    size_t left;    /* members that are not done */
+    int32_t mode;   /* NEAP_GATHER_* or NEAP_WAIT_* */
     bool gathers;
     bool cancelling; /* the members were told to stop */
     member members[];
@@ -181,9 +181,11 @@ static combination *make(neap_loop *loop, const np_future_type *type, size_t n) 
     return c;
 }
 
-int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint32_t flags, neap_future **ret_future) {
-    int32_t rc = ret_future == NULL || (flags & ~(uint32_t)NEAP_GATHER_RETURN_ERRORS) != 0 ? NEAP_EINVAL
-                                                                                           : check(loop, futures, n);
+int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint32_t flags,
+                    neap_future **ret_future) {
+    int32_t rc = ret_future == NULL || (flags & ~(uint32_t)NEAP_GATHER_RETURN_ERRORS) != 0
+                     ? NEAP_EINVAL
+                     : check(loop, futures, n);
     combination *c = rc < 0 ? NULL : make(loop, &gather_type, n);
     if (c == NULL)
         return rc < 0 ? rc : NEAP_ENOMEM;
@@ -221,10 +223,11 @@ static size_t count_distinct(neap_future *const *futures, size_t n) {
     return distinct;
 }
 
-int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when, int64_t timeout_ns,
-                  neap_future **ret_future) {
-    int32_t rc = ret_future == NULL || when < NEAP_WAIT_ALL || when > NEAP_WAIT_FIRST_EXCEPTION ? NEAP_EINVAL
-                                                                                              : check(loop, futures, n);
+int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when,
+                  int64_t timeout_ns, neap_future **ret_future) {
+    int32_t rc = ret_future == NULL || when < NEAP_WAIT_ALL || when > NEAP_WAIT_FIRST_EXCEPTION
+                     ? NEAP_EINVAL
+                     : check(loop, futures, n);
     if (rc == 0 && n == 0)
         rc = NEAP_EVALUE;
     combination *c = rc < 0 ? NULL : make(loop, &wait_type, count_distinct(futures, n));

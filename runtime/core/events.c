@@ -49,7 +49,8 @@ static neap_event show(neap_loop *loop, np_ready *node) {
     return (neap_event){NEAP_EVENT_TASK, task->wake, (uint64_t)(uintptr_t)task->user, task};
 }
 
-int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, size_t cap, int64_t timeout_ns) {
+int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, size_t cap,
+                              int64_t timeout_ns) {
     if (loop == NULL || ev == NULL || cap == 0 || stride < sizeof *ev)
         return NEAP_EINVAL;
     int32_t rc = np_begin_turn(loop);

@@ -49,7 +49,8 @@ static void drop_callbacks(neap_future *f) {
     while (!np_list_empty(&f->waiters)) {
         np_ready *node = np_container(np_list_pop(&f->waiters), np_ready, link);
         node->where = NP_AT_NONE;
-        np_handle_drop(np_container(node, neap_handle, node)); /* only callbacks wait without a reference */
+        np_handle_drop(
+            np_container(node, neap_handle, node)); /* only callbacks wait without a reference */
     }
     f->callbacks = 0;
 }
@@ -72,7 +73,8 @@ static int32_t cancel_plain(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type plain_type = {{"future", destroy_plain, NULL}, cancel_plain, NULL, NULL};
+static const np_future_type plain_type = {
+    {"future", destroy_plain, NULL}, cancel_plain, NULL, NULL};
 
 int32_t neap_future_new(neap_loop *loop, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)
@@ -237,7 +239,8 @@ int32_t neap_future_cancel(neap_future *future, const char *msg) {
     return rc < 0 ? rc : np_future_cancel(future, msg);
 }
 
-static int32_t set_cancel_hook(neap_future *f, neap_future_fn fn, void *user, neap_destroy_fn destroy) {
+static int32_t set_cancel_hook(neap_future *f, neap_future_fn fn, void *user,
+                               neap_destroy_fn destroy) {
     if (f == NULL || fn == NULL)
         return NEAP_EINVAL;
     int32_t rc = np_enter(f->obj.loop);
@@ -257,7 +260,8 @@ static int32_t set_cancel_hook(neap_future *f, neap_future_fn fn, void *user, ne
     return 0;
 }
 
-int32_t neap_future_set_cancel_hook(neap_future *future, neap_future_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_future_set_cancel_hook(neap_future *future, neap_future_fn fn, void *user,
+                                    neap_destroy_fn destroy) {
     int32_t rc = set_cancel_hook(future, fn, user, destroy);
     if (rc < 0 && destroy != NULL)
         destroy(user);
@@ -266,7 +270,8 @@ int32_t neap_future_set_cancel_hook(neap_future *future, neap_future_fn fn, void
 
 /* ---- Callbacks */
 
-static int32_t on_done(neap_future *f, neap_future_fn fn, void *user, neap_destroy_fn destroy, neap_handle **ret) {
+static int32_t on_done(neap_future *f, neap_future_fn fn, void *user, neap_destroy_fn destroy,
+                       neap_handle **ret) {
     if (f == NULL)
         return NEAP_EINVAL;
     int32_t rc = np_enter(f->obj.loop);
@@ -289,8 +294,8 @@ static int32_t on_done(neap_future *f, neap_future_fn fn, void *user, neap_destr
     return 0;
 }
 
-int32_t neap_future_on_done(neap_future *future, neap_future_fn fn, void *user, neap_destroy_fn destroy,
-                            neap_handle **ret_handle) {
+int32_t neap_future_on_done(neap_future *future, neap_future_fn fn, void *user,
+                            neap_destroy_fn destroy, neap_handle **ret_handle) {
     int32_t rc = on_done(future, fn, user, destroy, ret_handle);
     if (rc < 0 && destroy != NULL)
         destroy(user);

@@ -36,23 +36,30 @@ enum {
     NP_F_RESOURCE = 1,  /* an operation on the world: once completed, a cancel loses */
     NP_F_RETRIEVED = 2, /* somebody saw or will see the outcome */
     NP_F_IGNORED = 4,
-    NP_F_STAGED = 8,    /* a task has set its outcome inside its step; it counts when the step says DONE */
-    NP_F_FAILED = 16,   /* in loop->failed, with a reference */
-    NP_F_MARKED = 64,   /* seen in this list; short-lived */
-    NP_F_ACTIVE = 32    /* holds a reference to itself: something in the runtime will complete it */
+    NP_F_STAGED =
+        8, /* a task has set its outcome inside its step; it counts when the step says DONE */
+    NP_F_FAILED = 16, /* in loop->failed, with a reference */
+    NP_F_MARKED = 64, /* seen in this list; short-lived */
+    NP_F_ACTIVE = 32  /* holds a reference to itself: something in the runtime will complete it */
 };
 
-enum { NP_KIND_SOURCE = 64, NP_KIND_BUF, NP_KIND_LENT, NP_KIND_EXCEPTION, NP_KIND_PARTIAL }; /* beside NEAP_KIND_* */
+enum {
+    NP_KIND_SOURCE = 64,
+    NP_KIND_BUF,
+    NP_KIND_LENT,
+    NP_KIND_EXCEPTION,
+    NP_KIND_PARTIAL
+}; /* beside NEAP_KIND_* */
 
 struct neap_future {
     np_obj obj;
     np_list all;
     np_list waiters; /* np_ready nodes, where == NP_AT_WAIT */
     uint32_t callbacks;
-    int32_t code;       /* of a failure */
-    uint8_t state;      /* NEAP_STATE_* */
-    uint8_t kind;       /* NEAP_KIND_* or NP_KIND_* */
-    uint8_t flags;      /* NP_F_* */
+    int32_t code;  /* of a failure */
+    uint8_t state; /* NEAP_STATE_* */
+    uint8_t kind;  /* NEAP_KIND_* or NP_KIND_* */
+    uint8_t flags; /* NP_F_* */
     bool is_task;
     union {
         int64_t i;

@@ -234,29 +234,32 @@ static int64_t from_now(neap_loop *loop, int64_t delay_ns) {
     return delay_ns <= 0 ? loop->now : np_time_add(loop->now, delay_ns);
 }
 
-int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user, neap_destroy_fn destroy_user,
-                     neap_handle **ret_handle) {
-    int32_t rc = loop == NULL ? NEAP_EINVAL : schedule(loop, when_ns, 0, fn, user, destroy_user, ret_handle);
+int32_t neap_call_at(neap_loop *loop, int64_t when_ns, neap_fn fn, void *user,
+                     neap_destroy_fn destroy_user, neap_handle **ret_handle) {
+    int32_t rc =
+        loop == NULL ? NEAP_EINVAL : schedule(loop, when_ns, 0, fn, user, destroy_user, ret_handle);
     return taken(rc, user, destroy_user);
 }
 
-int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user, neap_destroy_fn destroy_user,
-                        neap_handle **ret_handle) {
+int32_t neap_call_later(neap_loop *loop, int64_t delay_ns, neap_fn fn, void *user,
+                        neap_destroy_fn destroy_user, neap_handle **ret_handle) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc == 0)
         rc = schedule(loop, from_now(loop, delay_ns), 0, fn, user, destroy_user, ret_handle);
     return taken(rc, user, destroy_user);
 }
 
-int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn, void *user,
-                        neap_destroy_fn destroy_user, neap_handle **ret_handle) {
+int32_t neap_call_every(neap_loop *loop, int64_t first_ns, int64_t interval_ns, neap_fn fn,
+                        void *user, neap_destroy_fn destroy_user, neap_handle **ret_handle) {
     int32_t rc = loop == NULL || interval_ns <= 0 ? NEAP_EINVAL : np_enter(loop);
     if (rc == 0)
-        rc = schedule(loop, from_now(loop, first_ns), interval_ns, fn, user, destroy_user, ret_handle);
+        rc = schedule(loop, from_now(loop, first_ns), interval_ns, fn, user, destroy_user,
+                      ret_handle);
     return taken(rc, user, destroy_user);
 }
 
-static int32_t call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user, neap_handle **ret) {
+static int32_t call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user,
+                         neap_handle **ret) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0)
         return rc;
@@ -345,7 +348,8 @@ int64_t neap_handle_when(neap_handle *handle) {
     int32_t rc = np_look(handle->obj.loop);
     if (rc < 0)
         return rc;
-    bool timer = np_is_handle(&handle->obj) && (handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY);
+    bool timer = np_is_handle(&handle->obj) &&
+                 (handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY);
     return timer ? handle->when : NEAP_EINVAL;
 }
 
@@ -370,7 +374,8 @@ static const char *state_word(const neap_handle *h) {
 }
 
 int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
-    static const char *const kinds[] = {"?", "call_soon", "timer", "repeating timer", "done callback", "watch", "signal"};
+    static const char *const kinds[] = {
+        "?", "call_soon", "timer", "repeating timer", "done callback", "watch", "signal"};
     if (handle == NULL || (buf == NULL && cap > 0))
         return NEAP_EINVAL;
     int32_t rc = np_look(handle->obj.loop);

@@ -19,8 +19,8 @@ enum {
 struct neap_handle {
     np_obj obj;
     np_ready node;
-    uint8_t kind;     /* NP_CALL_* */
-    bool active;      /* the call is to come, or to come again */
+    uint8_t kind; /* NP_CALL_* */
+    bool active;  /* the call is to come, or to come again */
     bool cancelled;
     np_timer timer;   /* of a timer */
     int64_t when;     /* of a timer: its deadline */
@@ -29,13 +29,13 @@ struct neap_handle {
         neap_fn call;
         neap_future_fn future;
         neap_signal_fn signal;
-    } fn;             /* NULL: goes to the events of pull mode */
+    } fn; /* NULL: goes to the events of pull mode */
     void *user;
     neap_destroy_fn destroy;
-    neap_future *future; /* of NP_CALL_FUTURE: waited for; held once it is done */
-    void *owner;         /* of a watch or signal */
-    void (*stop)(neap_handle *h);  /* of a watch or signal: ends it; left by the floor above */
-    void (*after)(neap_handle *h); /* of a watch or signal: after each call */
+    neap_future *future;            /* of NP_CALL_FUTURE: waited for; held once it is done */
+    void *owner;                    /* of a watch or signal */
+    void (*stop)(neap_handle *h);   /* of a watch or signal: ends it; left by the floor above */
+    void (*after)(neap_handle *h);  /* of a watch or signal: after each call */
     bool (*before)(neap_handle *h); /* of a watch: is the call still due? */
     np_local *context;
     char *name;

@@ -53,7 +53,8 @@ static np_local *find(np_local *chain, const void *key) {
 }
 
 /* Copies the links of `chain` before `end` behind `*tail`; false when there is no memory. */
-static bool copy_links(neap_loop *loop, np_local **tail, const np_local *chain, const np_local *end) {
+static bool copy_links(neap_loop *loop, np_local **tail, const np_local *chain,
+                       const np_local *end) {
     for (; chain != end; chain = chain->next) {
         np_local *link = link_new(loop, chain->key, chain->box);
         if (link == NULL)

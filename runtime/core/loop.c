@@ -42,15 +42,18 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
         if (((const unsigned char *)from)[i] != 0)
             return NEAP_E2BIG;
     memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
-    const uint32_t known = NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES | NEAP_LOOP_EINTR;
+    const uint32_t known =
+        NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES | NEAP_LOOP_EINTR;
     const neap_allocator *a = to->allocator;
-    bool whole = a == NULL || (a->size >= sizeof *a && a->alloc != NULL && a->realloc != NULL && a->free != NULL);
+    bool whole = a == NULL || (a->size >= sizeof *a && a->alloc != NULL && a->realloc != NULL &&
+                               a->free != NULL);
     return (to->flags & ~known) != 0 || !whole ? NEAP_EINVAL : 0;
 }
 
 static void init_lists(neap_loop *loop) {
-    np_list *lists[] = {&loop->ready,   &loop->batch,  &loop->internal, &loop->pulled, &loop->events, &loop->lent_events, &loop->tasks,
-                        &loop->futures, &loop->failed, &loop->socks,  &loop->watches, &loop->signal_watches};
+    np_list *lists[] = {&loop->ready,  &loop->batch,       &loop->internal, &loop->pulled,
+                        &loop->events, &loop->lent_events, &loop->tasks,    &loop->futures,
+                        &loop->failed, &loop->socks,       &loop->watches,  &loop->signal_watches};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }
@@ -228,7 +231,8 @@ int32_t neap_loop_alive(neap_loop *loop) {
     int32_t rc = np_enter(loop);
     if (rc < 0)
         return rc;
-    return np_loop_can_wake(loop) || np_mailbox_full(&loop->mail) || !np_list_empty(&loop->signal_watches);
+    return np_loop_can_wake(loop) || np_mailbox_full(&loop->mail) ||
+           !np_list_empty(&loop->signal_watches);
 }
 
 int32_t neap_loop_debug(neap_loop *loop, int32_t on) {

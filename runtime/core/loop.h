@@ -21,8 +21,18 @@ typedef struct np_local np_local;
 
 /* ---- What can be queued */
 
-enum { NP_RUN_CALL = 1, NP_RUN_TASK, NP_RUN_WAITER };
-enum { NP_AT_NONE = 0, NP_AT_WAIT, NP_AT_READY, NP_AT_PULLED, NP_AT_EVENT };
+enum {
+    NP_RUN_CALL = 1,
+    NP_RUN_TASK,
+    NP_RUN_WAITER
+};
+enum {
+    NP_AT_NONE = 0,
+    NP_AT_WAIT,
+    NP_AT_READY,
+    NP_AT_PULLED,
+    NP_AT_EVENT
+};
 
 typedef struct np_ready {
     np_list link;
@@ -55,15 +65,20 @@ typedef struct np_hook {
 
 typedef struct np_data np_data;
 
-enum { NP_OPEN = 0, NP_CLOSING, NP_CLOSED, NP_CORRUPT };
+enum {
+    NP_OPEN = 0,
+    NP_CLOSING,
+    NP_CLOSED,
+    NP_CORRUPT
+};
 
 struct neap_loop {
     /* Threads other than the loop's touch only these. */
-    atomic_uint refs;       /* users' references, plus 1 while there are objects */
-    np_mailbox mail;        /* posts, and objects let go elsewhere */
-    atomic_bool asleep;     /* somebody has to write the wake descriptor for news to be seen */
+    atomic_uint refs;   /* users' references, plus 1 while there are objects */
+    np_mailbox mail;    /* posts, and objects let go elsewhere */
+    atomic_bool asleep; /* somebody has to write the wake descriptor for news to be seen */
     atomic_uint_least64_t signals; /* arrived, by bit signo - 1 */
-    atomic_uchar life;      /* NP_OPEN ... */
+    atomic_uchar life;             /* NP_OPEN ... */
     pthread_t owner;
     np_guard guard;
 
@@ -86,32 +101,34 @@ struct neap_loop {
     bool timed;             /* step times are measured */
     uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
     int64_t origin_ns;
-    neap_task *current;     /* whose step runs */
+    neap_task *current;        /* whose step runs */
     neap_future *step_awaited; /* what it was woken by; the step holds a reference */
     neap_handle *current_handle;
-    np_local *context;      /* task-local values visible now */
+    np_local *context; /* task-local values visible now */
 
-    np_list ready;   /* FIFO of np_ready */
-    np_list batch;   /* what the tick runs now */
+    np_list ready;    /* FIFO of np_ready */
+    np_list batch;    /* what the tick runs now */
     np_list internal; /* waiters of the runtime, run between entries, so that they cost no tick */
-    np_list pulled;  /* taken out by neap_loop_next_ready */
-    np_list events;  /* for neap_loop_poll_events */
-    np_list lent_events; /* futures shown by the last neap_loop_poll_events, by future.all; each holds a reference */
+    np_list pulled;   /* taken out by neap_loop_next_ready */
+    np_list events;   /* for neap_loop_poll_events */
+    np_list
+        lent_events; /* futures shown by the last neap_loop_poll_events, by future.all; each holds a reference */
     np_heap timers;
     np_list tasks;   /* live tasks in order of creation, by future.all */
     np_list futures; /* other pending futures, by future.all */
-    np_list failed;  /* failed this tick with nobody to see it, by future.all; each holds a reference */
+    np_list
+        failed; /* failed this tick with nobody to see it, by future.all; each holds a reference */
     np_list socks;   /* open sockets */
     np_list watches; /* readers and writers of raw descriptors */
     np_list signal_watches;
     uint64_t task_ids;
-    np_data *data;   /* by tag */
+    np_data *data; /* by tag */
 
     /* Left by the floor above: lent memory ends with the step that saw it. */
     neap_buf *lent;
     neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
     void (*lent_end)(neap_loop *loop);
-    void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals */
+    void (*close_sys)(neap_loop *loop);                 /* closes sockets, watches, signals */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
 
     neap_report_fn on_report;
@@ -233,22 +250,24 @@ void np_report_deadlock(neap_loop *loop, neap_future *future);
 
 void np_report(neap_loop *loop, neap_report report);
 void np_report_failures(neap_loop *loop);
-void np_logf(neap_loop *loop, int32_t level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void np_logf(neap_loop *loop, int32_t level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text);
-void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task, neap_future *future,
-                   neap_handle *handle);
+void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task,
+                   neap_future *future, neap_handle *handle);
 void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
 
-#define np_trace(loop, kind, value, task, future, handle)                                          \
-    do {                                                                                           \
-        if (np_unlikely((loop)->on_trace != NULL))                                                 \
-            np_trace_emit((loop), (kind), (value), (task), (future), (handle));                    \
+#define np_trace(loop, kind, value, task, future, handle)                       \
+    do {                                                                        \
+        if (np_unlikely((loop)->on_trace != NULL))                              \
+            np_trace_emit((loop), (kind), (value), (task), (future), (handle)); \
     } while (0)
 
 /* ---- Step times (report.c) */
 
 uint64_t np_step_begin(neap_loop *loop);
-int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle); /* ns, or 0 */
+int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task,
+                    neap_handle *handle); /* ns, or 0 */
 
 /* ---- Close (close.c) */
 

@@ -5,7 +5,7 @@
 typedef struct proxy {
     neap_future f;
     np_waiter w;
-    np_timer timer; /* of wait_for */
+    np_timer timer;     /* of wait_for */
     neap_future *inner; /* held while pending */
     bool timed_out;
 } proxy;
@@ -70,7 +70,8 @@ static void timed_out(neap_loop *loop, np_timer *t, bool ended) {
 }
 
 static const np_future_type shield_type = {{"shield", destroy, NULL}, cancel_shield, NULL, end};
-static const np_future_type wait_for_type = {{"wait_for", destroy, NULL}, cancel_wait_for, NULL, end};
+static const np_future_type wait_for_type = {
+    {"wait_for", destroy, NULL}, cancel_wait_for, NULL, end};
 
 static proxy *make(neap_future *inner, const np_future_type *type) {
     neap_future *f = np_future_new(inner->obj.loop, type, sizeof(proxy));
@@ -91,7 +92,8 @@ static void start(proxy *p, neap_future *inner) {
     np_future_wait(inner, &p->w.node);
 }
 
-static int32_t begin(neap_future *future, neap_future **ret_future, const np_future_type *type, proxy **ret_proxy) {
+static int32_t begin(neap_future *future, neap_future **ret_future, const np_future_type *type,
+                     proxy **ret_proxy) {
     int32_t rc = future == NULL || ret_future == NULL ? NEAP_EINVAL : np_enter(future->obj.loop);
     if (rc < 0)
         return rc;
@@ -122,7 +124,8 @@ int32_t neap_wait_for(neap_future *future, int64_t timeout_ns, neap_future **ret
     }
     neap_loop *loop = future->obj.loop;
     int64_t deadline = timeout_ns < 0 ? NP_NEVER : np_time_add(loop->now, timeout_ns);
-    if (timeout_ns > 0 && deadline != NP_NEVER && (rc = np_timer_start(loop, &p->timer, deadline)) < 0) {
+    if (timeout_ns > 0 && deadline != NP_NEVER &&
+        (rc = np_timer_start(loop, &p->timer, deadline)) < 0) {
         np_future_unref(&p->f);
         return rc;
     }

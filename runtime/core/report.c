@@ -24,21 +24,24 @@ static int32_t take_hook(neap_loop *loop, np_hook *hook, void *user, neap_destro
     return rc;
 }
 
-int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_loop_set_error_hook(neap_loop *loop, neap_report_fn fn, void *user,
+                                 neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->report_hook, user, destroy);
     if (rc == 0)
         loop->on_report = fn;
     return rc;
 }
 
-int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_loop_set_log_hook(neap_loop *loop, neap_log_fn fn, void *user,
+                               neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->log_hook, user, destroy);
     if (rc == 0)
         loop->on_log = fn;
     return rc;
 }
 
-int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user,
+                                 neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->fatal_hook, user, destroy);
     if (rc == 0)
         loop->on_fatal = fn;
@@ -49,7 +52,8 @@ static void trace_ready(np_io *io, int fd) {
     np_trace(np_container(io, neap_loop, io), NEAP_TRACE_READY, fd, NULL, NULL, NULL);
 }
 
-int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
+                                 neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->trace_hook, user, destroy);
     if (rc < 0)
         return rc;
@@ -76,7 +80,8 @@ static void describe_failure(neap_future *f, char *buf, size_t cap) {
     const char *site = t != NULL ? neap_task_site(t) : neap_future_site(f);
     const char *what = t != NULL ? neap_task_name(t) : "future";
     const char *made = site[0] == '\0' ? "" : t != NULL ? ", spawned at " : ", made at ";
-    snprintf(buf, cap, "nobody awaits the failure of %s%s%s: %s", what, made, site, neap_future_message(f));
+    snprintf(buf, cap, "nobody awaits the failure of %s%s%s: %s", what, made, site,
+             neap_future_message(f));
 }
 
 static void report_failure(neap_loop *loop, neap_future *f) {
@@ -113,10 +118,13 @@ add_text(char *buf, size_t cap, size_t *len, const char *format, ...) {
 static void add_wait(char *buf, size_t cap, size_t *len, neap_task *t) {
     char where[256] = "";
     neap_future *f = t->awaiting;
-    const char *what = f == NULL ? "its turn" : f->is_task ? neap_task_name((neap_task *)(void *)f) : f->obj.type->name;
+    const char *what = f == NULL    ? "its turn"
+                       : f->is_task ? neap_task_name((neap_task *)(void *)f)
+                                    : f->obj.type->name;
     if (t->ops->describe != NULL)
         t->ops->describe(t, t->user, where, sizeof where);
-    add_text(buf, cap, len, "%s waits for %s%s%s", neap_task_name(t), what, where[0] != '\0' ? " at " : "", where);
+    add_text(buf, cap, len, "%s waits for %s%s%s", neap_task_name(t), what,
+             where[0] != '\0' ? " at " : "", where);
 }
 
 void np_report_pending(neap_loop *loop, neap_task *task) {
@@ -124,7 +132,9 @@ void np_report_pending(neap_loop *loop, neap_task *task) {
     size_t len = 0;
     add_text(text, sizeof text, &len, "the task was destroyed while it was pending: ");
     add_wait(text, sizeof text, &len, task);
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_PENDING, .message = text, .task = task, .future = &task->f});
+    np_report(loop,
+              (neap_report){
+                  .kind = NEAP_REPORT_PENDING, .message = text, .task = task, .future = &task->f});
 }
 
 void np_report_deadlock(neap_loop *loop, neap_future *future) {
@@ -153,7 +163,8 @@ void np_report_failures(neap_loop *loop) {
     }
 }
 
-int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag, void *exception) {
+int32_t neap_loop_fail(neap_loop *loop, int32_t code, const char *message, const void *tag,
+                       void *exception) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_look(loop);
     if (rc < 0)
         return rc;
@@ -182,8 +193,8 @@ void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text)
         loop->on_fatal(loop, file, line, text, loop->fatal_hook.user);
 }
 
-void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task, neap_future *future,
-                   neap_handle *handle) {
+void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task,
+                   neap_future *future, neap_handle *handle) {
     const neap_trace t = {sizeof t, kind, value, task, future, handle};
     loop->on_trace(loop, &t, loop->trace_hook.user);
 }
@@ -216,7 +227,8 @@ static bool may_be_slow(const neap_loop *loop, uint64_t cycles) {
 
 static void report_slow(neap_loop *loop, int64_t ns, neap_task *task, neap_handle *handle) {
     char text[96];
-    snprintf(text, sizeof text, "%s took %.6g s", task != NULL ? "a step" : "a callback", (double)ns / 1e9);
+    snprintf(text, sizeof text, "%s took %.6g s", task != NULL ? "a step" : "a callback",
+             (double)ns / 1e9);
     np_report(loop, (neap_report){.kind = NEAP_REPORT_SLOW,
                                   .message = text,
                                   .task = task,

@@ -28,8 +28,8 @@ int32_t neap_loop_run(neap_loop *loop) {
 }
 
 static bool deadlocked(neap_loop *loop) {
-    return !np_loop_can_wake(loop) && !np_mailbox_full(&loop->mail) && np_list_empty(&loop->io.completed) &&
-           !loop->stopping;
+    return !np_loop_can_wake(loop) && !np_mailbox_full(&loop->mail) &&
+           np_list_empty(&loop->io.completed) && !loop->stopping;
 }
 
 /* A future that was done before still gets its tick; one that a callback stops for ends after its batch. */
@@ -62,7 +62,9 @@ int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
     if (rc < 0)
         return rc;
     np_future_ref(future);
-    np_waiter runner = {.fire = noted}; /* keeps the poll from sleeping once the future is done, wherever that happens */
+    np_waiter runner = {
+        .fire =
+            noted}; /* keeps the poll from sleeping once the future is done, wherever that happens */
     np_ready_init(&runner.node, NP_RUN_WAITER);
     if (np_future_pending(future))
         np_future_wait(future, &runner.node);

@@ -37,9 +37,10 @@ static int32_t copy_options(neap_task *t, const neap_task_options *o) {
     return 0;
 }
 
-static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
-                    neap_task **ret_task) {
-    int32_t rc = loop == NULL || ops == NULL || ops->size < sizeof *ops ? NEAP_EINVAL : np_enter(loop);
+static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
+                    const neap_task_options *options, neap_task **ret_task) {
+    int32_t rc =
+        loop == NULL || ops == NULL || ops->size < sizeof *ops ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0)
         return rc;
     neap_future *f = np_future_new(loop, &task_type, sizeof(neap_task));
@@ -75,15 +76,15 @@ static int32_t taken(int32_t rc, const neap_task_ops *ops, void *user) {
     return rc;
 }
 
-int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
-                      neap_task **ret_task) {
+int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user,
+                      const neap_task_options *options, neap_task **ret_task) {
     if (loop != NULL && np_look(loop) == 0)
         loop->user_taken = true;
     return taken(make(loop, ops, user, options, ret_task), ops, user);
 }
 
-int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user, const neap_task_options *options,
-                        neap_task **ret_task) {
+int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user,
+                        const neap_task_options *options, neap_task **ret_task) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0 || loop->factory == NULL)
         return taken(rc < 0 ? rc : make(loop, ops, user, options, ret_task), ops, user);
@@ -92,7 +93,8 @@ int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user, c
     return loop->user_taken ? rc : taken(rc, ops, user);
 }
 
-int32_t neap_loop_set_task_factory(neap_loop *loop, neap_task_factory_fn fn, void *user, neap_destroy_fn destroy_user) {
+int32_t neap_loop_set_task_factory(neap_loop *loop, neap_task_factory_fn fn, void *user,
+                                   neap_destroy_fn destroy_user) {
     int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0) {
         if (destroy_user != NULL)
@@ -318,7 +320,8 @@ void np_task_run(neap_task *t) {
     t->waiting_since = -1;
     t->started = true;
     t->open = true;
-    bool through_awaited = t->cancel_sent && awaited != NULL && awaited->state == NEAP_STATE_CANCELLED;
+    bool through_awaited =
+        t->cancel_sent && awaited != NULL && awaited->state == NEAP_STATE_CANCELLED;
     t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited;
     t->cancel_sent = false;
     t->steps++;

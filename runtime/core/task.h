@@ -22,17 +22,17 @@ struct neap_task {
     char *cancel_msg;
     uint64_t id;
     uint64_t steps;
-    uint64_t step_cycles; /* with the loop's origin: time in steps */
+    uint64_t step_cycles;  /* with the loop's origin: time in steps */
     int64_t waiting_since; /* ns of the loop's time, -1: does not wait */
     int32_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
     bool started;
-    bool open;             /* a step is under way, or a task event waits for its answer */
-    bool must_cancel;      /* a cancellation is to be delivered */
-    bool lost;             /* that one lost against a completed operation: not before the next wait */
-    bool cancel_sent;      /* a cancellation went to what it awaits */
-    bool cancel_seen;      /* this step was woken by a cancellation */
-    bool cancelling;       /* a request is on its way down the chain of awaits; short-lived */
+    bool open;        /* a step is under way, or a task event waits for its answer */
+    bool must_cancel; /* a cancellation is to be delivered */
+    bool lost;        /* that one lost against a completed operation: not before the next wait */
+    bool cancel_sent; /* a cancellation went to what it awaits */
+    bool cancel_seen; /* this step was woken by a cancellation */
+    bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
 };
 
 /* From the batch. */

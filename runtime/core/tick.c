@@ -44,13 +44,15 @@ static bool has_deadline(const neap_loop *loop) {
 
 /* Anything in the world that could make something ready, besides other threads and signals. */
 bool np_loop_can_wake(neap_loop *loop) {
-    return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) || !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) ||
-           has_deadline(loop) || loop->io.parked > 0 || loop->holds > 0;
+    return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
+           !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) || has_deadline(loop) ||
+           loop->io.parked > 0 || loop->holds > 0;
 }
 
 /* How long the poll may last: 0 if there is work, else until the first deadline. */
 int64_t np_timeout(neap_loop *loop) {
-    bool work = !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) || !np_list_empty(&loop->io.completed);
+    bool work = !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
+                !np_list_empty(&loop->io.completed);
     if (work || loop->stopping || loop->raised != 0)
         return 0;
     const np_heap_entry *first = np_heap_first(&loop->timers);
@@ -86,9 +88,11 @@ static void log_poll(neap_loop *loop, int64_t timeout_ns, int64_t elapsed_ns, in
     if (timeout_ns < 0)
         np_logf(loop, level, "poll took %.3f ms: %d events", took_ms, events);
     else if (events > 0)
-        np_logf(loop, level, "poll %.3f ms took %.3f ms: %d events", (double)timeout_ns / 1e6, took_ms, events);
+        np_logf(loop, level, "poll %.3f ms took %.3f ms: %d events", (double)timeout_ns / 1e6,
+                took_ms, events);
     else
-        np_logf(loop, level, "poll %.3f ms took %.3f ms: timeout", (double)timeout_ns / 1e6, took_ms);
+        np_logf(loop, level, "poll %.3f ms took %.3f ms: timeout", (double)timeout_ns / 1e6,
+                took_ms);
 }
 
 static void read_clock(neap_loop *loop) {
@@ -101,7 +105,8 @@ static void read_clock(neap_loop *loop) {
 static bool fall_asleep(neap_loop *loop) {
     atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
-    return !np_mailbox_full(&loop->mail) && atomic_load_explicit(&loop->signals, memory_order_seq_cst) == 0;
+    return !np_mailbox_full(&loop->mail) &&
+           atomic_load_explicit(&loop->signals, memory_order_seq_cst) == 0;
 }
 
 int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
@@ -145,7 +150,8 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     uint32_t n = 0;
     np_run_internal(loop);
     np_list_splice(&loop->batch, &loop->ready);
-    while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) && !np_guard_forked(&loop->guard)) {
+    while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
+           !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
         np_run_node(loop, node);

@@ -18,9 +18,10 @@ static int32_t may_set(neap_future *f) {
         return NEAP_EINVALID_STATE;
     if (f->is_task)
         return !np_task_in_step((neap_task *)(void *)f) ? NEAP_ETASK_OWNED
-               : (f->flags & NP_F_STAGED) != 0         ? NEAP_EINVALID_STATE
-                                                       : 0;
-    return (f->flags & NP_F_ACTIVE) != 0 ? NEAP_EINVALID_STATE : 0; /* the runtime's own to complete */
+               : (f->flags & NP_F_STAGED) != 0          ? NEAP_EINVALID_STATE
+                                                        : 0;
+    return (f->flags & NP_F_ACTIVE) != 0 ? NEAP_EINVALID_STATE
+                                         : 0; /* the runtime's own to complete */
 }
 
 static int32_t finish(neap_future *f, uint8_t state) {
@@ -86,7 +87,8 @@ int32_t neap_future_set_bytes(neap_future *future, const void *data, size_t len)
     return finish(future, NEAP_STATE_RESULT);
 }
 
-static int32_t set_ptr(neap_future *f, uint8_t kind, const void *tag, void *ptr, neap_destroy_fn destroy) {
+static int32_t set_ptr(neap_future *f, uint8_t kind, const void *tag, void *ptr,
+                       neap_destroy_fn destroy) {
     int32_t rc = may_set(f);
     if (rc < 0) {
         if (destroy != NULL)
@@ -100,7 +102,8 @@ static int32_t set_ptr(neap_future *f, uint8_t kind, const void *tag, void *ptr,
     return 0;
 }
 
-int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy) {
+int32_t neap_future_set_ptr(neap_future *future, const void *tag, void *ptr,
+                            neap_destroy_fn destroy) {
     int32_t rc = set_ptr(future, NEAP_KIND_PTR, tag, ptr, destroy);
     return rc < 0 ? rc : finish(future, NEAP_STATE_RESULT);
 }
@@ -114,8 +117,8 @@ int32_t neap_future_set_error(neap_future *future, int32_t code, const char *mes
     return finish(future, NEAP_STATE_ERROR);
 }
 
-int32_t neap_future_set_exception(neap_future *future, int32_t code, const char *message, const void *tag, void *ptr,
-                                  neap_destroy_fn destroy) {
+int32_t neap_future_set_exception(neap_future *future, int32_t code, const char *message,
+                                  const void *tag, void *ptr, neap_destroy_fn destroy) {
     int32_t rc = set_ptr(future, NP_KIND_EXCEPTION, tag, ptr, destroy);
     if (rc < 0)
         return rc;
@@ -181,7 +184,11 @@ static post *make_post(neap_future *f, int32_t code, const void *data, size_t le
     post *p = len > SIZE_MAX / 2 ? NULL : np_alloc_get(alloc, sizeof *p + len);
     if (p == NULL)
         return NULL;
-    *p = (post){.mail.deliver = deliver, .future = neap_future_ref(f), .alloc = np_alloc_ref(alloc), .code = code, .len = len};
+    *p = (post){.mail.deliver = deliver,
+                .future = neap_future_ref(f),
+                .alloc = np_alloc_ref(alloc),
+                .code = code,
+                .len = len};
     if (len > 0)
         memcpy(p->text, data, len);
     return p;
@@ -230,7 +237,8 @@ int32_t neap_future_post_bytes(neap_future *future, const void *data, size_t len
     return send(p);
 }
 
-int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr, neap_destroy_fn destroy) {
+int32_t neap_future_post_ptr(neap_future *future, const void *tag, void *ptr,
+                             neap_destroy_fn destroy) {
     post *p = future == NULL ? NULL : make_post(future, NEAP_KIND_PTR, NULL, 0);
     if (p == NULL) {
         if (destroy != NULL)
@@ -377,7 +385,8 @@ const char *neap_future_message(neap_future *future) {
 
 void *neap_future_exception(neap_future *future, const void *tag) {
     neap_future *o;
-    if (look_at(future, &o) >= 0 || o == NULL || o->kind != NP_KIND_EXCEPTION || o->value.ptr.tag != tag)
+    if (look_at(future, &o) >= 0 || o == NULL || o->kind != NP_KIND_EXCEPTION ||
+        o->value.ptr.tag != tag)
         return NULL;
     return o->value.ptr.ptr;
 }

@@ -73,7 +73,8 @@ static int64_t attempt_connect(np_op *op) {
         return 0;
     if (begun && errno == EISCONN)
         return 0;
-    if (errno == EINPROGRESS || errno == EINTR || (begun && errno == EALREADY)) { /* interrupted: goes on all the same */
+    if (errno == EINPROGRESS || errno == EINTR ||
+        (begun && errno == EALREADY)) { /* interrupted: goes on all the same */
         op->begun = true;
         return NP_WAIT;
     }
@@ -86,8 +87,9 @@ static int64_t attempt_recv(np_op *op) {
     ssize_t n;
     do {
         len = sizeof raw;
-        n = op->addr == NULL ? recv(op->desc->fd, op->buf, op->len, 0)
-                             : recvfrom(op->desc->fd, op->buf, op->len, 0, (struct sockaddr *)&raw, &len);
+        n = op->addr == NULL
+                ? recv(op->desc->fd, op->buf, op->len, 0)
+                : recvfrom(op->desc->fd, op->buf, op->len, 0, (struct sockaddr *)&raw, &len);
     } while (n < 0 && errno == EINTR);
     if (n >= 0 && op->addr != NULL)
         np_addr_from_raw(op->addr, &raw, len);

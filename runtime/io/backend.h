@@ -51,10 +51,11 @@ struct np_io {
     np_list completed; /* finished operations whose done is still to be called */
     np_slot *slots;
     uint32_t slots_len;
-    uint32_t parked; /* operations that the backend holds */
-    atomic_int wake_fd;  /* an eventfd; -1 once closed */
-    atomic_uint wakers;  /* threads and handlers that are writing it */
-    bool abandoned;  /* after fork: the kernel's objects are shared with the parent, only close them */
+    uint32_t parked;    /* operations that the backend holds */
+    atomic_int wake_fd; /* an eventfd; -1 once closed */
+    atomic_uint wakers; /* threads and handlers that are writing it */
+    bool
+        abandoned; /* after fork: the kernel's objects are shared with the parent, only close them */
     uint64_t registrations;
     void (*on_ready)(np_io *io, int fd); /* tracing, or NULL */
 };

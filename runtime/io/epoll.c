@@ -23,7 +23,7 @@
 
 typedef struct epoll_state {
     int fd;
-    int timer_fd; /* -1 until a host asked for the pollable descriptor */
+    int timer_fd;  /* -1 until a host asked for the pollable descriptor */
     int64_t armed; /* what timer_fd is set to; NP_NEVER: off */
     uint32_t events_max;
     bool no_pwait2;
@@ -90,7 +90,8 @@ static void epoll_detach(np_io *io, np_desc *desc, int32_t code) {
 
 static int wait_ms(epoll_state *st, int64_t timeout_ns) {
     int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
-    return epoll_wait(st->fd, st->events, (int)st->events_max, ms > INT32_MAX ? INT32_MAX : (int)ms);
+    return epoll_wait(st->fd, st->events, (int)st->events_max,
+                      ms > INT32_MAX ? INT32_MAX : (int)ms);
 }
 
 static int wait_ns(epoll_state *st, int64_t timeout_ns) {
@@ -128,7 +129,8 @@ static int epoll_wait_ops(np_io *io, int64_t timeout_ns) {
         if (word == TIMER_WORD)
             st->armed = NP_NEVER; /* it fired; the edge is consumed */
         else if (word != WAKE_WORD)
-            np_ready_event(io, (uint32_t)word, (uint32_t)(word >> 32), translate(st->events[i].events));
+            np_ready_event(io, (uint32_t)word, (uint32_t)(word >> 32),
+                           translate(st->events[i].events));
     }
     return n;
 }

@@ -20,7 +20,10 @@ typedef struct np_io np_io;
 /* What begin, attempt and perform answer when the operation has to wait; no result looks like it. */
 #define NP_WAIT INT64_MIN
 
-enum { NP_DIR_READ = 0, NP_DIR_WRITE = 1 };
+enum {
+    NP_DIR_READ = 0,
+    NP_DIR_WRITE = 1
+};
 
 enum {
     NP_OP_POLL = 1, /* readiness itself; moves nothing */
@@ -31,22 +34,26 @@ enum {
     NP_OP_SENDALL
 };
 
-enum { NP_OP_IDLE = 0, NP_OP_PARKED, NP_OP_ARMED };
+enum {
+    NP_OP_IDLE = 0,
+    NP_OP_PARKED,
+    NP_OP_ARMED
+};
 
 struct np_op {
-    np_list link;                /* in its descriptor's queue, or in the completed list */
-    np_desc *desc;               /* what it works on; outlives the operation */
-    void (*done)(np_op *op);     /* the upper floor's; gets the operation back with its result */
-    bool (*arm)(np_op *op);      /* of a lent receive, else NULL */
-    int64_t result;              /* >= 0, or a negative code */
-    void *buf;                   /* bytes to fill or to send */
+    np_list link;            /* in its descriptor's queue, or in the completed list */
+    np_desc *desc;           /* what it works on; outlives the operation */
+    void (*done)(np_op *op); /* the upper floor's; gets the operation back with its result */
+    bool (*arm)(np_op *op);  /* of a lent receive, else NULL */
+    int64_t result;          /* >= 0, or a negative code */
+    void *buf;               /* bytes to fill or to send */
     size_t len;
-    size_t moved;                /* bytes that went so far */
-    neap_addr *addr;             /* to fill, to use, or NULL */
-    uint8_t kind;                /* NP_OP_* */
-    uint8_t dir;                 /* NP_DIR_* */
+    size_t moved;    /* bytes that went so far */
+    neap_addr *addr; /* to fill, to use, or NULL */
+    uint8_t kind;    /* NP_OP_* */
+    uint8_t dir;     /* NP_DIR_* */
     uint8_t state;
-    bool begun;                  /* of a connect: the kernel is at it */
+    bool begun; /* of a connect: the kernel is at it */
 };
 
 /* A descriptor as the backend sees it; embedded in what owns it. */
@@ -61,11 +68,14 @@ enum {
     NP_D_WRITE = 2,      /* may be writable */
     NP_D_ATTACHED = 4,   /* in the table of descriptors */
     NP_D_REGISTERED = 8, /* the kernel announces its edges */
-    NP_D_STICKY = 16,    /* an event carried RDHUP, HUP, ERR or PRI: a short read proves nothing any more */
-    NP_D_HUP = 32,       /* RDHUP or HUP was announced and recv has not yet returned the end or an error */
-    NP_D_SHARED = 64,    /* others may hold the file (adopted, raw): take it out of the kernel's set before close */
-    NP_D_STREAM = 128,   /* TCP: a short read means that nothing is left */
-    NP_D_RAW = 256       /* belongs to watches, not to a socket */
+    NP_D_STICKY =
+        16, /* an event carried RDHUP, HUP, ERR or PRI: a short read proves nothing any more */
+    NP_D_HUP =
+        32, /* RDHUP or HUP was announced and recv has not yet returned the end or an error */
+    NP_D_SHARED =
+        64, /* others may hold the file (adopted, raw): take it out of the kernel's set before close */
+    NP_D_STREAM = 128, /* TCP: a short read means that nothing is left */
+    NP_D_RAW = 256     /* belongs to watches, not to a socket */
 };
 
 static inline void np_desc_init(np_desc *d, int fd, unsigned bits) {

@@ -44,7 +44,8 @@ static int add(np_io *io, np_desc *desc, uint32_t generation) {
         return NEAP_EBADF;
     if (need <= st->cap)
         return 0;
-    struct pollfd *set = np_alloc_resize(io->alloc, st->set, st->cap * sizeof *set, need * sizeof *set);
+    struct pollfd *set =
+        np_alloc_resize(io->alloc, st->set, st->cap * sizeof *set, need * sizeof *set);
     if (set == NULL)
         return NEAP_ENOMEM;
     st->set = set;

@@ -160,7 +160,8 @@ static void end_all(np_io *io, np_desc *desc, int32_t code) {
             complete(io, np_container(desc->queue[dir].next, np_op, link), code);
 }
 
-void np_ready_detach(np_io *io, np_desc *desc, int32_t code, void (*del)(np_io *io, np_desc *desc)) {
+void np_ready_detach(np_io *io, np_desc *desc, int32_t code,
+                     void (*del)(np_io *io, np_desc *desc)) {
     end_all(io, desc, code);
     if ((desc->bits & NP_D_REGISTERED) != 0 && !io->abandoned)
         del(io, desc);

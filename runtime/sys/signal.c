@@ -75,7 +75,8 @@ int32_t neap_signal_deliver(neap_loop *loop, int32_t signo) {
 static void lock(slot *s, sigset_t *ret_mask) {
     sigset_t all;
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, ret_mask); /* the handler must not interrupt the holder of the lock */
+    pthread_sigmask(SIG_BLOCK, &all,
+                    ret_mask); /* the handler must not interrupt the holder of the lock */
     while (atomic_flag_test_and_set_explicit(&s->lock, memory_order_acquire))
         sched_yield();
 }
@@ -104,7 +105,8 @@ static int32_t install(slot *s, int signo) {
 static void uninstall(slot *s, int signo) {
     struct sigaction now;
     atomic_store(&s->chain, false);
-    if (sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_signal)
+    if (sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 &&
+        now.sa_sigaction == on_signal)
         (void)sigaction(signo, &s->before, NULL);
 }
 
@@ -134,7 +136,8 @@ static target *remove_target(slot *s, int signo, neap_loop *loop) {
     _Atomic(target *) *at = &s->first;
     while (atomic_load_explicit(at, memory_order_relaxed) != t)
         at = &atomic_load_explicit(at, memory_order_relaxed)->next;
-    atomic_store_explicit(at, atomic_load_explicit(&t->next, memory_order_relaxed), memory_order_seq_cst);
+    atomic_store_explicit(at, atomic_load_explicit(&t->next, memory_order_relaxed),
+                          memory_order_seq_cst);
     if (atomic_load_explicit(&s->first, memory_order_relaxed) == NULL)
         uninstall(s, signo);
     while (atomic_load_explicit(&s->inside, memory_order_seq_cst) > 0)
@@ -209,10 +212,10 @@ static int32_t add_watch(neap_loop *loop, int signo, uint32_t flags, neap_handle
     return 0;
 }
 
-int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flags, neap_signal_fn fn, void *user,
-                          neap_destroy_fn destroy, neap_handle **ret_handle) {
-    bool valid = loop != NULL && fn != NULL && signo >= 1 && signo <= SIGNALS && signo != SIGKILL && signo != SIGSTOP &&
-                 (flags & ~(uint32_t)NEAP_SIGNAL_CHAIN) == 0;
+int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flags, neap_signal_fn fn,
+                          void *user, neap_destroy_fn destroy, neap_handle **ret_handle) {
+    bool valid = loop != NULL && fn != NULL && signo >= 1 && signo <= SIGNALS && signo != SIGKILL &&
+                 signo != SIGSTOP && (flags & ~(uint32_t)NEAP_SIGNAL_CHAIN) == 0;
     int32_t rc = valid ? np_enter(loop) : NEAP_EINVAL;
     neap_handle *h = NULL;
     if (rc == 0) {

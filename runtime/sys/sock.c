@@ -95,8 +95,9 @@ static int32_t give(neap_sock *s, neap_sock **ret) {
 }
 
 int32_t neap_sock_new(neap_loop *loop, int32_t sort, int32_t family, neap_sock **ret_sock) {
-    int32_t rc = loop == NULL || ret_sock == NULL || sort < NEAP_TCP || sort > NEAP_UNIX_DGRAM ? NEAP_EINVAL
-                                                                                             : np_enter(loop);
+    int32_t rc = loop == NULL || ret_sock == NULL || sort < NEAP_TCP || sort > NEAP_UNIX_DGRAM
+                     ? NEAP_EINVAL
+                     : np_enter(loop);
     if (rc < 0)
         return rc;
     neap_sock *s = np_sock_husk(loop, (uint8_t)sort);
@@ -147,7 +148,8 @@ int32_t neap_sock_adopt(neap_loop *loop, neap_fd fd, neap_sock **ret_sock) {
 
 int32_t neap_sock_pair(neap_loop *loop, int32_t sort, neap_sock **ret_a, neap_sock **ret_b) {
     bool known = sort == NEAP_UNIX || sort == NEAP_UNIX_DGRAM;
-    int32_t rc = loop == NULL || ret_a == NULL || ret_b == NULL || !known ? NEAP_EINVAL : np_enter(loop);
+    int32_t rc =
+        loop == NULL || ret_a == NULL || ret_b == NULL || !known ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0)
         return rc;
     neap_sock *a = np_sock_husk(loop, (uint8_t)sort);

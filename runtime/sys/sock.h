@@ -11,13 +11,13 @@
 
 struct neap_sock {
     np_obj obj;
-    np_list link;     /* in loop->socks while open */
-    np_desc desc;     /* fd -1: not opened yet, or closed */
-    uint8_t sort;     /* NEAP_TCP ... */
+    np_list link; /* in loop->socks while open */
+    np_desc desc; /* fd -1: not opened yet, or closed */
+    uint8_t sort; /* NEAP_TCP ... */
     bool closed;
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
-    neap_buf *back;   /* kept until the next receive after it is empty: it may be lent */
+    neap_buf *back; /* kept until the next receive after it is empty: it may be lent */
 };
 
 /* A socket without a descriptor and one inner reference; NULL when there is no memory. */

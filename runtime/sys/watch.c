@@ -192,7 +192,8 @@ static int32_t make(neap_loop *loop, int fd, uint8_t dir, neap_handle **ret_hand
     return 0;
 }
 
-static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *user, neap_destroy_fn destroy) {
+static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *user,
+                   neap_destroy_fn destroy) {
     int32_t rc = loop == NULL || fn == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc == 0)
         rc = check_fd(fd);
@@ -220,7 +221,8 @@ static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *u
     return old != NULL;
 }
 
-static int32_t add_watch(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *user, neap_destroy_fn destroy) {
+static int32_t add_watch(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *user,
+                         neap_destroy_fn destroy) {
     int32_t rc = add(loop, fd, dir, fn, user, destroy);
     if (rc < 0 && destroy != NULL)
         destroy(user);
@@ -238,11 +240,13 @@ static int32_t remove_watch(neap_loop *loop, neap_fd fd, uint8_t dir) {
     return 1;
 }
 
-int32_t neap_add_reader(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_add_reader(neap_loop *loop, neap_fd fd, neap_fn fn, void *user,
+                        neap_destroy_fn destroy) {
     return add_watch(loop, fd, NP_DIR_READ, fn, user, destroy);
 }
 
-int32_t neap_add_writer(neap_loop *loop, neap_fd fd, neap_fn fn, void *user, neap_destroy_fn destroy) {
+int32_t neap_add_writer(neap_loop *loop, neap_fd fd, neap_fn fn, void *user,
+                        neap_destroy_fn destroy) {
     return add_watch(loop, fd, NP_DIR_WRITE, fn, user, destroy);
 }
 
@@ -299,7 +303,8 @@ static int32_t cancel_wait(neap_future *f, const char *msg) {
 
 static const np_future_type wait_type = {{"fd wait", destroy_wait, NULL}, cancel_wait, NULL, NULL};
 
-static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags, neap_future **ret_future) {
+static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags,
+                        neap_future **ret_future) {
     neap_future *f = np_future_new(loop, &wait_type, sizeof(wait_future));
     if (f == NULL)
         return NEAP_ENOMEM;
@@ -323,7 +328,8 @@ static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags, ne
     return NEAP_PENDING;
 }
 
-int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags, neap_future **ret_future) {
+int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags,
+                      neap_future **ret_future) {
     bool known = event == NEAP_READ || event == NEAP_WRITE;
     bool mute = ret_future == NULL && (flags & NEAP_NOWAIT) == 0;
     int32_t rc = loop == NULL || !known || mute ? NEAP_EINVAL : np_enter(loop);

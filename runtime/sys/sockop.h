@@ -1,0 +1,53 @@
+/* sockop.h: an operation on a socket that has to wait: one block, the future that the caller gets and the np_op that the
+   backend holds.  It holds its socket, and itself until it is done.  sockop.c owns its life and what connects and sends;
+   recv.c receives, also into lent memory. */
+#ifndef NP_SOCKOP_H
+#define NP_SOCKOP_H
+
+#include "sys/sock.h"
+
+typedef struct np_sockop {
+    neap_future f;
+    np_op op;
+    neap_sock *sock; /* held while pending */
+    neap_sock *conn; /* of an accept: the husk for the connection */
+    size_t size;
+    neap_addr addr[]; /* one, for those that carry an address */
+} np_sockop;
+
+static inline np_sockop *np_sockop_of(neap_future *f) {
+    return np_container(f, np_sockop, f);
+}
+
+static inline np_io *np_sockop_io(const neap_sock *s) {
+    return &s->obj.loop->io;
+}
+
+/* Of every starting call: the socket is usable, the flags make sense. */
+int32_t np_sockop_enter(const neap_sock *s, uint32_t flags, neap_future **ret_future);
+
+/* The request itself, still on the caller's stack. */
+np_op np_sockop_op(neap_sock *s, uint8_t kind, uint8_t dir, const void *data, size_t len);
+
+/* Tries it: a result, a code, or NP_WAIT. */
+int64_t np_sockop_begin(neap_sock *s, np_op *op, uint32_t flags);
+
+/* The block for an operation that is to wait; `from` is what was tried in vain.  NULL when there is no memory. */
+np_sockop *np_sockop_make(neap_sock *s, const np_op *from);
+void np_sockop_unmake(np_sockop *so);
+
+/* Each answers as the starting calls of neap.h do. */
+int32_t np_sockop_park(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future);
+int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future);
+int32_t np_sockop_ended(neap_sock *s, np_op *op, int64_t result, neap_future **ret_future);
+int32_t np_sockop_start(neap_sock *s, np_op *op, uint32_t flags, neap_future **ret_future);
+
+/* Completion: the outcome from op.result, then the end of the operation's references. */
+void np_sockop_settle(np_sockop *so);
+void np_sockop_let_go(np_sockop *so);
+void np_sockop_done(np_op *op);
+
+/* Of a lent receive whose task is about to step; see recv.c. */
+bool np_lent_ready(neap_future *f);
+
+#endif
