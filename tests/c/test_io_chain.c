@@ -500,7 +500,7 @@ static void N19_a_peer_that_went_away_keeps_no_loop_busy(void **state) {
 static void N19_bytes_that_nobody_receives_keep_no_loop_busy(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     net_stuff(conn);
     neap_future *future = net_park_sendall(conn, "tail", 4); /* parked in the other direction */
     net_put(peer, "unread");
@@ -514,7 +514,7 @@ static void N19_bytes_that_nobody_receives_keep_no_loop_busy(void **state) {
 static void N19_a_half_closed_peer_keeps_no_loop_busy_while_a_send_waits(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     net_stuff(conn);
     neap_future *future = net_park_sendall(conn, "tail", 4);
     assert_int_equal(shutdown(peer, SHUT_WR), 0);

@@ -124,7 +124,7 @@ static void a_cancelled_sendall_tells_how_much_went_and_leaves_the_stream_open(v
 static void a_sendall_cancelled_in_the_queue_sends_nothing(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     size_t filled = net_stuff(conn);
     neap_future *first = net_park_sendall(conn, "first", 5);
     neap_future *second = net_park_sendall(conn, "second", 6);
@@ -155,7 +155,7 @@ static void a_cancelled_send_sends_nothing(void **state) {
     (void)state;
     int peer;
     neap_future *future = NULL;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     size_t filled = net_stuff(conn);
     assert_code(neap_sock_send(conn, "abc", 3, 0, &future), NEAP_PENDING);
     assert_code(neap_future_cancel(future, NULL), 1);

@@ -53,7 +53,7 @@ static void close_ends_a_waiting_send(void **state) {
     (void)state;
     int peer;
     neap_future *future = NULL;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     net_stuff(conn);
     assert_code(neap_sock_send(conn, "abc", 3, 0, &future), NEAP_PENDING);
     expect_closed_by_close(conn, future);
@@ -139,7 +139,7 @@ static void close_ends_all_operations_of_both_directions_in_order(void **state) 
     (void)state;
     int peer;
     char buf[2][8];
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     neap_future *futures[4];
     futures[0] = net_park_recv(conn, buf[0], 8);
     futures[1] = net_park_recv(conn, buf[1], 8);

@@ -179,7 +179,7 @@ static void N4_concurrent_sendalls_do_not_mix(void **state) {
         N = 4
     };
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     neap_future *futures[N];
     unsigned char *data[N];
     unsigned char *back = malloc((size_t)N * HALF_MB);

@@ -82,7 +82,7 @@ static void N1_recv_without_data_registers_once_and_never_again(void **state) {
 static void N1_both_directions_share_one_registration(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     char buf[8];
     uint64_t fresh = nt_metrics().registrations;
     neap_future *recv = net_park_recv(conn, buf, sizeof buf);
@@ -144,7 +144,7 @@ static void N1_a_receive_that_was_ready_before_the_poll_completes_in_that_tick(v
 static void nowait_answers_eagain_and_parks_nothing(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     neap_addr addr;
     neap_sock *listener = net_listener(&addr);
     char buf[8];
@@ -699,7 +699,7 @@ static void send_moves_what_fits_and_says_how_much(void **state) {
 static void send_into_a_full_socket_waits_and_then_moves_at_least_one_byte(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     neap_future *future = NULL;
     net_stuff(conn);
     assert_code(neap_sock_send(conn, "abc", 3, 0, &future), NEAP_PENDING);

@@ -455,7 +455,7 @@ static void a_peer_that_went_away_leaves_the_loop_quiet(void **state) {
 static void a_full_socket_that_nobody_sends_to_leaves_the_loop_quiet(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = net_unix(&peer);
     net_stuff(conn);
     neap_future *future = net_park_sendall(conn, "x", 1);
     turn_while_due(4);

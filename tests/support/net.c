@@ -49,6 +49,13 @@ static int raw_socket(const neap_addr *addr, int type) {
     return fd;
 }
 
+static int raw_domain(int fd) {
+    int domain = 0;
+    socklen_t len = sizeof domain;
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len), 0);
+    return domain;
+}
+
 int net_raw_listen(const neap_addr *addr, int backlog, neap_addr *ret_addr) {
     int fd = raw_socket(addr, SOCK_STREAM);
     assert_int_equal(bind(fd, (const struct sockaddr *)addr->data, addr->len), 0);
@@ -59,6 +66,8 @@ int net_raw_listen(const neap_addr *addr, int backlog, neap_addr *ret_addr) {
 
 int net_raw_connect(const neap_addr *addr) {
     int fd = raw_socket(addr, SOCK_STREAM);
+    if (addr->family != AF_UNIX)
+        net_bound(fd);
     assert_int_equal(connect(fd, (const struct sockaddr *)addr->data, addr->len), 0);
     if (addr->family != AF_UNIX) {
         int on = 1;
@@ -158,10 +167,10 @@ void net_nonblock(int fd) {
     assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
 }
 
-void net_shrink(int fd) {
-    int least = 1;
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least), 0);
+void net_bound(int fd) {
+    int size = 65536;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
 }
 
 unsigned char net_byte(size_t at) {
@@ -205,6 +214,7 @@ neap_sock *net_tcp(int *ret_peer) {
     neap_sock *listener = net_listener(&addr);
     *ret_peer = net_raw_connect(&addr);
     neap_sock *conn = net_accept_now(listener);
+    net_bound((int)neap_sock_fd(conn));
     net_end(listener);
     return conn;
 }
@@ -235,6 +245,7 @@ size_t net_stuff(neap_sock *sock) {
     static const char zeros[65536];
     size_t sum = 0;
     int32_t n;
+    assert_int_equal(raw_domain((int)neap_sock_fd(sock)), AF_UNIX);
     while ((n = neap_sock_send(sock, zeros, sizeof zeros, NEAP_NOWAIT, NULL)) > 0)
         sum += (size_t)n;
     assert_code(n, NEAP_EAGAIN);

@@ -39,8 +39,8 @@ int net_is(neap_fd fd, short events);
 void net_close(int fd);
 void net_reset(int fd);
 void net_nonblock(int fd);
-/* Makes the kernel's buffers of a socket as small as it allows. */
-void net_shrink(int fd);
+/* Gives a socket small kernel buffers of a fixed size, so that a megabyte fits into no connection; before connect. */
+void net_bound(int fd);
 
 /* The byte at a position of a stream that never repeats within a test; fills; asserts. */
 unsigned char net_byte(size_t at);
@@ -59,7 +59,8 @@ neap_sock *net_udp(neap_addr *ret_addr);
 /* Waits for a connection in the queue and takes it with an accept that must not wait. */
 neap_sock *net_accept_now(neap_sock *listener);
 
-/* Sends until the answer is NEAP_EAGAIN; how much that was. */
+/* Sends until the answer is NEAP_EAGAIN; how much that was.  Only a Unix stream stays full until somebody reads: TCP goes on
+   moving bytes to the other side by itself. */
 size_t net_stuff(neap_sock *sock);
 
 /* Closes and ends the reference. */
