@@ -24,7 +24,7 @@ typedef struct slot {
     _Atomic(target *) first;
     atomic_uint inside;
     atomic_flag lock;
-    atomic_bool chain;       /* also call what was there before */
+    atomic_uint chain;       /* watches that want what was there before to be called, too */
     struct sigaction before; /* valid while first is set */
 } slot;
 
@@ -34,6 +34,7 @@ typedef struct watch {
     np_list link; /* in loop->signal_watches */
     neap_handle *handle;
     int signo;
+    bool chain;
 } watch;
 
 /* ---- The handler's side */
@@ -57,7 +58,7 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
     target *t = atomic_load_explicit(&s->first, memory_order_seq_cst);
     for (; t != NULL; t = atomic_load_explicit(&t->next, memory_order_acquire))
         mark(t->loop, signo);
-    if (atomic_load_explicit(&s->chain, memory_order_relaxed))
+    if (atomic_load_explicit(&s->chain, memory_order_relaxed) > 0)
         call_before(&s->before, signo, info, context);
     atomic_fetch_sub_explicit(&s->inside, 1, memory_order_seq_cst);
     errno = saved;
@@ -97,14 +98,12 @@ static int32_t install(slot *s, int signo) {
     struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_RESTART};
     sa.sa_sigaction = on_signal;
     sigfillset(&sa.sa_mask);
-    atomic_store(&s->chain, false);
     return sigaction(signo, &sa, &s->before) < 0 ? -errno : 0;
 }
 
 /* Puts back what was there, unless somebody has replaced us meanwhile. */
 static void uninstall(slot *s, int signo) {
     struct sigaction now;
-    atomic_store(&s->chain, false);
     if (sigaction(signo, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) != 0 &&
         now.sa_sigaction == on_signal)
         (void)sigaction(signo, &s->before, NULL);
@@ -157,6 +156,8 @@ static void end_watch(neap_handle *h) {
     h->owner = NULL;
     h->after = NULL;
     lock(s, &mask);
+    if (w->chain)
+        atomic_fetch_sub(&s->chain, 1);
     target *gone = remove_target(s, w->signo, loop);
     unlock(s, &mask);
     if (gone != NULL)
@@ -178,8 +179,9 @@ static int32_t install_watch(neap_loop *loop, watch *w, uint32_t flags) {
     sigset_t mask;
     lock(s, &mask);
     int32_t rc = add_target(s, w->signo, loop, fresh, &used);
-    if (rc == 0 && (flags & NEAP_SIGNAL_CHAIN) != 0)
-        atomic_store(&s->chain, true);
+    w->chain = rc == 0 && (flags & NEAP_SIGNAL_CHAIN) != 0;
+    if (w->chain)
+        atomic_fetch_add(&s->chain, 1);
     unlock(s, &mask);
     if (rc < 0 || !used)
         np_pool_put(&loop->pool, fresh, sizeof *fresh);
