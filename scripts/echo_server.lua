@@ -19,6 +19,11 @@ print("listening on " .. listener:getsockname())
 io.stdout:flush()
 
 while true do
-    local conn = assert(listener:accept())
-    neap.spawn { serve, conn, owns = { conn } }
+    local conn, err = listener:accept()
+    if conn then
+        neap.spawn { serve, conn, owns = { conn } }
+    else -- out of descriptors, say: those that are connected go on
+        io.stderr:write("accept: ", tostring(err), "\n")
+        neap.sleep(0.1)
+    end
 end
