@@ -560,6 +560,32 @@ static void N19_connections_in_the_queue_that_nobody_accepts_keep_no_loop_busy(v
     net_close(peer);
 }
 
+static intptr_t wake_and_post(void *user) {
+    for (int i = 0; i < 3; i++) {
+        if (neap_loop_wake(nt.loop) != 0)
+            return 1;
+        if (neap_loop_post(nt.loop, nt_note_fn, user, NULL) != 0)
+            return 2;
+    }
+    return 0;
+}
+
+static void N19_a_wake_from_another_thread_keeps_no_loop_busy(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *future = net_park_recv(conn, buf, sizeof buf);
+    nt_turn();
+    assert_int_equal(nt_in_thread(wake_and_post, (void *)"posted"), 0);
+    nt_turns(3);
+    assert_notes("posted posted posted");
+    expect_idle();
+    net_end(conn);
+    net_failure(future, NEAP_ECLOSED);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N6_an_echo_server_of_tasks_gives_each_client_its_own_bytes),
         NT_TEST(N6_a_thousand_cycles_of_connect_and_close_leave_no_descriptor),
         NT_TEST(N19_two_tasks_play_ping_pong_a_thousand_times),
@@ -573,4 +599,5 @@ NT_MAIN(NT_TEST(N6_an_echo_server_of_tasks_gives_each_client_its_own_bytes),
         NT_TEST(N19_bytes_that_nobody_receives_keep_no_loop_busy),
         NT_TEST(N19_a_half_closed_peer_keeps_no_loop_busy_while_a_send_waits),
         NT_TEST(N19_room_to_send_that_nobody_uses_keeps_no_loop_busy),
-        NT_TEST(N19_connections_in_the_queue_that_nobody_accepts_keep_no_loop_busy))
+        NT_TEST(N19_connections_in_the_queue_that_nobody_accepts_keep_no_loop_busy),
+        NT_TEST(N19_a_wake_from_another_thread_keeps_no_loop_busy))

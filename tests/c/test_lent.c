@@ -967,6 +967,53 @@ static void a_limit_that_passes_loses_no_bytes(void **state) {
     net_close(peer);
 }
 
+static void giving_back_serves_all_who_wait_in_order(void **state) {
+    (void)state;
+    int peer;
+    char one[4] = {0};
+    char two[4] = {0};
+    char three[4] = {0};
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *first = net_park_recv(conn, one, 2);
+    neap_future *second = net_park_recv(conn, two, 2);
+    neap_future *third = net_park_recv(conn, three, 2);
+    assert_ok(neap_sock_unrecv(conn, "abc", 3));
+    net_result(first, 2);
+    net_result(second, 1);
+    nt_turns(2);
+    assert_state(third, NEAP_STATE_PENDING);
+    net_put(peer, "de");
+    net_result(third, 2);
+    assert_string_equal(one, "ab");
+    assert_string_equal(two, "c");
+    assert_string_equal(three, "de");
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_second_poll_before_the_batch_changes_nothing(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    reader r = {.sock = conn, .max = 64, .want = 10};
+    neap_task *task = spawn_reader(&r);
+    nt_turns(2);
+    uint64_t steps = neap_task_steps(task);
+    net_put(peer, "hello");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    collect();
+    net_put(peer, "world");
+    collect();
+    collect();
+    assert_true(neap_loop_dispatch(nt.loop, 0) >= 0);
+    assert_true(neap_task_steps(task) <= steps + 1);
+    nt_until_task(task);
+    assert_string_equal(r.got, "helloworld");
+    neap_task_unref(task);
+    net_end(conn);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(N1_a_lent_recv_with_data_waiting_registers_nothing),
         NT_TEST(a_lent_recv_takes_at_most_max), NT_TEST(a_lent_recv_tells_the_end_of_the_stream),
         NT_TEST(a_lent_recv_of_a_megabyte_is_possible),
@@ -1000,4 +1047,6 @@ NT_MAIN(NT_TEST(N1_a_lent_recv_with_data_waiting_registers_nothing),
         NT_TEST(a_small_dispatch_leaves_the_bytes_where_they_are),
         NT_TEST(bytes_pass_through_wait_for_and_shield),
         NT_TEST(a_task_may_wait_for_bytes_behind_wait_for),
-        NT_TEST(gathered_receives_keep_their_bytes), NT_TEST(a_limit_that_passes_loses_no_bytes))
+        NT_TEST(gathered_receives_keep_their_bytes), NT_TEST(a_limit_that_passes_loses_no_bytes),
+        NT_TEST(giving_back_serves_all_who_wait_in_order),
+        NT_TEST(a_second_poll_before_the_batch_changes_nothing))
