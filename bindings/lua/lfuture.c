@@ -60,6 +60,7 @@ void nl_tidy(nl_state *st) {
 
 /* The end of the userdata: nothing of the core points at it afterwards. */
 void nl_object_drop(nl_object *o) {
+    nl_untrack(&o->node);
     nl_forget_callbacks(o);
     neap_future *future = o->future;
     o->future = NULL;
@@ -74,6 +75,7 @@ nl_object *nl_new_object(lua_State *L, nl_state *st) {
     o->st = st;
     o->ref = LUA_NOREF;
     nl_setmeta(L, st, NL_FUTURE);
+    nl_track(st, &o->node, NL_FUTURE);
     return o;
 }
 
@@ -97,7 +99,7 @@ nl_object *nl_check_object(lua_State *L, nl_state *st, int index) {
 }
 
 /* In debug mode a future remembers the line that made it. */
-void nl_note_site(lua_State *L, neap_loop *loop, neap_future *future) {
+static void note_site(lua_State *L, neap_loop *loop, neap_future *future) {
     char site[LUA_IDSIZE + 16];
     if (neap_loop_debug(loop, -1) > 0)
         neap_future_set_site(future, nl_site(L, site, sizeof site));
@@ -107,12 +109,12 @@ void nl_note_site(lua_State *L, neap_loop *loop, neap_future *future) {
 nl_object *nl_new_future(lua_State *L, nl_state *st, nl_loop *loop) {
     nl_object *o = nl_new_object(L, st);
     nl_check_code(L, st, neap_future_new(loop->loop, &o->future));
-    nl_note_site(L, loop->loop, o->future);
+    note_site(L, loop->loop, o->future);
     return o;
 }
 
 /* Pushes a userdata for a future of the core, whose reference it takes. */
-nl_object *nl_wrap_future(lua_State *L, nl_state *st, neap_future *future) {
+static nl_object *wrap_future(lua_State *L, nl_state *st, neap_future *future) {
     nl_object *o = nl_new_object(L, st);
     o->future = future;
     o->flags = NL_INTERNAL;
@@ -168,7 +170,7 @@ void nl_push_object(lua_State *L, nl_state *st, neap_future *future) {
     if (task != NULL)
         nl_push_task(L, st, task);
     else
-        nl_wrap_future(L, st, neap_future_ref(future));
+        wrap_future(L, st, neap_future_ref(future));
     note_shared(L, st, future, lua_gettop(L));
 }
 
@@ -265,11 +267,12 @@ static int future_tostring(lua_State *L) {
 
 static int future_gc(lua_State *L) {
     nl_object *o = lua_touserdata(L, 1);
-    if (o == NULL || o->future == NULL)
+    if (o == NULL || o->node.at == NULL)
         return 0;
     if (o->holds > 0)
         nl_closing(o->st);
-    nl_object_drop(o);
+    else
+        nl_object_drop(o);
     return 0;
 }
 

@@ -19,6 +19,7 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
     h->loop = loop;
     h->ref = LUA_NOREF;
     nl_setmeta(L, st, NL_HANDLE);
+    nl_track(st, &h->node, NL_HANDLE);
     if (nargs == 0 && lua_isfunction(L, first))
         lua_pushvalue(L, first);
     else
@@ -163,16 +164,21 @@ static int handle_tostring(lua_State *L) {
     return 1;
 }
 
-static int handle_gc(lua_State *L) {
-    nl_handle *h = lua_touserdata(L, 1);
-    if (h == NULL)
-        return 0;
-    if (h->ref >= 0) {
-        nl_closing(h->st);
-        stop(h);
-    }
+void nl_handle_drop(nl_handle *h) {
+    nl_untrack(&h->node);
+    stop(h);
     neap_handle_unref(h->handle);
     h->handle = NULL;
+}
+
+static int handle_gc(lua_State *L) {
+    nl_handle *h = lua_touserdata(L, 1);
+    if (h == NULL || h->node.at == NULL)
+        return 0;
+    if (h->ref >= 0)
+        nl_closing(h->st);
+    else
+        nl_handle_drop(h);
     return 0;
 }
 

@@ -7,7 +7,7 @@
 /* ---- Staying alive ---- */
 
 /* Keeps the userdata at `ud` while the loop runs, is closed, or is the state's. */
-void nl_loop_hold(lua_State *L, nl_loop *l, int ud) {
+static void hold(lua_State *L, nl_loop *l, int ud) {
     if (l->holds == 0) {
         lua_pushvalue(L, ud);
         l->ref = nl_anchor(L, l->st);
@@ -15,7 +15,7 @@ void nl_loop_hold(lua_State *L, nl_loop *l, int ud) {
     l->holds++;
 }
 
-void nl_loop_release(nl_loop *l) {
+static void release(nl_loop *l) {
     if (--l->holds > 0)
         return;
     nl_unanchor(l->st, l->ref);
@@ -31,10 +31,10 @@ void nl_push_loop(lua_State *L, nl_loop *l) {
 void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud) {
     nl_loop *old = st->loop;
     if (l != NULL)
-        nl_loop_hold(L, l, ud);
+        hold(L, l, ud);
     st->loop = l;
     if (old != NULL)
-        nl_loop_release(old);
+        release(old);
 }
 
 /* ---- Making ---- */
@@ -164,7 +164,7 @@ void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l) {
 }
 
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch) {
-    nl_loop_hold(L, l, ud);
+    hold(L, l, ud);
     if (patch)
         nl_patch(L, l->st);
     l->st->running = l;
@@ -178,7 +178,7 @@ void nl_run_end(lua_State *L, nl_loop *l, int patch) {
     nl_tidy(st);
     if (patch)
         nl_unpatch(st);
-    nl_loop_release(l);
+    release(l);
     nl_back(L);
 }
 
@@ -260,7 +260,7 @@ static int loop_stop(lua_State *L) {
 /* Closes the loop at `ud`: sockets and tasks end, what fails is reported. */
 int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
     nl_state *st = l->st;
-    nl_loop_hold(L, l, ud);
+    hold(L, l, ud);
     int32_t code = neap_loop_close(l->loop, 0);
     if (code >= 0) {
         nl_drop_failures(st);
@@ -268,7 +268,7 @@ int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
         if (st->loop == l)
             nl_set_loop(L, st, NULL, 0);
     }
-    nl_loop_release(l);
+    release(l);
     nl_back(L);
     return code;
 }
@@ -282,29 +282,33 @@ static int loop_close(lua_State *L) {
     return 0;
 }
 
-static int loop_gc(lua_State *L) {
-    nl_loop *l = lua_touserdata(L, 1);
-    if (l == NULL)
-        return 0;
-    nl_loop **at = &l->st->loops;
-    while (*at != NULL && *at != l)
-        at = &(*at)->next;
-    if (*at == l)
-        *at = l->next;
+void nl_loop_drop(nl_loop *l) {
     neap_loop *loop = l->loop;
-    if (loop == NULL)
-        return 0;
-    if (l->holds > 0)
-        nl_closing(l->st);
+    nl_loop **at = &l->st->loops;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
     nl_trace_stop(l);
     if (l->hooked)
         neap_loop_set_error_hook(loop, NULL, NULL, NULL);
     if (!l->attached)
         neap_loop_close(loop, NEAP_CLOSE_SILENT);
     l->loop = NULL;
-    neap_loop_unref(loop);
-    if (!l->st->closed)
-        nl_tidy(l->st);
+    if (!neap_loop_is_running(loop)) /* os.exit inside a step: nobody comes back to it */
+        neap_loop_unref(loop);
+}
+
+static int loop_gc(lua_State *L) {
+    nl_loop *l = lua_touserdata(L, 1);
+    if (l == NULL || l->loop == NULL)
+        return 0;
+    nl_state *st = l->st;
+    if (l->holds > 0) {
+        nl_closing(st);
+    } else {
+        nl_loop_drop(l);
+        nl_tidy(st);
+    }
     return 0;
 }
 

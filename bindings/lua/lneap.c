@@ -292,6 +292,41 @@ static void note_passers(lua_State *L, nl_state *st) {
     lua_pop(L, 1);
 }
 
+void nl_track(nl_state *st, nl_node *node, nl_kind kind) {
+    node->kind = kind;
+    node->next = st->nodes;
+    node->at = &st->nodes;
+    if (node->next != NULL)
+        node->next->at = &node->next;
+    st->nodes = node;
+}
+
+void nl_untrack(nl_node *node) {
+    if (node->at == NULL)
+        return;
+    *node->at = node->next;
+    if (node->next != NULL)
+        node->next->at = node->at;
+    node->at = NULL;
+}
+
+/* Each ends by leaving the list. */
+static void drop_node(nl_node *node) {
+    switch (node->kind) {
+    case NL_FUTURE:
+        nl_object_drop((nl_object *)node);
+        break;
+    case NL_TASK:
+        nl_task_drop((nl_task *)node);
+        break;
+    case NL_HANDLE:
+        nl_handle_drop((nl_handle *)node);
+        break;
+    default:
+        nl_sock_drop((nl_sock *)node);
+    }
+}
+
 /* The Lua state closes: whatever is open goes silently, and Lua is never called again.  Called by the first finalizer
    that sees an object which only the end of the state can have taken. */
 void nl_closing(nl_state *st) {
@@ -300,8 +335,16 @@ void nl_closing(nl_state *st) {
     st->closed = 1;
     st->life->st = NULL;
     for (nl_loop *l = st->loops; l != NULL; l = l->next)
-        if (l->loop != NULL && !l->attached)
+        if (!l->attached)
             neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
+    while (st->nodes != NULL)
+        drop_node(st->nodes);
+    while (st->loops != NULL)
+        nl_loop_drop(st->loops);
+    st->loop = st->running = NULL;
+    st->task = NULL;
+    st->failed = NULL;
+    st->dead = NULL;
 }
 
 /* The guard, made first and so finalized last where engines keep that order. */

@@ -31,6 +31,13 @@ typedef enum nl_kind {
     NL_KINDS
 } nl_kind;
 
+/* First in the userdata that hold references of the core: the state knows them all, because at its end some engines
+   run no finalizers for what other finalizers made. */
+typedef struct nl_node {
+    struct nl_node *next, **at;
+    nl_kind kind;
+} nl_node;
+
 /* Lua values that hang from a future's userdata. */
 enum {
     NL_VALUE = 1, /* its result or error */
@@ -60,6 +67,7 @@ enum {
 
 /* The head of the userdata of futures and tasks. */
 struct nl_object {
+    nl_node node;
     nl_state *st;
     neap_future *future; /* a reference; a task's: borrowed of `task` */
     nl_callback *calls;  /* registered callbacks, newest first */
@@ -117,6 +125,7 @@ struct nl_loop {
 };
 
 struct nl_handle {
+    nl_node node;
     nl_state *st;
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
@@ -126,6 +135,7 @@ struct nl_handle {
 };
 
 struct nl_sock {
+    nl_node node;
     nl_state *st;
     neap_sock *sock;
 };
@@ -160,6 +170,7 @@ struct nl_state {
     nl_loop *loop;    /* the state's loop, or NULL */
     nl_loop *running; /* the loop that runs, or NULL */
     nl_loop *loops;
+    nl_node *nodes;
     nl_task *task; /* whose step runs */
     nl_link *chain;
     nl_handle *handle;  /* whose callback runs, or ran last */
@@ -217,7 +228,14 @@ void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
 void *nl_alloc(lua_State *L, size_t size);
 nl_life *nl_life_ref(nl_state *st);
 void nl_life_unref(nl_life *life);
+void nl_track(nl_state *st, nl_node *node, nl_kind kind);
+void nl_untrack(nl_node *node);
 void nl_closing(nl_state *st);
+void nl_object_drop(nl_object *o);
+void nl_task_drop(nl_task *t);
+void nl_handle_drop(nl_handle *h);
+void nl_sock_drop(nl_sock *s);
+void nl_loop_drop(nl_loop *l);
 void nl_tidy(nl_state *st);
 void nl_takeback(nl_state *st);
 int64_t nl_seconds(lua_State *L, int index);
@@ -253,13 +271,10 @@ int nl_unpack(lua_State *L, int index);
 /* lfuture.c, ldone.c */
 nl_object *nl_new_object(lua_State *L, nl_state *st);
 nl_object *nl_new_future(lua_State *L, nl_state *st, nl_loop *loop);
-nl_object *nl_wrap_future(lua_State *L, nl_state *st, neap_future *future);
-void nl_note_site(lua_State *L, neap_loop *loop, neap_future *future);
 nl_object *nl_to_object(lua_State *L, nl_state *st, int index);
 nl_object *nl_check_object(lua_State *L, nl_state *st, int index);
 void nl_hold(lua_State *L, nl_object *o, int ud);
 void nl_release(nl_object *o);
-void nl_object_drop(nl_object *o);
 void nl_note_failure(lua_State *L, nl_object *o, int ud);
 void nl_drop_failures(nl_state *st);
 void nl_push_object(lua_State *L, nl_state *st, neap_future *future);
@@ -329,8 +344,6 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options);
 nl_loop *nl_loop_now(lua_State *L, nl_state *st);
 nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index);
 void nl_push_loop(lua_State *L, nl_loop *l);
-void nl_loop_hold(lua_State *L, nl_loop *l, int ud);
-void nl_loop_release(nl_loop *l);
 void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud);
 int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud);
 void nl_open_loop(lua_State *L, nl_state *st);

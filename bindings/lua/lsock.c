@@ -12,6 +12,7 @@ nl_sock *nl_new_sock(lua_State *L, nl_state *st) {
     s->st = st;
     s->sock = NULL;
     nl_setmeta(L, st, NL_SOCK);
+    nl_track(st, &s->node, NL_SOCK);
     return s;
 }
 
@@ -183,17 +184,22 @@ static int sock_closed(lua_State *L) {
     return 1;
 }
 
+void nl_sock_drop(nl_sock *s) {
+    neap_sock *sock = s->sock;
+    nl_untrack(&s->node);
+    s->sock = NULL;
+    neap_sock_unref(sock);
+}
+
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int sock_gc(lua_State *L) {
     nl_sock *s = lua_touserdata(L, 1);
-    neap_sock *sock = s != NULL ? s->sock : NULL;
-    if (sock == NULL)
+    if (s == NULL || s->node.at == NULL)
         return 0;
-    s->sock = NULL;
-    neap_loop *loop = neap_sock_loop(sock);
-    if (!s->st->closed && neap_sock_fd(sock) >= 0 && neap_loop_debug(loop, -1) > 0)
+    neap_loop *loop = s->sock != NULL ? neap_sock_loop(s->sock) : NULL;
+    if (loop != NULL && neap_sock_fd(s->sock) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a socket was collected before it was closed", NULL, NULL);
-    neap_sock_unref(sock);
+    nl_sock_drop(s);
     return 0;
 }
 

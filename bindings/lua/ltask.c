@@ -89,6 +89,7 @@ static nl_task *new_task(lua_State *L, nl_state *st) {
     t->o.flags = NL_INTERNAL;
     t->owns = LUA_NOREF;
     nl_setmeta(L, st, NL_TASK);
+    nl_track(st, &t->o.node, NL_TASK);
     return t;
 }
 
@@ -312,19 +313,27 @@ static int task_tostring(lua_State *L) {
     return 1;
 }
 
+void nl_task_drop(nl_task *t) {
+    neap_task *task = t->task;
+    nl_untrack(&t->o.node);
+    nl_forget_callbacks(&t->o);
+    t->task = NULL;
+    t->o.future = NULL;
+    if (task == NULL)
+        return;
+    if (!t->ended)
+        neap_task_abort(task);
+    neap_task_unref(task);
+}
+
 static int task_gc(lua_State *L) {
     nl_task *t = lua_touserdata(L, 1);
-    if (t == NULL || t->task == NULL)
+    if (t == NULL || t->o.node.at == NULL)
         return 0;
     if (t->o.holds > 0)
         nl_closing(t->o.st);
-    if (!t->ended)
-        neap_task_abort(t->task);
-    nl_forget_callbacks(&t->o);
-    neap_task *task = t->task;
-    t->task = NULL;
-    t->o.future = NULL;
-    neap_task_unref(task);
+    else
+        nl_task_drop(t);
     return 0;
 }
 
