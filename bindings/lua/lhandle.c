@@ -4,16 +4,12 @@
 
 #include <string.h>
 
-enum {
-    CALLABLE = 1
-};
-
 /* Pushes a handle with the function at `first` and the arguments behind it, anchored until nl_handle_gone. */
 nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first) {
     int nargs = lua_gettop(L) - first;
     if (!nl_is_callable(L, first))
         nl_type_error(L, st, first, "a function");
-    nl_handle *h = nl_newblock(L, sizeof *h, 1);
+    nl_handle *h = nl_newblock(L, sizeof *h, NL_HANDLE_SLOTS);
     memset(h, 0, sizeof *h);
     h->st = st;
     h->loop = loop;
@@ -24,7 +20,7 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
         lua_pushvalue(L, first);
     else
         nl_pack(L, first, nargs + 1);
-    nl_setslot(L, -2, CALLABLE);
+    nl_setslot(L, -2, NL_CALLABLE);
     lua_pushvalue(L, -1);
     h->ref = nl_anchor(L, st);
     return h;
@@ -36,7 +32,7 @@ static void call(lua_State *L, nl_state *st, void *arg) {
     lua_pushvalue(L, 1);
     lua_rawseti(L, LUA_REGISTRYINDEX, st->recent);
     st->handle = h;
-    nl_getslot(L, 1, CALLABLE);
+    nl_getslot(L, 1, NL_CALLABLE);
     int n = lua_isfunction(L, 2) ? 1 : nl_unpack(L, 2);
     lua_call(L, n - 1, 0);
 }
@@ -55,8 +51,10 @@ void nl_handle_gone(void *user) {
     if (h->ref < 0)
         return;
     nl_anchored(st->R, st, h->ref);
-    lua_pushnil(st->R);
-    nl_setslot(st->R, -2, CALLABLE);
+    for (int slot = 1; slot <= (h->event != 0 ? NL_HANDLE_SLOTS : 1); slot++) {
+        lua_pushnil(st->R);
+        nl_setslot(st->R, -2, slot);
+    }
     lua_pop(st->R, 1);
     nl_unanchor(st, h->ref);
     h->ref = LUA_NOREF;

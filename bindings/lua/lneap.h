@@ -124,6 +124,13 @@ struct nl_loop {
     nl_trace *trace;
 };
 
+/* Lua values of a handle. */
+enum {
+    NL_CALLABLE = 1, /* the function, or it and its arguments packed */
+    NL_WATCHED = 2,  /* the socket of a watch, which must not be collected before */
+    NL_HANDLE_SLOTS = 2
+};
+
 struct nl_handle {
     nl_node node;
     nl_state *st;

@@ -35,6 +35,8 @@ static int add(lua_State *L, add_fn fn, int event) {
     neap_fd fd = nl_to_fd(L, st, 2);
     nl_check_code(L, st, fd);
     nl_handle *h = nl_new_handle(L, st, l->loop, 3);
+    lua_pushvalue(L, 2);
+    nl_setslot(L, -2, NL_WATCHED);
     h->event = event;
     h->fd = fd;
     int32_t code = fn(l->loop, fd, nl_handle_fire, h, nl_handle_gone);
