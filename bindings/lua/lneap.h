@@ -72,7 +72,7 @@ struct nl_object {
     neap_future *future; /* a reference; a task's: borrowed of `task` */
     nl_callback *calls;  /* registered callbacks, newest first */
     nl_object *failed_next;
-    int ref;       /* in the anchor table, while holds > 0 */
+    int ref;       /* an anchor, while holds > 0 */
     int holds;     /* reasons to keep the userdata alive */
     uint8_t flags; /* NL_INTERNAL ... */
     uint8_t form;  /* NL_NONE ... */
@@ -103,7 +103,7 @@ struct nl_task {
     neap_task *task; /* a reference */
     lua_State *co;   /* NULL once it ended */
     int nargs;       /* values on its stack for the next resume */
-    int owns;        /* in the anchor table: what is closed if it never starts */
+    int owns;        /* an anchor: what is closed if it never starts */
     nl_task *dead_next;
     int spent; /* operations that this step has started */
     uint8_t started;
@@ -136,7 +136,7 @@ struct nl_handle {
     nl_state *st;
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
-    int ref;             /* in the anchor table, or LUA_NOREF */
+    int ref;             /* an anchor, or LUA_NOREF */
     int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
     neap_fd fd;
 };
@@ -168,7 +168,7 @@ typedef struct nl_lent {
 } nl_lent;
 
 enum {
-    NL_POOL_MAX = 256
+    NL_POOL_MAX = 1024
 };
 
 struct nl_state {
@@ -190,7 +190,7 @@ struct nl_state {
     int module;     /* registry: the table of neap.core */
     int *free_refs; /* anchors that can be used again */
     int free_len, free_cap;
-    int anchored; /* anchors that were ever used */
+    int anchored; /* anchors that were ever made */
     int anchors;  /* registry: what must stay */
     int owned;    /* registry: weak set of threads that belong to tasks */
     int waiting;  /* registry: weak set of coroutines inside a wait that went outward */
@@ -221,7 +221,7 @@ struct nl_state {
 nl_state *nl_state_of(lua_State *L);
 int nl_anchor(lua_State *L, nl_state *st);
 void nl_unanchor(nl_state *st, int ref);
-void nl_anchored(lua_State *L, nl_state *st, int ref);
+void nl_anchored(lua_State *L, int ref);
 void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
 void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
