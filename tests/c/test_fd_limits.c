@@ -221,10 +221,27 @@ static void a_thousand_connections_are_open_at_once(void **state) {
     net_end(listener);
 }
 
+static void the_loops_descriptor_can_be_asked_for_again(void **state) {
+    (void)state;
+    famine f;
+    if (strcmp(neap_loop_backend(nt.loop), "poll") == 0)
+        return; /* it has none, see the test of the descriptor */
+    famine_begin(&f);
+    assert_int_equal(neap_loop_fd(nt.loop), NEAP_EMFILE);
+    famine_end(&f);
+    assert_true(neap_loop_fd(nt.loop) >= 0);
+    nt_later(NT_MS, "timer");
+    net_wait(neap_loop_fd(nt.loop), POLLIN);
+    while (nt.notes_len == 0)
+        nt_turn();
+    assert_notes("timer");
+}
+
 NT_MAIN(NT_TEST(accept_without_descriptors_leaves_the_connection_in_the_queue),
         NT_TEST(an_accept_that_waits_fails_without_descriptors_and_the_next_one_serves),
         NT_TEST(making_a_socket_without_descriptors_fails_cleanly),
         NT_TEST(a_loop_without_descriptors_cannot_be_made),
         NT_TEST(an_open_connection_works_on_without_descriptors),
         NT_TEST(hundreds_of_connections_come_and_go_without_a_trace),
-        NT_TEST(a_thousand_connections_are_open_at_once))
+        NT_TEST(a_thousand_connections_are_open_at_once),
+        NT_TEST(the_loops_descriptor_can_be_asked_for_again))

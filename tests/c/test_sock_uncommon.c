@@ -605,6 +605,104 @@ static void adopting_what_is_no_socket_leaves_it_to_the_caller(void **state) {
     net_close(fds[1]);
 }
 
+static void adopting_what_is_in_use_is_refused(void **state) {
+    (void)state;
+    int fds[2];
+    int calls = 0;
+    neap_sock *sock = NULL;
+    neap_sock *second = NULL;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(neap_add_reader(nt.loop, fds[0], nt_count_fn, &calls, NULL), 0);
+    assert_code(neap_sock_adopt(nt.loop, fds[0], &sock), NEAP_EBUSY_FD);
+    assert_int_equal(neap_remove_reader(nt.loop, fds[0]), 1);
+    assert_ok(neap_sock_adopt(nt.loop, fds[0], &sock));
+    assert_code(neap_sock_adopt(nt.loop, fds[0], &second), NEAP_EBUSY_FD);
+    assert_null(second);
+    net_end(sock);
+    net_close(fds[1]);
+}
+
+static void only_what_came_from_somewhere_has_an_address(void **state) {
+    (void)state;
+    int peer;
+    char buf[8];
+    neap_addr addr;
+    neap_future *plain = nt_future();
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *recv = net_park_recv(conn, buf, sizeof buf);
+    assert_code(neap_future_get_addr(plain, &addr), NEAP_EPENDING);
+    assert_code(neap_future_get_addr(recv, &addr), NEAP_EPENDING);
+    assert_ok(neap_future_set_int(plain, 1));
+    assert_code(neap_future_get_addr(plain, &addr), NEAP_ETYPE);
+    assert_code(neap_future_get_addr(plain, NULL), NEAP_EINVAL);
+    net_put(peer, "x");
+    nt_until(recv);
+    assert_code(neap_future_get_addr(recv, &addr), NEAP_ETYPE);
+    neap_future_unref(plain);
+    neap_future_unref(recv);
+    net_end(conn);
+    net_close(peer);
+}
+
+static void a_watched_descriptor_closed_too_early_keeps_no_loop_busy(void **state) {
+    (void)state;
+    int fds[2];
+    int more[2];
+    int calls = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(neap_add_reader(nt.loop, fds[0], nt_count_fn, &calls, NULL), 0);
+    nt_turn();
+    net_close(fds[0]); /* against the rules: it had to be removed first */
+    net_close(fds[1]);
+    nt_turns(3);
+    assert_true(calls <= 1);
+    neap_metrics before = nt_metrics();
+    neap_future *slept = nt_sleep(50 * NT_MS);
+    nt_until(slept);
+    neap_future_unref(slept);
+    assert_true(nt_metrics().polls - before.polls <= 6);
+    nt_claim_all(); /* a backend that notices says so */
+    neap_remove_reader(nt.loop, fds[0]);
+    /* The number can be used again. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, more), 0);
+    assert_int_equal(more[0], fds[0]);
+    assert_int_equal(neap_add_reader(nt.loop, more[0], nt_count_fn, &calls, NULL), 0);
+    calls = 0;
+    net_put(more[1], "x");
+    nt_turns(2);
+    assert_int_equal(calls, 2);
+    assert_int_equal(neap_remove_reader(nt.loop, more[0]), 1);
+    net_close(more[0]);
+    net_close(more[1]);
+}
+
+static void a_new_socket_takes_the_number_of_a_watch_that_was_forgotten(void **state) {
+    (void)state;
+    int fds[2];
+    int calls = 0;
+    char buf[8];
+    neap_sock *a = NULL;
+    neap_sock *b = NULL;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    assert_int_equal(neap_add_reader(nt.loop, fds[0], nt_count_fn, &calls, NULL), 0);
+    nt_turn();
+    net_close(fds[0]); /* against the rules */
+    assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &a, &b));
+    assert_int_equal(neap_sock_fd(a), fds[0]);
+    neap_future *future = net_park_recv(a, buf, sizeof buf);
+    nt_turns(3);
+    calls = 0;
+    assert_int_equal(neap_sock_send(b, "abc", 3, NEAP_NOWAIT, NULL), 3);
+    net_result(future, 3);
+    nt_turns(2);
+    assert_int_equal(calls, 0);
+    nt_claim_all();
+    neap_remove_reader(nt.loop, fds[0]);
+    net_end(a);
+    net_end(b);
+    net_close(fds[1]);
+}
+
 NT_MAIN(NT_TEST(data_with_fin_in_one_segment_is_followed_by_the_end),
         NT_TEST(a_short_read_with_the_end_behind_it_is_not_the_last_event),
         NT_TEST(urgent_data_does_not_hide_what_follows_it),
@@ -622,4 +720,8 @@ NT_MAIN(NT_TEST(data_with_fin_in_one_segment_is_followed_by_the_end),
         NT_TEST(an_adopted_descriptor_becomes_nonblocking_and_works),
         NT_TEST(an_adopted_listener_accepts), NT_TEST(an_adopted_datagram_socket_keeps_its_borders),
         NT_TEST(adopting_what_is_no_socket_leaves_it_to_the_caller),
-        NT_TEST(a_file_that_lives_on_in_a_child_wakes_nobody))
+        NT_TEST(a_file_that_lives_on_in_a_child_wakes_nobody),
+        NT_TEST(adopting_what_is_in_use_is_refused),
+        NT_TEST(only_what_came_from_somewhere_has_an_address),
+        NT_TEST(a_watched_descriptor_closed_too_early_keeps_no_loop_busy),
+        NT_TEST(a_new_socket_takes_the_number_of_a_watch_that_was_forgotten))
