@@ -36,7 +36,7 @@ static void unlink_callback(nl_callback *c) {
 /* Takes the function out of the table of the held userdata. */
 static void forget_function(nl_state *st, nl_callback *c) {
     lua_State *R = st->R;
-    nl_anchored(R, st, c->o->ref);
+    nl_anchored(R, c->o->ref);
     nl_getslot(R, -1, NL_CALLS);
     lua_pushlightuserdata(R, c);
     lua_pushnil(R);
@@ -59,7 +59,8 @@ static void callback_gone(void *user) {
 
 static void call_function(lua_State *L, nl_state *st, void *arg) {
     nl_callback *c = arg;
-    nl_anchored(L, st, c->o->ref);
+    (void)st;
+    nl_anchored(L, c->o->ref);
     nl_getslot(L, 1, NL_CALLS);
     lua_pushlightuserdata(L, c);
     lua_rawget(L, 2);

@@ -124,7 +124,7 @@ static nl_object *wrap_future(lua_State *L, nl_state *st, neap_future *future) {
 static int push_failed(lua_State *L, nl_state *st, neap_future *future) {
     for (nl_object *o = st->failed; o != NULL; o = o->failed_next) {
         if (o->future == future) {
-            nl_anchored(L, st, o->ref);
+            nl_anchored(L, o->ref);
             return 1;
         }
     }

@@ -28,7 +28,7 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
 
 static void call(lua_State *L, nl_state *st, void *arg) {
     nl_handle *h = arg;
-    nl_anchored(L, st, h->ref);
+    nl_anchored(L, h->ref);
     lua_pushvalue(L, 1);
     lua_rawseti(L, LUA_REGISTRYINDEX, st->recent);
     st->handle = h;
@@ -50,7 +50,7 @@ void nl_handle_gone(void *user) {
         h->ref = LUA_NOREF;
     if (h->ref < 0)
         return;
-    nl_anchored(st->R, st, h->ref);
+    nl_anchored(st->R, h->ref);
     for (int slot = 1; slot <= (h->event != 0 ? NL_HANDLE_SLOTS : 1); slot++) {
         lua_pushnil(st->R);
         nl_setslot(st->R, -2, slot);

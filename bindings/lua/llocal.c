@@ -42,7 +42,7 @@ static int local_get(lua_State *L) {
         nl_getslot(L, 1, 1);
         return 1;
     }
-    nl_anchored(L, st, ((cell *)value)->ref);
+    nl_anchored(L, ((cell *)value)->ref);
     lua_rawgeti(L, -1, 2);
     return 1;
 }

@@ -24,7 +24,7 @@ static void release(nl_loop *l) {
 
 /* Pushes the userdata of a held loop. */
 void nl_push_loop(lua_State *L, nl_loop *l) {
-    nl_anchored(L, l->st, l->ref);
+    nl_anchored(L, l->ref);
 }
 
 /* Makes the loop at `ud` (or none: l NULL) the state's. */

@@ -9,9 +9,10 @@ const char nl_token_byte = 0;
 const char nl_failure_byte = 0;
 static const char state_key = 0;
 
-/* ---- The anchor table: what must stay although no script may know it ---- */
+/* ---- Anchors: registry slots for what must stay although no script may know it.  Slots that are free hold false and
+   wait here for their next use: one call instead of the several of luaL_ref. ---- */
 
-/* Makes room for as many free numbers as there are anchors, so that giving one back cannot fail. */
+/* Makes room for all slots, so that giving one back cannot fail. */
 static void grow_free(lua_State *L, nl_state *st) {
     int cap = st->free_cap == 0 ? 64 : 2 * st->free_cap;
     int *refs = realloc(st->free_refs, (size_t)cap * sizeof *refs);
@@ -23,17 +24,15 @@ static void grow_free(lua_State *L, nl_state *st) {
 
 /* Takes the value on top. */
 int nl_anchor(lua_State *L, nl_state *st) {
-    if (st->free_len == 0 && st->anchored >= st->free_cap)
+    if (st->free_len > 0) {
+        int ref = st->free_refs[--st->free_len];
+        lua_rawseti(L, LUA_REGISTRYINDEX, ref);
+        return ref;
+    }
+    if (st->anchored == st->free_cap)
         grow_free(L, st);
-    int ref = st->free_len > 0 ? st->free_refs[st->free_len - 1] : st->anchored + 1;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, ref);
-    lua_pop(L, 1);
-    if (st->free_len > 0)
-        st->free_len--;
-    else
-        st->anchored++;
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    st->anchored++;
     return ref;
 }
 
@@ -41,17 +40,13 @@ int nl_anchor(lua_State *L, nl_state *st) {
 void nl_unanchor(nl_state *st, int ref) {
     if (st->closed || ref < 0)
         return;
-    lua_rawgeti(st->R, LUA_REGISTRYINDEX, st->anchors);
-    lua_pushnil(st->R);
-    lua_rawseti(st->R, -2, ref);
-    lua_pop(st->R, 1);
+    lua_pushboolean(st->R, 0);
+    lua_rawseti(st->R, LUA_REGISTRYINDEX, ref);
     st->free_refs[st->free_len++] = ref;
 }
 
-void nl_anchored(lua_State *L, nl_state *st, int ref) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->anchors);
-    lua_rawgeti(L, -1, ref);
-    lua_replace(L, -2);
+void nl_anchored(lua_State *L, int ref) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
 }
 
 /* Memory for what the core keeps: not Lua's, which may go before. */
@@ -358,7 +353,6 @@ static int state_gc(lua_State *L) {
 }
 
 static void open_tables(lua_State *L, nl_state *st) {
-    st->anchors = new_ref(L);
     lua_createtable(L, NL_POOL_MAX, 0); /* its size, so that giving a thread back cannot fail */
     st->threads = luaL_ref(L, LUA_REGISTRYINDEX);
     st->patched = new_ref(L);

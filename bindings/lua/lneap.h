@@ -191,7 +191,6 @@ struct nl_state {
     int *free_refs; /* anchors that can be used again */
     int free_len, free_cap;
     int anchored; /* anchors that were ever made */
-    int anchors;  /* registry: what must stay */
     int owned;    /* registry: weak set of threads that belong to tasks */
     int waiting;  /* registry: weak set of coroutines inside a wait that went outward */
     int passed;   /* how many */

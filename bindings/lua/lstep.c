@@ -8,7 +8,7 @@
 static void finish_values(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     int n = t->nargs;
-    nl_anchored(L, st, t->o.ref);
+    nl_anchored(L, t->o.ref);
     luaL_checkstack(L, n, "too many results");
     lua_xmove(t->co, L, n);
     nl_settle(L, st, 1, 2, n);
@@ -66,7 +66,7 @@ static void push_record(lua_State *L, nl_task *t) {
 static void finish_error(lua_State *L, nl_state *st, void *arg) {
     failing *f = arg;
     nl_task *t = f->t;
-    nl_anchored(L, st, t->o.ref);
+    nl_anchored(L, t->o.ref);
     lua_xmove(t->co, L, 1);
     push_record(L, t);
     if (nl_is_cancelled(L, st, 2)) {
@@ -181,8 +181,8 @@ static void describe(neap_task *task, void *user, char *buf, size_t cap) {
 /* ---- The core lets go ---- */
 
 /* Closes what was handed to a task that never started, in a protected call each. */
-static void close_owned(lua_State *L, nl_state *st, nl_task *t) {
-    nl_anchored(L, st, t->owns);
+static void close_owned(lua_State *L, nl_task *t) {
+    nl_anchored(L, t->owns);
     int list = lua_gettop(L);
     for (int i = 1; i <= (int)lua_rawlen(L, list); i++) {
         lua_rawgeti(L, list, i);
@@ -197,8 +197,9 @@ static void close_owned(lua_State *L, nl_state *st, nl_task *t) {
 
 static void bury(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
+    (void)st;
     if (t->owns >= 0 && !t->started)
-        close_owned(L, st, t);
+        close_owned(L, t);
     if (t->co != NULL)
         nl_thread_give(t, nl_reset(t->co));
 }

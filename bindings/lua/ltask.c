@@ -205,7 +205,7 @@ void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
     if (neap_task_get_ops(task) == &nl_task_ops && !neap_future_done(neap_task_future(task))) {
         nl_task *t = neap_task_user(task);
         if (t->o.st == st && t->o.holds > 0) {
-            nl_anchored(L, st, t->o.ref);
+            nl_anchored(L, t->o.ref);
             return;
         }
     }
@@ -215,7 +215,7 @@ void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
 static int current_task(lua_State *L) {
     nl_state *st = NL_STATE(L);
     if (st->task != NULL)
-        nl_anchored(L, st, st->task->o.ref);
+        nl_anchored(L, st->task->o.ref);
     else
         lua_pushnil(L);
     return 1;

@@ -32,7 +32,7 @@ void nl_thread_give(nl_task *t, int reusable) {
     nl_state *st = t->o.st;
     lua_State *R = st->R, *co = t->co;
     t->co = NULL;
-    nl_anchored(R, st, t->o.ref);
+    nl_anchored(R, t->o.ref);
     if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
         lua_settop(co, 0);
         lua_rawgeti(R, LUA_REGISTRYINDEX, st->threads);
@@ -144,7 +144,7 @@ static void set_cause(lua_State *L, nl_state *st, int error) {
     lua_setfield(L, -2, "cause");
     lua_pushvalue(L, error);
     lua_setfield(L, -2, "error");
-    nl_anchored(L, st, st->task->o.ref);
+    nl_anchored(L, st->task->o.ref);
     lua_insert(L, -2);
     nl_setslot(L, -2, NL_VALUE);
     lua_pop(L, 1);
@@ -172,7 +172,7 @@ void nl_note_death(lua_State *L, nl_state *st, lua_State *co) {
 void nl_renote_death(lua_State *L, nl_state *st) {
     if (st->task == NULL)
         return;
-    nl_anchored(L, st, st->task->o.ref);
+    nl_anchored(L, st->task->o.ref);
     nl_getslot(L, -1, NL_VALUE);
     if (lua_istable(L, -1)) {
         lua_pushvalue(L, -3);
@@ -202,7 +202,7 @@ static void add_cause(lua_State *L, luaL_Buffer *b, int ud, int error) {
 /* Keeps {traceback =, stack =} of the thread `at` in the task's value slot, before its frames go. */
 void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error) {
     luaL_Buffer b;
-    nl_anchored(L, t->o.st, t->o.ref);
+    nl_anchored(L, t->o.ref);
     int ud = lua_gettop(L);
     lua_createtable(L, 0, 2);
     nl_push_stack(L, at);

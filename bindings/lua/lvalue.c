@@ -139,11 +139,11 @@ static nl_object *push_source(lua_State *L, int ud) {
 }
 
 /* Pushes what a payload of ours stands for; answers its form. */
-static int push_payload(lua_State *L, nl_state *st, void *payload, int ud) {
+static int push_payload(lua_State *L, void *payload, int ud) {
     const char *mark = payload;
     if (mark < nl_forms || mark >= nl_forms + NL_FORMS) {
         cell *c = payload;
-        nl_anchored(L, st, c->ref);
+        nl_anchored(L, c->ref);
         return c->form;
     }
     if (ud == 0) {
@@ -209,7 +209,7 @@ static int push_ptr(lua_State *L, nl_state *st, neap_future *future, int ud) {
         lua_pushnil(L); /* another binding's */
         return 1;
     }
-    return push_form(L, push_payload(L, st, payload, ud));
+    return push_form(L, push_payload(L, payload, ud));
 }
 
 /* The cancellation on top gets the traceback of the wait in which the task at `ud` met it. */
@@ -230,7 +230,7 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     int32_t code = neap_future_error(future);
     void *payload = code == NEAP_EPENDING ? NULL : neap_future_exception(future, st);
     if (payload != NULL) {
-        push_payload(L, st, payload, ud);
+        push_payload(L, payload, ud);
     } else if (code == NEAP_EPENDING) {
         nl_push_error(L, st, NEAP_EINVALID_STATE, neap_strerror(code));
         nl_set_where(L, -1);
