@@ -1,4 +1,5 @@
-/* When descriptors run out: the connection stays in the queue, and what is freed can be used again. */
+/* When descriptors run out: the connection stays in the queue, and what is freed can be used
+   again. */
 #include "net.h"
 
 #include <errno.h>

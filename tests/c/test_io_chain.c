@@ -1,5 +1,5 @@
-/* Sockets, tasks and futures together: servers, ping-pong, the chain of one receive, and socket operations that are written
-   anew over watches. */
+/* Sockets, tasks and futures together: servers, ping-pong, the chain of one receive, and socket
+   operations that are written anew over watches. */
 #include "net.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- An echo task: receives lent bytes, sends them back, until the end ------------------------------- */
+/* ---- An echo task: receives lent bytes, sends them back, until the end ----------------------- */
 
 typedef struct echo {
     neap_sock *sock; /* owned */
@@ -68,7 +68,7 @@ static void echo_destroy(void *user) {
 static const neap_task_ops echo_ops = {
     .size = sizeof(neap_task_ops), .step = echo_step, .destroy = echo_destroy};
 
-/* ---- A server task: accepts and spawns ---------------------------------------------------------------- */
+/* ---- A server task: accepts and spawns ------------------------------------------------------- */
 
 typedef struct server {
     neap_sock *listener;
@@ -167,7 +167,7 @@ static void N6_a_thousand_cycles_of_connect_and_close_leave_no_descriptor(void *
     net_end(s.listener);
 }
 
-/* ---- Ping-pong and idleness ------------------------------------------------------------------------------ */
+/* ---- Ping-pong and idleness ------------------------------------------------------------------ */
 
 typedef struct player {
     neap_sock *sock;
@@ -254,7 +254,7 @@ static void N19_a_loop_whose_tasks_all_wait_blocks_in_the_poll(void **state) {
     }
 }
 
-/* ---- The chain of one receive ------------------------------------------------------------------------------ */
+/* ---- The chain of one receive ---------------------------------------------------------------- */
 
 static void N18_one_receive_passes_its_seven_stations_in_order(void **state) {
     (void)state;
@@ -300,7 +300,7 @@ static void N18_one_receive_passes_its_seven_stations_in_order(void **state) {
     net_close(peer);
 }
 
-/* ---- Socket operations written over watches, as a user may ----------------------------------------------------- */
+/* ---- Socket operations written over watches, as a user may ----------------------------------- */
 
 typedef struct own_op {
     int fd;
@@ -414,7 +414,7 @@ static void N7_an_error_of_such_an_operation_is_the_futures(void **state) {
     net_close(fds[0]);
 }
 
-/* ---- The one-shot style: wait for readiness, then call the system ------------------------------------------------ */
+/* ---- The one-shot style: wait for readiness, then call the system ---------------------------- */
 
 typedef struct raw_echo {
     int fd;
@@ -469,7 +469,8 @@ static void N15_a_task_that_waits_for_descriptors_echoes(void **state) {
     neap_task_unref(task);
 }
 
-/* Sleeps a while and asserts that the loop slept too: a poll for the timer, and a few for what was announced once. */
+/* Sleeps a while and asserts that the loop slept too: a poll for the timer, and a few for what was
+   announced once. */
 static void expect_idle(void) {
     neap_metrics before = nt_metrics();
     neap_future *slept = nt_sleep(100 * NT_MS);

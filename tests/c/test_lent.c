@@ -1,4 +1,5 @@
-/* Receives into memory that the loop lends: who may read it, for how long, and what is given back. */
+/* Receives into memory that the loop lends: who may read it, for how long, and what is given
+   back. */
 #include "net.h"
 
 #include <poll.h>
@@ -6,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* ---- A task that receives into lent memory --------------------------------------------------------- */
+/* ---- A task that receives into lent memory --------------------------------------------------- */
 
 typedef struct reader {
     neap_sock *sock;
@@ -91,7 +92,7 @@ static neap_task *spawn_reader(reader *r) {
     return task;
 }
 
-/* ---- At once ------------------------------------------------------------------------------------------ */
+/* ---- At once --------------------------------------------------------------------------------- */
 
 static void N1_a_lent_recv_with_data_waiting_registers_nothing(void **state) {
     (void)state;
@@ -177,7 +178,7 @@ static void a_lent_recv_of_a_megabyte_is_possible(void **state) {
     net_end(b);
 }
 
-/* ---- A task waits -------------------------------------------------------------------------------------- */
+/* ---- A task waits ---------------------------------------------------------------------------- */
 
 static void a_task_reads_lent_bytes_in_the_step_that_they_wake(void **state) {
     (void)state;
@@ -345,7 +346,7 @@ static void two_tasks_may_await_one_lent_receive(void **state) {
     net_close(peer);
 }
 
-/* ---- Callbacks ------------------------------------------------------------------------------------------ */
+/* ---- Callbacks ------------------------------------------------------------------------------- */
 
 typedef struct heard {
     char text[64];
@@ -481,7 +482,7 @@ static void a_datagram_is_lent_to_a_task_with_its_sender(void **state) {
     net_close(peer);
 }
 
-/* ---- Cancel --------------------------------------------------------------------------------------------- */
+/* ---- Cancel ---------------------------------------------------------------------------------- */
 
 static void C10_a_task_cancelled_before_the_batch_has_taken_nothing(void **state) {
     (void)state;
@@ -535,7 +536,8 @@ static void C10_a_future_cancelled_before_the_batch_loses_no_byte(void **state) 
     net_close(peer);
 }
 
-/* A callback that another one of the same batch precedes: it cancels the task that the poll made ready. */
+/* A callback that another one of the same batch precedes: it cancels the task that the poll made
+   ready. */
 static void cancel_task(void *user) {
     assert_int_equal(neap_task_cancel(user, NULL), 1);
 }
@@ -609,7 +611,7 @@ static void closing_between_the_poll_and_the_batch_ends_a_lent_receive(void **st
     net_close(peer);
 }
 
-/* ---- Giving back ------------------------------------------------------------------------------------------ */
+/* ---- Giving back ----------------------------------------------------------------------------- */
 
 static void bytes_given_back_come_first(void **state) {
     (void)state;
@@ -746,7 +748,7 @@ static void a_task_may_give_back_in_its_step(void **state) {
     net_close(peer);
 }
 
-/* ---- The moment between the poll and the batch ------------------------------------------------------------ */
+/* ---- The moment between the poll and the batch ----------------------------------------------- */
 
 /* Polls, and leaves the batch to the caller. */
 static void collect(void) {
@@ -865,7 +867,7 @@ static void a_small_dispatch_leaves_the_bytes_where_they_are(void **state) {
     net_close(peer);
 }
 
-/* ---- Behind other futures ------------------------------------------------------------------------------------ */
+/* ---- Behind other futures -------------------------------------------------------------------- */
 
 static void expect_bytes(neap_future *future, const char *text) {
     const void *data = NULL;

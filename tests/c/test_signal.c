@@ -1,4 +1,5 @@
-/* Signals: nothing is touched unless asked; what was there before is saved, chained on request, and put back. */
+/* Signals: nothing is touched unless asked; what was there before is saved, chained on request, and
+   put back. */
 #include "net.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- A handler of the host's ------------------------------------------------------------------------ */
+/* ---- A handler of the host's ----------------------------------------------------------------- */
 
 static volatile sig_atomic_t host_calls;
 
@@ -45,7 +46,7 @@ static void host_end(int signo) {
     assert_int_equal(sigaction(signo, &host_old, NULL), 0);
 }
 
-/* ---- Watches ------------------------------------------------------------------------------------------ */
+/* ---- Watches --------------------------------------------------------------------------------- */
 
 typedef struct ear {
     int calls;
@@ -85,7 +86,7 @@ static void stop_listening(neap_handle *handle) {
     neap_handle_unref(handle);
 }
 
-/* ---- Tests ---------------------------------------------------------------------------------------------- */
+/* ---- Tests ----------------------------------------------------------------------------------- */
 
 static void same_action(int signo, const struct sigaction *before) {
     struct sigaction now;
@@ -362,7 +363,7 @@ static void signals_that_cannot_be_caught_are_refused(void **state) {
     }
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------------------ */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 /* Sends the signal to this process from a child, a little later. */
 static pid_t kill_later(int signo) {
@@ -434,7 +435,7 @@ static void a_signal_that_arrived_before_the_wait_prevents_it(void **state) {
     stop_listening(handle);
 }
 
-/* ---- Delivery by the host ----------------------------------------------------------------------------------- */
+/* ---- Delivery by the host -------------------------------------------------------------------- */
 
 static void the_host_may_deliver_a_signal_itself(void **state) {
     (void)state;
@@ -491,7 +492,7 @@ static void a_hosts_handler_may_deliver_from_inside(void **state) {
     stop_listening(handle);
 }
 
-/* ---- Threads ------------------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 static intptr_t watch_in_thread(void *user) {
     (void)user;

@@ -1,4 +1,5 @@
-/* Closing a socket, or its loop, while operations wait: each completes with NEAP_ECLOSED, its callbacks run once. */
+/* Closing a socket, or its loop, while operations wait: each completes with NEAP_ECLOSED, its
+   callbacks run once. */
 #include "net.h"
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Asserts that closing `sock` fails the waiting operation with NEAP_ECLOSED, later than the call, and once. */
+/* Asserts that closing `sock` fails the waiting operation with NEAP_ECLOSED, later than the call,
+   and once. */
 static void expect_closed_by_close(neap_sock *sock, neap_future *future) {
     nt_note_clear();
     nt_on_done(future, "once");
@@ -328,7 +330,7 @@ static void an_operation_keeps_its_future_until_it_is_done(void **state) {
     net_close(peer);
 }
 
-/* ---- Closing the loop ---------------------------------------------------------------------------- */
+/* ---- Closing the loop ------------------------------------------------------------------------ */
 
 static void closing_the_loop_completes_what_waits_and_runs_its_callbacks_once(void **state) {
     (void)state;

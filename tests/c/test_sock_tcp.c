@@ -1,4 +1,5 @@
-/* Streams: what is there comes back at once, what is not is waited for; ends, resets and refusals. */
+/* Streams: what is there comes back at once, what is not is waited for; ends, resets and
+   refusals. */
 #include "net.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@ enum {
     TEN_MB = 10 * 1024 * 1024
 };
 
-/* ---- At once ------------------------------------------------------------------------------- */
+/* ---- At once --------------------------------------------------------------------------------- */
 
 static void N1_recv_with_data_waiting_registers_and_allocates_nothing(void **state) {
     (void)state;
@@ -170,7 +171,8 @@ static void nowait_asks_the_system_whatever_was_known_before(void **state) {
     neap_sock *listener = net_listener(&addr);
     neap_sock *other = NULL;
     char buf[8];
-    /* Both are registered and known to be empty; then nothing is parked, so that no turn would poll. */
+    /* Both are registered and known to be empty; then nothing is parked, so that no turn would
+       poll. */
     neap_future *recv = net_park_recv(conn, buf, sizeof buf);
     neap_future *accept = net_park_accept(listener);
     nt_turns(2);
@@ -271,7 +273,7 @@ static void N3_recv_takes_at_most_what_was_asked_and_keeps_the_rest(void **state
     net_close(peer);
 }
 
-/* ---- Accept and connect ----------------------------------------------------------------------- */
+/* ---- Accept and connect ---------------------------------------------------------------------- */
 
 static void N2_accept_gives_a_nonblocking_cloexec_connection_and_its_address(void **state) {
     (void)state;
@@ -482,7 +484,7 @@ static void accept_on_a_socket_that_does_not_listen_fails(void **state) {
     net_end(sock);
 }
 
-/* ---- Ends of the stream ------------------------------------------------------------------------ */
+/* ---- Ends of the stream ---------------------------------------------------------------------- */
 
 static void N3_recv_returns_zero_at_the_end_of_the_stream_again_and_again(void **state) {
     (void)state;
@@ -619,7 +621,7 @@ static void N5_sending_into_a_broken_pipe_answers_epipe_without_the_signal(void 
     assert_int_equal(sigaction(SIGPIPE, &old, NULL), 0);
 }
 
-/* ---- Partial writes ---------------------------------------------------------------------------- */
+/* ---- Partial writes -------------------------------------------------------------------------- */
 
 /* Reads `len` bytes of the pattern from the raw end in pieces of odd sizes, while the loop runs. */
 static void read_slowly(int peer, neap_future *future, size_t len) {
@@ -744,7 +746,7 @@ static void ten_megabytes_are_received_byte_for_byte(void **state) {
     net_end(b);
 }
 
-/* ---- Misuse ------------------------------------------------------------------------------------- */
+/* ---- Misuse ---------------------------------------------------------------------------------- */
 
 static void wrong_arguments_are_refused_and_change_nothing(void **state) {
     (void)state;

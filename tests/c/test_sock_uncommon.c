@@ -1,4 +1,5 @@
-/* What simple rules about short reads hang on, what interrupts, and descriptors whose number comes back. */
+/* What simple rules about short reads hang on, what interrupts, and descriptors whose number comes
+   back. */
 #include "net.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Receives until the end of the stream or `want` bytes: first waiting, so that the socket is registered. */
+/* Receives until the end of the stream or `want` bytes: first waiting, so that the socket is
+   registered. */
 static void receive_all(neap_sock *sock, neap_future *first, char *buf, size_t got, size_t want) {
     neap_future *future = first;
     size_t have = got;
@@ -42,7 +44,7 @@ static void receive_all(neap_sock *sock, neap_future *first, char *buf, size_t g
     assert_int_equal(have, want);
 }
 
-/* ---- Short reads --------------------------------------------------------------------------------- */
+/* ---- Short reads ----------------------------------------------------------------------------- */
 
 static void data_with_fin_in_one_segment_is_followed_by_the_end(void **state) {
     (void)state;
@@ -232,7 +234,7 @@ static void data_that_comes_between_a_short_read_and_the_next_wait_wakes(void **
     net_close(peer);
 }
 
-/* ---- Interrupted calls --------------------------------------------------------------------------- */
+/* ---- Interrupted calls ----------------------------------------------------------------------- */
 
 static volatile sig_atomic_t storms;
 
@@ -339,7 +341,7 @@ static void connect_and_accept_survive_a_storm_of_signals(void **state) {
     net_end(listener);
 }
 
-/* ---- Descriptor numbers that come back -------------------------------------------------------------- */
+/* ---- Descriptor numbers that come back ------------------------------------------------------- */
 
 /* Takes the free numbers below `number`, so that it is the next one when it is closed; how many. */
 static int fill_holes(int holes[16], int number) {
@@ -452,7 +454,8 @@ static void a_file_that_lives_on_in_a_child_wakes_nobody(void **state) {
     pid_t child = child_holding(hold);
     net_end(conn);
     net_failure(future, NEAP_ECLOSED);
-    /* The number comes back as another file, for which somebody waits; the old file is not closed and gets bytes. */
+    /* The number comes back as another file, for which somebody waits; the old file is not closed
+       and gets bytes. */
     int n_holes = fill_holes(holes, number - 1);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     assert_int_equal(fds[0], number);
@@ -474,7 +477,8 @@ static void a_file_that_lives_on_in_a_child_wakes_nobody(void **state) {
     net_close(peer);
 }
 
-/* Two watches are ready in one tick; the first replaces what the second stands for by a descriptor of the same number. */
+/* Two watches are ready in one tick; the first replaces what the second stands for by a descriptor
+   of the same number. */
 typedef struct swap {
     int old_fd;
     int old_peer;
@@ -535,7 +539,7 @@ static void an_event_of_this_tick_does_not_reach_a_watch_made_in_this_tick(void 
     net_close(s.new_peer);
 }
 
-/* ---- Adopted descriptors ------------------------------------------------------------------------------ */
+/* ---- Adopted descriptors --------------------------------------------------------------------- */
 
 static void an_adopted_descriptor_becomes_nonblocking_and_works(void **state) {
     (void)state;

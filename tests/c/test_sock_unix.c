@@ -140,7 +140,8 @@ static void connect_to_a_full_queue_does_not_hang_and_does_not_pretend(void **st
     neap_sock *socks[N];
     int refused = 0;
     int connected = 0;
-    /* The kernel answers EAGAIN and would tell nobody when there is room: so it is a failure, not a wait. */
+    /* The kernel answers EAGAIN and would tell nobody when there is room: so it is a failure, not a
+       wait. */
     for (int i = 0; i < N; i++) {
         neap_future *future = NULL;
         assert_ok(neap_sock_new(nt.loop, NEAP_UNIX, NEAP_AF_UNIX, &socks[i]));

@@ -1,4 +1,5 @@
-/* Watches on descriptors: they fire in each tick in which the descriptor is ready, until removed. */
+/* Watches on descriptors: they fire in each tick in which the descriptor is ready, until
+   removed. */
 #include "net.h"
 
 #include <errno.h>

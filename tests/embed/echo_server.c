@@ -25,7 +25,7 @@ static void die(const char *what, int32_t code) {
     exit(1);
 }
 
-/* ---- Connections --------------------------------------------------------------------------- */
+/* ---- Connections ----------------------------------------------------------------------------- */
 
 static void conn_end(conn *c) {
     neap_sock_unref(c->sock); /* the last reference closes it */
@@ -70,7 +70,7 @@ static void conn_begin(neap_sock *sock) {
     conn_go_on(c, 1);
 }
 
-/* ---- The listener -------------------------------------------------------------------------- */
+/* ---- The listener ---------------------------------------------------------------------------- */
 
 static void server_accept(void *user);
 
@@ -101,7 +101,7 @@ static void server_accept(void *user) {
     }
 }
 
-/* ---- The program --------------------------------------------------------------------------- */
+/* ---- The program ----------------------------------------------------------------------------- */
 
 static void on_signal(int32_t signo, void *user) {
     (void)signo;

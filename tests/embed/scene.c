@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ---- The end ------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void look(scene *s) {
     if (s->done || s->timers < SCENE_TIMERS || s->rounds < SCENE_ROUNDS || s->posts < SCENE_POSTS)
@@ -12,7 +12,7 @@ static void look(scene *s) {
         s->finished(s->host);
 }
 
-/* ---- Timers -------------------------------------------------------------------------------- */
+/* ---- Timers ---------------------------------------------------------------------------------- */
 
 static void on_timer(void *user) {
     scene *s = user;
@@ -25,7 +25,7 @@ static void on_repeat(void *user) {
     s->ticks++;
 }
 
-/* ---- The exchange: "ping" by the client, echoed by the server ------------------------------- */
+/* ---- The exchange: "ping" by the client, echoed by the server -------------------------------- */
 
 static void client_send(scene *s);
 static void server_recv(scene *s);
@@ -97,7 +97,7 @@ static void begin_exchange(scene *s) {
     neap_future_unref(future);
 }
 
-/* ---- Posts --------------------------------------------------------------------------------- */
+/* ---- Posts ----------------------------------------------------------------------------------- */
 
 static void on_post(void *user) {
     scene *s = user;

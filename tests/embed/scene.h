@@ -1,4 +1,5 @@
-/* What the hosts drive: timers, a TCP exchange and posts of another thread, all at once, through neap.h alone. */
+/* What the hosts drive: timers, a TCP exchange and posts of another thread, all at once, through
+   neap.h alone. */
 #ifndef NEAP_TEST_SCENE_H
 #define NEAP_TEST_SCENE_H
 
@@ -44,7 +45,8 @@ int scene_setup(void **state);
 
 #define SCENE_TEST(f) cmocka_unit_test_setup_teardown(f, scene_setup, nt_teardown)
 
-/* A loop that waits and has nothing to do: a receive and an accept that nobody serves, a timer in an hour. */
+/* A loop that waits and has nothing to do: a receive and an accept that nobody serves, a timer in
+   an hour. */
 typedef struct idle_scene {
     neap_sock *a;
     neap_sock *b;

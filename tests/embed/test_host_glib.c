@@ -13,7 +13,7 @@ static void quit(void *user) {
     g_main_loop_quit(((host *)user)->main);
 }
 
-/* ---- The simple way: a source for the descriptor -------------------------------------------------------- */
+/* ---- The simple way: a source for the descriptor --------------------------------------------- */
 
 static gboolean on_readable(gint fd, GIOCondition condition, gpointer user) {
     host *h = user;
@@ -59,7 +59,7 @@ static void a_glib_main_loop_takes_no_turn_while_the_loop_is_idle(void **state) 
     g_main_loop_unref(h.main);
 }
 
-/* ---- The precise way: a source whose phases are the loop's ------------------------------------------------ */
+/* ---- The precise way: a source whose phases are the loop's ----------------------------------- */
 
 typedef struct neap_source {
     GSource base;
@@ -142,7 +142,8 @@ static void a_glib_source_is_not_dispatched_while_the_loop_is_idle(void **state)
     g_main_loop_unref(h.main);
 }
 
-/* GLib keeps an eventfd for its default context: it is made here, so that no test seems to leak it. */
+/* GLib keeps an eventfd for its default context: it is made here, so that no test seems to leak
+   it. */
 static int warm_up(void **state) {
     (void)state;
     g_main_context_iteration(NULL, FALSE);

@@ -16,7 +16,7 @@ static int host_poll(int fd, int timeout_ms) {
     return n == 1;
 }
 
-/* ---- The simple host: readable, so one turn ---------------------------------------------------------- */
+/* ---- The simple host: readable, so one turn -------------------------------------------------- */
 
 static void a_host_that_turns_when_the_descriptor_is_readable_drives_everything(void **state) {
     (void)state;
@@ -49,7 +49,7 @@ static void such_a_host_takes_no_turn_while_the_loop_is_idle(void **state) {
     idle_end(&s);
 }
 
-/* ---- The precise host: prepare, poll with its own timeout, wait, dispatch in small portions -------------- */
+/* ---- The precise host: prepare, poll with its own timeout, wait, dispatch a little ----------- */
 
 static int precise_timeout_ms(int64_t timeout_ns) {
     if (timeout_ns < 0)
@@ -106,7 +106,7 @@ static void without_a_timer_there_is_no_limit_to_the_wait(void **state) {
     assert_int_equal(neap_loop_next_deadline(nt.loop, &when), 0);
 }
 
-/* ---- The frame host: one turn per frame, whatever happens --------------------------------------------------- */
+/* ---- The frame host: one turn per frame, whatever happens ------------------------------------ */
 
 static void turn_once_per_frame(neap_loop *loop) {
     scene s;
@@ -134,7 +134,7 @@ static void frames_need_no_descriptor(void **state) {
     nt_loop_end(loop);
 }
 
-/* ---- The host with a thread that polls: it only says that a turn is due ------------------------------------- */
+/* ---- The host with a thread that polls: it only says that a turn is due ---------------------- */
 
 typedef struct poller {
     int fd;
@@ -180,7 +180,7 @@ static void a_host_whose_second_thread_polls_drives_everything(void **state) {
     scene_end(&s);
 }
 
-/* ---- A neap loop as the host of another ------------------------------------------------------------------------ */
+/* ---- A neap loop as the host of another ------------------------------------------------------ */
 
 static void turn_guest(void *user) {
     assert_true(neap_loop_run_once(user, 0) >= 0);

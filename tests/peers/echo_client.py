@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""echo_client.py HOST PORT [--connections N] [--rounds R] [--size S]: N connections, all open at once, of which each sends R
-random messages of up to S bytes and compares what comes back; then each ends its direction and expects the end."""
+"""echo_client.py HOST PORT [--connections N] [--rounds R] [--size S]
+
+N connections, all open at once, of which each sends R random messages of up to S bytes and compares
+what comes back; then each ends its direction and expects the end."""
 
 import asyncio
 import random
@@ -17,7 +19,8 @@ async def converse(reader, writer, seed, rounds, size):
         writer.write(data)
         got = await reader.readexactly(len(data))
         if got != data:
-            raise ValueError("connection %d: byte %d came back wrong" % (seed, peer.mismatch(data, got)))
+            at = peer.mismatch(data, got)
+            raise ValueError("connection %d: byte %d came back wrong" % (seed, at))
     writer.write_eof()
     rest = await reader.read()
     if rest:
@@ -31,13 +34,14 @@ async def connect(host, port, gate):
 
 async def main(args):
     gate = asyncio.Semaphore(100)
-    pairs = await asyncio.gather(*[connect(args.host, args.port, gate) for _ in range(args.connections)])
+    opening = [connect(args.host, args.port, gate) for _ in range(args.connections)]
+    pairs = await asyncio.gather(*opening)
     print("%d connections are open" % len(pairs), flush=True)
     for _, writer in pairs:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    await asyncio.gather(
-        *[converse(r, w, args.seed * 1000003 + i, args.rounds, args.size) for i, (r, w) in enumerate(pairs)]
-    )
+    seeds = range(args.seed * 1000003, args.seed * 1000003 + len(pairs))
+    talks = [converse(r, w, seed, args.rounds, args.size) for seed, (r, w) in zip(seeds, pairs)]
+    await asyncio.gather(*talks)
     for _, writer in pairs:
         writer.close()
     await asyncio.gather(*[writer.wait_closed() for _, writer in pairs])

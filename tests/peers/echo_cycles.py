@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""echo_cycles.py HOST PORT [--cycles N] [--pid PID]: N times: connect, now and then say a word and hear it, close or reset.
-With the server's PID: its number of open descriptors must be what it was before."""
+"""echo_cycles.py HOST PORT [--cycles N] [--pid PID]
+
+N times: connect, now and then say a word and hear it, close or reset. With the server's PID: its
+number of open descriptors must be what it was before."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""What the clients share: limits, arguments, the pattern of bytes, figures of the server's process."""
+"""What the clients share: limits, arguments, patterns of bytes, figures of the server's process."""
 
 import argparse
 import os

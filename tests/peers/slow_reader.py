@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""slow_reader.py HOST PORT [--bytes N]: sends N bytes as fast as the server takes them and reads them back slowly, through a
-small window, in pieces of odd sizes; they must come back byte for byte."""
+"""slow_reader.py HOST PORT [--bytes N]
+
+Sends N bytes as fast as the server takes them and reads them back slowly, through a small window,
+in pieces of odd sizes; they must come back byte for byte."""
 
 import random
 import socket
@@ -39,5 +41,6 @@ while True:
 sender.join(peer.TIMEOUT_S)
 conn.close()
 if got != data:
-    peer.fail("%d of %d bytes came back, wrong from byte %d on" % (len(got), len(data), peer.mismatch(data, got)))
+    at = peer.mismatch(data, got)
+    peer.fail("%d of %d bytes came back, wrong from byte %d on" % (len(got), len(data), at))
 print("%d bytes came back" % len(got))

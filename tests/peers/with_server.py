@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """with_server.py [--status S] SERVER [ARGUMENTS] -- CLIENT [ARGUMENTS] [-- CLIENT ...]
 
-Starts the server, reads "listening on HOST:PORT" from its first line, runs the clients one after the other with {host},
-{port} and {pid} filled in, then checks that the server still runs with as many descriptors as before, sends SIGTERM and
-expects it to end with one of the statuses S (comma-separated; default 0; -15 is the signal itself)."""
+Starts the server, reads "listening on HOST:PORT" from its first line, runs the clients one
+after the other with {host}, {port} and {pid} filled in, then checks that the server still runs
+with as many descriptors as before, sends SIGTERM and expects it to end with one of the statuses
+S (comma-separated; default 0; -15 is the signal itself)."""
 
 import os
 import resource
@@ -79,12 +80,12 @@ def main(argv):
             if status != 0:
                 failures.append("%s: status %d" % (client[0], status))
             if server.poll() is not None:
-                failures.append("the server ended with status %d while it served" % server.returncode)
+                failures.append("the server ended too early: status %d" % server.returncode)
                 break
         if server.poll() is None:
             after = quiet_descriptors(server.pid, before)
             if after != before:
-                failures.append("the server has %d descriptors open, before it were %d" % (after, before))
+                failures.append("the server has %d descriptors open, not %d" % (after, before))
             server.send_signal(signal.SIGTERM)
             server.wait(60)
             if server.returncode not in statuses:

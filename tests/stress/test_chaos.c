@@ -1,6 +1,7 @@
-/* Anything, in any order: random starts, cancels, closes, watches, tasks, half turns and failing allocations over a handful of
-   sockets.  What must hold: each callback runs exactly once, each destroy hook once, nothing is left, and (under the
-   sanitizers and valgrind) no memory is misused.  NEAP_TEST_SEED repeats one round, NEAP_TEST_SCHEDULES says how many. */
+/* Anything, in any order: random starts, cancels, closes, watches, tasks, half turns and failing
+   allocations over a handful of sockets.  What must hold: each callback runs exactly once, each
+   destroy hook once, nothing is left, and (under the sanitizers and valgrind) no memory is misused.
+   NEAP_TEST_SEED repeats one round, NEAP_TEST_SCHEDULES says how many. */
 #include "net.h"
 
 #include <poll.h>
@@ -26,7 +27,7 @@ static uint64_t seed_of_round;
             fail_msg("round with seed %llu: %s", (unsigned long long)seed_of_round, #condition); \
     } while (0)
 
-/* ---- The things ------------------------------------------------------------------------------- */
+/* ---- The things ------------------------------------------------------------------------------ */
 
 typedef struct op {
     neap_future *future; /* NULL: this entry is free, or the reference was given up */
@@ -80,7 +81,7 @@ static op *any_op(void) {
     return o->used && o->future != NULL ? o : NULL;
 }
 
-/* ---- Callbacks ----------------------------------------------------------------------------------- */
+/* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static void act(void);
 
@@ -117,7 +118,7 @@ static void keep(op *o, int32_t code, neap_future *future) {
         (void)neap_future_ignore(future);
 }
 
-/* ---- Tasks ------------------------------------------------------------------------------------------ */
+/* ---- Tasks ----------------------------------------------------------------------------------- */
 
 typedef struct walker {
     chaos *round;
@@ -177,7 +178,7 @@ static int32_t cancel_some(neap_task *task, void *user) {
     return 0;
 }
 
-/* ---- Watches ------------------------------------------------------------------------------------------ */
+/* ---- Watches --------------------------------------------------------------------------------- */
 
 static void watch_called(void *user) {
     chaos *c = user;
@@ -194,7 +195,7 @@ static void watch_destroyed(void *user) {
     ((chaos *)user)->watch_destroyed++;
 }
 
-/* ---- Moves ---------------------------------------------------------------------------------------------- */
+/* ---- Moves ----------------------------------------------------------------------------------- */
 
 static void replace_sock(size_t at) {
     neap_sock *a = NULL;
@@ -433,7 +434,7 @@ static void turn(void) {
     nt_heap_fail(&nt.heap, 0, 0);
 }
 
-/* ---- A round ----------------------------------------------------------------------------------------- */
+/* ---- A round --------------------------------------------------------------------------------- */
 
 static void round_begin(chaos *c, uint64_t seed) {
     memset(c, 0, sizeof *c);

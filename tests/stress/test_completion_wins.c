@@ -1,6 +1,6 @@
-/* Completion wins: over randomised schedules of starts, cancels, arrivals and half turns, no connection, byte or item is ever
-   lost.  The schedules follow from one seed: NEAP_TEST_SEED (a number), of which a failure tells; how many there are:
-   NEAP_TEST_SCHEDULES. */
+/* Completion wins: over randomised schedules of starts, cancels, arrivals and half turns, no
+   connection, byte or item is ever lost.  The schedules follow from one seed: NEAP_TEST_SEED (a
+   number), of which a failure tells; how many there are: NEAP_TEST_SCHEDULES. */
 #include "net.h"
 
 #include <errno.h>
@@ -29,7 +29,8 @@ static uint64_t seed_of_schedule;
                      #condition);                                                         \
     } while (0)
 
-/* How the operations that had to wait ended, over all schedules of a test: both must have happened. */
+/* How the operations that had to wait ended, over all schedules of a test: both must have
+   happened. */
 static long n_completed;
 static long n_cancelled;
 
@@ -64,7 +65,7 @@ static uint64_t begin_schedule(long i) {
     return seed;
 }
 
-/* ---- Half turns ----------------------------------------------------------------------------- */
+/* ---- Half turns ------------------------------------------------------------------------------ */
 
 /* Where the loop is between its phases. */
 static int phase;
@@ -106,7 +107,7 @@ static void cancel_rest(neap_future **futures, int n) {
         check(neap_future_done(futures[i]) == 1);
 }
 
-/* ---- Accept ------------------------------------------------------------------------------------ */
+/* ---- Accept ---------------------------------------------------------------------------------- */
 
 typedef struct accept_case {
     neap_sock *listener;
@@ -198,7 +199,7 @@ static void C10_no_connection_is_lost_between_accepts_and_cancels(void **state) 
     end_schedules(n);
 }
 
-/* ---- Receive -------------------------------------------------------------------------------------- */
+/* ---- Receive --------------------------------------------------------------------------------- */
 
 typedef struct recv_case {
     neap_sock *conn;
@@ -232,7 +233,8 @@ static void recv_start(recv_case *c, uint64_t *seed) {
         c->lent[c->n++] = lent;
         return;
     }
-    /* An answer at once means that nobody waited before it: all former operations are done, in order. */
+    /* An answer at once means that nobody waited before it: all former operations are done, in
+       order. */
     for (int i = 0; i < c->n; i++)
         check(neap_future_done(c->futures[i]) == 1);
     neap_sock_unrecv(c->conn, lent ? data : c->bufs[c->n], (size_t)code); /* counted at the end */
@@ -313,7 +315,7 @@ static void C10_no_byte_is_lost_between_receives_and_cancels(void **state) {
     end_schedules(n);
 }
 
-/* ---- A task that is cancelled again and again --------------------------------------------------------- */
+/* ---- A task that is cancelled again and again ------------------------------------------------ */
 
 typedef struct stubborn {
     neap_sock *conn;
@@ -398,7 +400,7 @@ static void C10_a_task_cancelled_at_any_moment_loses_no_byte(void **state) {
     end_schedules(n);
 }
 
-/* ---- Connect ------------------------------------------------------------------------------------------- */
+/* ---- Connect --------------------------------------------------------------------------------- */
 
 typedef struct connect_case {
     int listener;
@@ -483,7 +485,7 @@ static void C10_a_connect_is_either_there_or_closed(void **state) {
     end_schedules(n);
 }
 
-/* ---- Send ------------------------------------------------------------------------------------------------ */
+/* ---- Send ------------------------------------------------------------------------------------ */
 
 static void C10_a_cancelled_sendall_tells_exactly_what_went(void **state) {
     (void)state;

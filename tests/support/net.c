@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* ---- Raw ends ------------------------------------------------------------------------------ */
+/* ---- Raw ends -------------------------------------------------------------------------------- */
 
 neap_addr net_addr(const char *text) {
     neap_addr addr = {0};
@@ -258,7 +258,7 @@ void net_end(neap_sock *sock) {
     neap_sock_unref(sock);
 }
 
-/* ---- Operations ------------------------------------------------------------------------------- */
+/* ---- Operations ------------------------------------------------------------------------------ */
 
 neap_future *net_park_recv(neap_sock *sock, void *data, size_t len) {
     neap_future *future = NULL;

@@ -1,5 +1,6 @@
-/* The other end of the wire: plain blocking system calls, so that nothing of neap vouches for neap; and short words for
-   what every socket test needs of neap itself.  All of it asserts; all waiting is bounded by the watchdog. */
+/* The other end of the wire: plain blocking system calls, so that nothing of neap vouches for neap;
+   and short words for what every socket test needs of neap itself.  All of it asserts; all waiting
+   is bounded by the watchdog. */
 #ifndef NEAP_TEST_NET_H
 #define NEAP_TEST_NET_H
 
@@ -7,7 +8,7 @@
 
 #include <sys/types.h>
 
-/* ---- Raw ends ------------------------------------------------------------------------------ */
+/* ---- Raw ends -------------------------------------------------------------------------------- */
 
 /* 127.0.0.1:0; and any address from its text. */
 neap_addr net_loopback(void);
@@ -39,7 +40,8 @@ int net_is(neap_fd fd, short events);
 void net_close(int fd);
 void net_reset(int fd);
 void net_nonblock(int fd);
-/* Gives a socket small kernel buffers of a fixed size, so that a megabyte fits into no connection; before connect. */
+/* Gives a socket small kernel buffers of a fixed size, so that a megabyte fits into no connection;
+   before connect. */
 void net_bound(int fd);
 
 /* The byte at a position of a stream that never repeats within a test; fills; asserts. */
@@ -59,14 +61,14 @@ neap_sock *net_udp(neap_addr *ret_addr);
 /* Waits for a connection in the queue and takes it with an accept that must not wait. */
 neap_sock *net_accept_now(neap_sock *listener);
 
-/* Sends until the answer is NEAP_EAGAIN; how much that was.  Only a Unix stream stays full until somebody reads: TCP goes on
-   moving bytes to the other side by itself. */
+/* Sends until the answer is NEAP_EAGAIN; how much that was.  Only a Unix stream stays full until
+   somebody reads: TCP goes on moving bytes to the other side by itself. */
 size_t net_stuff(neap_sock *sock);
 
 /* Closes and ends the reference. */
 void net_end(neap_sock *sock);
 
-/* ---- Operations that must wait: new references to their futures ------------------------------- */
+/* ---- Operations that must wait: new references to their futures ------------------------------ */
 
 neap_future *net_park_recv(neap_sock *sock, void *data, size_t len);
 neap_future *net_park_accept(neap_sock *sock);
@@ -84,7 +86,8 @@ void net_send_text(neap_sock *sock, const char *text);
 
 /* ---- The process ----------------------------------------------------------------------------- */
 
-/* Raises the soft limit of descriptors to the hard one and fails, saying so, if that is below `need`. */
+/* Raises the soft limit of descriptors to the hard one and fails, saying so, if that is below
+   `need`. */
 void net_need_descriptors(long need);
 
 /* A small generator of pseudo-random numbers (splitmix64): the same sequence everywhere. */
