@@ -54,7 +54,8 @@ static const code_entry own[] = {
 static const code_entry special[] = {
     {NEAP_OK, "OK", "ok", "success"},
     {NEAP_ECANCELED, "ECANCELED", "cancelled", "cancelled"},
-    {NEAP_ENOTSUP, "ENOTSUP", "ENOTSUP", "Operation not supported"}, /* the system says EOPNOTSUPP */
+    {NEAP_ENOTSUP, "ENOTSUP", "ENOTSUP",
+     "Operation not supported"}, /* the system says EOPNOTSUPP */
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
