@@ -51,7 +51,7 @@ local function program(random, count, steps)
         function() neap.sleep(random(0, 5) / 10) end,
         function() neap.yield() end,
         function() coroutine.yield() end,
-        function() neap.awaitsome_future() end,
+        function() neap.await(some_future()) end,
         function() neap.await(pick(tasks)) end,
         function() neap.wait_for(pick(tasks), random(0, 3) / 10) end,
         function() neap.wait_for(some_future(), random(0, 3) / 10) end,

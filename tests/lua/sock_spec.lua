@@ -489,6 +489,43 @@ describe("failures", function()
         second:close()
     end))
 
+    it("N5: without descriptors accept fails with EMFILE, and the connection waits in the queue", function()
+        local result = process.run({ "sh", "-c", "ulimit -n 24; exec " .. process.quote(helper.command) .. " -" }, {
+            input = [[
+                local neap = require "neap"
+                local listener, clients, conns = neap.tcp(), {}, {}
+                assert(listener:bind "127.0.0.1:0")
+                assert(listener:listen())
+                local err
+                repeat
+                    local client = neap.tcp()
+                    local ok
+                    ok, err = client:connect(listener:getsockname())
+                    if ok then
+                        clients[#clients + 1] = client
+                    end
+                until not ok
+                print(err.code)
+                -- Room for all but one of those that wait in the queue of the listener.
+                local freed = 3
+                for _ = 1, freed do
+                    table.remove(clients):close()
+                end
+                for _ = 1, freed do
+                    conns[#conns + 1] = assert(listener:accept())
+                end
+                local conn
+                conn, err = listener:accept()
+                print(conn, err.code)
+                table.remove(conns):close()
+                conn = assert(listener:accept())
+                print(conn:getpeername() ~= nil)
+            ]],
+        })
+        assert.equal("", result.err)
+        assert.equal("EMFILE\nnil\tEMFILE\ntrue\n", result.out)
+    end)
+
     it("N5: an operational failure can be passed to assert", function()
         local result = process.run_neap [[
             local neap = require "neap"
@@ -557,6 +594,17 @@ describe("close", function()
         neap.yield()
         assert.equal(fds, helper.count_descriptors())
     end))
+
+    it("N9: debug mode reports a socket that was collected before it was closed", in_real_loop(function(_, reports)
+        local function drop()
+            neap.tcp():bind "127.0.0.1:0"
+        end
+        drop()
+        helper.collect()
+        ticks(2)
+        assert.equal(1, #reports)
+        helper.contains("socket", reports[1].message)
+    end, { reports = true, debug = true }))
 
     it("N9: tostring shows what a socket is", in_real_loop(function()
         local s = listen()
@@ -1139,6 +1187,34 @@ describe("chain and idling", function()
         end
         local results = neap.gather(function() return player(a, true) end, function() return player(b) end)
         assert.same({ n = 2, 1000, 1000 }, results)
+        a:close()
+        b:close()
+    end))
+
+    it("N19: a socket that always has bytes does not starve the other tasks", in_real_loop(function()
+        local a, b = neap.socketpair()
+        local sent = 0
+        while true do
+            local n = b:try_send(("x"):rep(4096))
+            if not n then
+                break
+            end
+            sent = sent + n
+        end
+        local turns, reading = 0, true
+        local sibling = neap.spawn(function()
+            while reading do
+                turns = turns + 1
+                neap.yield()
+            end
+        end)
+        local total = math.min(sent, 20000)
+        for _ = 1, total do
+            assert(a:recv(1) == "x")
+        end
+        reading = false
+        sibling:await()
+        assert.is_true(turns > 10, "the sibling had " .. turns .. " turns in " .. total .. " receives")
         a:close()
         b:close()
     end))
