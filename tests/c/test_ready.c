@@ -327,6 +327,17 @@ static void a_listener_is_readable_when_a_connection_waits(void **state) {
     net_close(client);
 }
 
+static void the_last_reference_of_a_socket_ends_the_wait_for_its_descriptor(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    neap_future *future = park_ready((int)neap_sock_fd(conn), NEAP_READ);
+    nt_turn();
+    neap_sock_unref(conn);
+    net_failure(future, NEAP_ECLOSED);
+    net_close(peer);
+}
+
 NT_MAIN(NT_TEST(what_is_ready_answers_at_once), NT_TEST(what_is_not_ready_is_waited_for_once),
         NT_TEST(a_full_descriptor_becomes_writable),
         NT_TEST(the_two_directions_are_waited_for_side_by_side),
@@ -343,4 +354,5 @@ NT_MAIN(NT_TEST(what_is_ready_answers_at_once), NT_TEST(what_is_not_ready_is_wai
         NT_TEST(closing_the_loop_ends_a_wait), NT_TEST(a_sockets_descriptor_can_be_waited_for),
         NT_TEST(a_task_may_wait_for_a_descriptor),
         NT_TEST(closing_a_socket_ends_the_wait_for_its_descriptor),
-        NT_TEST(a_listener_is_readable_when_a_connection_waits))
+        NT_TEST(a_listener_is_readable_when_a_connection_waits),
+        NT_TEST(the_last_reference_of_a_socket_ends_the_wait_for_its_descriptor))

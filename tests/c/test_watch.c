@@ -508,6 +508,78 @@ static void watches_and_operations_of_one_socket_are_both_served(void **state) {
     net_close(peer);
 }
 
+static void closing_a_socket_ends_all_watches_on_its_descriptor(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    watch reader = {.fd = (int)neap_sock_fd(conn)};
+    watch writer = {.fd = (int)neap_sock_fd(conn)};
+    net_put(peer, "x");
+    net_wait(reader.fd, POLLIN);
+    assert_int_equal(add_reader(&reader), 0);
+    assert_int_equal(add_writer(&writer), 0);
+    nt_turns(2); /* both are ready, and about to be called again */
+    int calls = reader.calls + writer.calls;
+    assert_int_equal(calls, 4);
+    assert_ok(neap_sock_close(conn));
+    nt_turns(3);
+    assert_int_equal(reader.calls + writer.calls, calls);
+    assert_int_equal(reader.destroyed, 1);
+    assert_int_equal(writer.destroyed, 1);
+    assert_int_equal(neap_remove_reader(nt.loop, reader.fd), 0);
+    assert_int_equal(neap_remove_writer(nt.loop, writer.fd), 0);
+    neap_sock_unref(conn);
+    nt_turns(2);
+    nt_no_reports();
+    net_close(peer);
+}
+
+static void the_last_reference_of_a_socket_ends_the_watch_on_its_descriptor(void **state) {
+    (void)state;
+    int peer;
+    neap_sock *conn = net_tcp(&peer);
+    watch reader = {.fd = (int)neap_sock_fd(conn)};
+    watch writer = {.fd = (int)neap_sock_fd(conn)};
+    assert_int_equal(add_reader(&reader), 0);
+    assert_int_equal(add_writer(&writer), 0);
+    nt_turns(2);
+    int calls = writer.calls;
+    neap_sock_unref(conn);
+    nt_turns(3);
+    assert_int_equal(reader.calls, 0);
+    assert_int_equal(writer.calls, calls);
+    assert_int_equal(reader.destroyed, 1);
+    assert_int_equal(writer.destroyed, 1);
+    net_expect_eof(peer);
+    net_close(peer);
+}
+
+static void the_loop_may_close_with_watches_on_its_sockets(void **state) {
+    (void)state;
+    for (int given_up = 0; given_up < 2; given_up++) {
+        neap_loop *loop = nt_loop_new(0);
+        neap_sock *a = NULL;
+        neap_sock *b = NULL;
+        int destroyed = 0;
+        assert_ok(neap_sock_pair(loop, NEAP_UNIX, &a, &b));
+        assert_int_equal(
+            neap_add_writer(loop, neap_sock_fd(a), nt_note_fn, &destroyed, nt_count_fn), 0);
+        assert_int_equal(
+            neap_add_reader(loop, neap_sock_fd(b), nt_note_fn, &destroyed, nt_count_fn), 0);
+        if (given_up) {
+            neap_sock_unref(a);
+            neap_sock_unref(b);
+        }
+        assert_ok(neap_loop_close(loop, 0));
+        assert_int_equal(destroyed, 2);
+        if (!given_up) {
+            neap_sock_unref(a);
+            neap_sock_unref(b);
+        }
+        neap_loop_unref(loop);
+    }
+}
+
 NT_MAIN(NT_TEST(N8_a_reader_fires_in_every_tick_while_the_descriptor_is_readable),
         NT_TEST(N8_a_reader_that_reads_one_byte_at_a_time_is_called_for_each),
         NT_TEST(N8_both_directions_of_one_descriptor_have_their_own_watch),
@@ -528,4 +600,7 @@ NT_MAIN(NT_TEST(N8_a_reader_fires_in_every_tick_while_the_descriptor_is_readable
         NT_TEST(a_watch_removed_by_another_in_the_same_tick_does_not_fire),
         NT_TEST(N8_a_watch_without_a_function_goes_to_the_batch_of_events_or_is_refused),
         NT_TEST(closing_a_socket_ends_the_watch_on_its_descriptor),
-        NT_TEST(watches_and_operations_of_one_socket_are_both_served))
+        NT_TEST(watches_and_operations_of_one_socket_are_both_served),
+        NT_TEST(closing_a_socket_ends_all_watches_on_its_descriptor),
+        NT_TEST(the_last_reference_of_a_socket_ends_the_watch_on_its_descriptor),
+        NT_TEST(the_loop_may_close_with_watches_on_its_sockets))

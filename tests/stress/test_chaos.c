@@ -213,6 +213,12 @@ static void replace_sock(size_t at) {
     }
 }
 
+/* A descriptor to watch: the host's, or one of a socket, which may go at any time. */
+static neap_fd any_fd(void) {
+    neap_fd fd = dice(2) ? neap_sock_fd(any_sock()) : now->raw[0];
+    return fd >= 0 ? fd : now->raw[0];
+}
+
 static void start_receive(op *o, uint32_t flags) {
     const void *data = NULL;
     neap_future *future = NULL;
@@ -260,8 +266,7 @@ static void start_other(op *o, uint32_t flags) {
     int32_t code = NEAP_EINVAL;
     switch (dice(4)) {
     case 0:
-        code =
-            neap_fd_ready(now->loop, now->raw[0], dice(2) ? NEAP_READ : NEAP_WRITE, flags, &future);
+        code = neap_fd_ready(now->loop, any_fd(), dice(2) ? NEAP_READ : NEAP_WRITE, flags, &future);
         break;
     case 1:
         code = neap_sleep(now->loop, (int64_t)dice(3) * 1000, &future);
@@ -354,17 +359,17 @@ static void touch_watch(void) {
     case 0:
     case 1:
         now->watch_added++;
-        code = neap_add_reader(now->loop, now->raw[0], watch_called, now, watch_destroyed);
+        code = neap_add_reader(now->loop, any_fd(), watch_called, now, watch_destroyed);
         break;
     case 2:
         now->watch_added++;
-        code = neap_add_writer(now->loop, now->raw[0], watch_called, now, watch_destroyed);
+        code = neap_add_writer(now->loop, any_fd(), watch_called, now, watch_destroyed);
         break;
     case 3:
-        (void)neap_remove_reader(now->loop, now->raw[0]);
+        (void)neap_remove_reader(now->loop, any_fd());
         break;
     case 4:
-        (void)neap_remove_writer(now->loop, now->raw[0]);
+        (void)neap_remove_writer(now->loop, any_fd());
         break;
     default:
         (void)!write(now->raw[1], "w", 1);
