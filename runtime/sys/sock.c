@@ -20,6 +20,7 @@ void np_sock_shut(neap_sock *s) {
     np_list_unlink(&s->link);
     int fd = s->desc.fd;
     if (fd >= 0 && loop->io.backend != NULL) {
+        np_watch_close_of(loop, &s->desc);
         loop->io.backend->detach(&loop->io, &s->desc, NEAP_ECLOSED);
         np_reap(loop);
     }

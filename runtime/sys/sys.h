@@ -7,9 +7,10 @@
 /* Leaves this floor's functions with the loop; each object of the floor calls it when it is made. */
 void np_sys_attach(neap_loop *loop);
 
-void np_lent_end(neap_loop *loop);         /* sockop.c */
-void np_watch_close_all(neap_loop *loop);  /* watch.c */
-void np_signal_close_all(neap_loop *loop); /* signal.c */
+void np_lent_end(neap_loop *loop);                            /* sockop.c */
+void np_watch_close_all(neap_loop *loop);                     /* watch.c */
+void np_signal_close_all(neap_loop *loop);                    /* signal.c */
+void np_watch_close_of(neap_loop *loop, const np_desc *desc); /* a socket takes its watches along */
 void np_signals_arrived(neap_loop *loop, uint64_t bits);
 
 #endif

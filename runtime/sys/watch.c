@@ -346,16 +346,27 @@ int32_t neap_fd_ready(neap_loop *loop, neap_fd fd, int32_t event, uint32_t flags
 
 /* ---- Close */
 
+static void end_with_code(neap_loop *loop, watch *w, int32_t code) {
+    if (w->handle != NULL) {
+        np_handle_cancel(w->handle);
+        return;
+    }
+    if (w->op.state != NP_OP_IDLE)
+        (void)loop->io.backend->cancel(&loop->io, &w->op);
+    w->op.result = code;
+    wait_done(&w->op);
+}
+
 void np_watch_close_all(neap_loop *loop) {
-    while (!np_list_empty(&loop->watches)) {
-        watch *w = np_container(loop->watches.next, watch, link);
-        if (w->handle != NULL) {
-            np_handle_cancel(w->handle);
-            continue;
-        }
-        if (w->op.state != NP_OP_IDLE)
-            (void)loop->io.backend->cancel(&loop->io, &w->op);
-        w->op.result = NEAP_ECLOSED;
-        wait_done(&w->op);
+    while (!np_list_empty(&loop->watches))
+        end_with_code(loop, np_container(loop->watches.next, watch, link), NEAP_ECLOSED);
+}
+
+void np_watch_close_of(neap_loop *loop, const np_desc *desc) {
+    for (np_list *at = loop->watches.next, *next; at != &loop->watches; at = next) {
+        watch *w = np_container(at, watch, link);
+        next = at->next;
+        if (w->op.desc == desc)
+            end_with_code(loop, w, NEAP_ECLOSED);
     }
 }
