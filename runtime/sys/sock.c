@@ -19,6 +19,8 @@ void np_sock_shut(neap_sock *s) {
     s->closed = true;
     np_list_unlink(&s->link);
     int fd = s->desc.fd;
+    if (np_guard_forked(&loop->guard))
+        loop->io.abandoned = true; /* what the kernel watches is the parent's, too */
     if (fd >= 0 && loop->io.backend != NULL) {
         np_watch_close_of(loop, &s->desc);
         loop->io.backend->detach(&loop->io, &s->desc, NEAP_ECLOSED);
