@@ -1,0 +1,81 @@
+/* A program that embeds Lua and neap: it hands its own loop to a Lua state and goes on running it. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "neap_lua.h"
+#include "support.h"
+
+static lua_State *state_on(neap_loop *loop) {
+    lua_State *L = luaL_newstate();
+    assert_non_null(L);
+    luaL_openlibs(L);
+    const char *paths =
+        "package.path = '" NEAP_TEST_LUA_DIR "/?.lua;" NEAP_TEST_LUA_DIR "/?/init.lua'\n"
+        "package.cpath = '" NEAP_TEST_LUA_CDIR "/?.so'";
+    if (luaL_dostring(L, paths) != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+    assert_int_equal(neap_lua_attach(L, loop), 0);
+    return L;
+}
+
+static void run_chunk(lua_State *L, const char *chunk) {
+    if (luaL_dostring(L, chunk) != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+}
+
+static void scripts_find_the_loop_of_the_host_and_wait_on_it(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local neap = require 'neap' "
+                 "neap.loop():create_task(function() neap.sleep(2); woken = true; return 42 end)");
+    lua_getglobal(L, "woken");
+    assert_true(lua_isnil(L, -1));
+    assert_int_equal(nt_metrics().tasks, 1);
+    nt_turns(2);
+    assert_ok(neap_loop_advance(nt.loop, 2 * NT_SEC));
+    nt_turns(2);
+    assert_int_equal(nt_metrics().tasks, 0);
+    lua_getglobal(L, "woken");
+    assert_true(lua_toboolean(L, -1));
+    lua_close(L);
+    assert_int_equal(neap_loop_is_closed(nt.loop), 0);
+}
+
+static void a_future_of_the_host_suspends_a_script_until_the_host_completes_it(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    neap_future *future = nt_future();
+    neap_lua_push_future(L, future);
+    assert_ptr_equal(neap_lua_to_future(L, -1), future);
+    lua_setglobal(L, "answer");
+    run_chunk(L, "local neap = require 'neap' "
+                 "neap.loop():create_task(function() got = answer:await() end)");
+    nt_turns(2);
+    assert_ok(neap_future_set_int(future, 42));
+    nt_turns(2);
+    lua_getglobal(L, "got");
+    assert_int_equal(lua_tointeger(L, -1), 42);
+    lua_close(L);
+    neap_future_unref(future);
+}
+
+static void closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local neap = require 'neap' "
+                 "neap.loop():create_task(function() neap.sleep(1000) end)");
+    nt_turns(2);
+    lua_close(L);
+    assert_int_equal(nt_metrics().tasks, 0);
+    assert_int_equal(nt_metrics().timers, 0);
+    nt_soon("the loop goes on");
+    nt_turn();
+    assert_notes("the loop goes on");
+}
+
+NT_MAIN(NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
+        NT_TEST_VIRTUAL(a_future_of_the_host_suspends_a_script_until_the_host_completes_it),
+        NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host))
