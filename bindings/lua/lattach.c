@@ -9,7 +9,8 @@ static int attach(lua_State *L) {
         if (known->loop == loop)
             l = known;
     if (l == NULL) {
-        l = nl_new_loop(L, st, neap_loop_ref(loop));
+        l = nl_new_loop(L, st);
+        nl_loop_begin(l, neap_loop_ref(loop));
         l->attached = 1;
         nl_set_loop(L, st, l, lua_gettop(L));
     }

@@ -136,7 +136,9 @@ int nl_remove_done_callback(lua_State *L) {
 void nl_forget_callbacks(nl_object *o) {
     while (o->calls != NULL) {
         nl_callback *c = o->calls;
-        if (neap_handle_cancel(c->handle) <= 0 && o->calls == c)
+        if (c->handle == NULL)
+            callback_gone(c); /* memory was out before the core heard of it */
+        else if (neap_handle_cancel(c->handle) <= 0 && o->calls == c)
             unlink_callback(c); /* it ran, but the core has not let go yet */
     }
 }

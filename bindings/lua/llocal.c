@@ -57,9 +57,10 @@ static int local_set(lua_State *L) {
     lua_rawseti(L, 3, 1);
     lua_pushvalue(L, 2);
     lua_rawseti(L, 3, 2);
-    cell *c = nl_alloc(L, sizeof *c);
+    int ref = nl_anchor(L, st);
+    cell *c = nl_alloc_with(L, st, sizeof *c, ref);
     c->life = nl_life_ref(st);
-    c->ref = nl_anchor(L, st);
+    c->ref = ref;
     nl_check_code(L, st, neap_local_set(l->loop, key, c, cell_gone));
     return 0;
 }

@@ -39,17 +39,21 @@ void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud) {
 
 /* ---- Making ---- */
 
-/* Pushes the userdata of a new loop, whose reference it takes. */
-nl_loop *nl_new_loop(lua_State *L, nl_state *st, neap_loop *loop) {
+/* Pushes the userdata of a loop that is still to come. */
+nl_loop *nl_new_loop(lua_State *L, nl_state *st) {
     nl_loop *l = nl_newblock(L, sizeof *l, 2);
     memset(l, 0, sizeof *l);
     l->st = st;
     l->ref = LUA_NOREF;
-    l->loop = loop;
-    l->next = st->loops;
-    st->loops = l;
     nl_setmeta(L, st, NL_LOOP);
     return l;
+}
+
+/* It is there: takes the reference. */
+void nl_loop_begin(nl_loop *l, neap_loop *loop) {
+    l->loop = loop;
+    l->next = l->st->loops;
+    l->st->loops = l;
 }
 
 static void flag(lua_State *L, int options, const char *name, uint32_t bit, uint32_t *flags) {
@@ -87,11 +91,12 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
         o.backend = getenv("NEAP_BACKEND");
     if (o.backend != NULL && *o.backend == '\0')
         o.backend = NULL;
+    nl_loop *l = nl_new_loop(L, st);
     int32_t code = neap_loop_new(&o, &loop);
     if (code == NEAP_ENOTSUP && o.backend != NULL)
         nl_throw(L, st, code, "this machine has no backend '%s'", o.backend);
     nl_check_code(L, st, code);
-    nl_loop *l = nl_new_loop(L, st, loop);
+    nl_loop_begin(l, loop);
     nl_hook_reports(l);
     lua_insert(L, top + 1);
     lua_settop(L, top + 1);

@@ -57,6 +57,16 @@ void *nl_alloc(lua_State *L, size_t size) {
     return p;
 }
 
+/* As nl_alloc, for what will hold an anchor: that goes if there is no memory. */
+void *nl_alloc_with(lua_State *L, nl_state *st, size_t size, int ref) {
+    void *p = calloc(1, size);
+    if (p == NULL) {
+        nl_unanchor(st, ref);
+        luaL_error(L, "not enough memory");
+    }
+    return p;
+}
+
 nl_life *nl_life_ref(nl_state *st) {
     st->life->refs++;
     return st->life;
@@ -345,6 +355,8 @@ void nl_closing(nl_state *st) {
 /* The guard, made first and so finalized last where engines keep that order. */
 static int state_gc(lua_State *L) {
     nl_state *st = lua_touserdata(L, 1);
+    if (st->life == NULL)
+        return 0;
     nl_closing(st);
     nl_life_unref(st->life);
     free(st->free_refs);
@@ -380,13 +392,13 @@ static nl_state *new_state(lua_State *L) {
     nl_open_compat(L);
     nl_state *st = nl_newblock(L, sizeof *st, 1);
     memset(st, 0, sizeof *st);
-    st->life = nl_alloc(L, sizeof *st->life);
-    st->life->st = st;
-    st->life->refs = 1;
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, state_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
+    st->life = nl_alloc(L, sizeof *st->life);
+    st->life->st = st;
+    st->life->refs = 1;
     st->R = lua_newthread(L);
     luaL_ref(L, LUA_REGISTRYINDEX);
     lua_checkstack(st->R, 4 * LUA_MINSTACK);

@@ -232,6 +232,7 @@ typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
 int nl_enter(nl_state *st, nl_body body, void *arg);
 void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
 void *nl_alloc(lua_State *L, size_t size);
+void *nl_alloc_with(lua_State *L, nl_state *st, size_t size, int ref);
 nl_life *nl_life_ref(nl_state *st);
 void nl_life_unref(nl_life *life);
 void nl_track(nl_state *st, nl_node *node, nl_kind kind);
@@ -345,7 +346,8 @@ void nl_unpatch(nl_state *st);
 void nl_open_coroutine(lua_State *L, nl_state *st);
 
 /* lloop.c, lhandle.c, lwatch.c, ltrace.c */
-nl_loop *nl_new_loop(lua_State *L, nl_state *st, neap_loop *loop);
+nl_loop *nl_new_loop(lua_State *L, nl_state *st);
+void nl_loop_begin(nl_loop *l, neap_loop *loop);
 nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options);
 nl_loop *nl_loop_now(lua_State *L, nl_state *st);
 nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index);

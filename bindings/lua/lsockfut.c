@@ -82,14 +82,15 @@ static void keeping_gone(void *user) {
 
 /* Keeps what is at `bytes` and the future's userdata on top; both stay until keeping_gone. */
 static keeping *keep(lua_State *L, nl_state *st, int bytes) {
-    keeping *k = nl_alloc(L, sizeof *k);
-    k->life = nl_life_ref(st);
     lua_createtable(L, 2, 0);
     lua_pushvalue(L, bytes);
     lua_rawseti(L, -2, 1);
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, 2);
-    k->ref = nl_anchor(L, st);
+    int ref = nl_anchor(L, st);
+    keeping *k = nl_alloc_with(L, st, sizeof *k, ref);
+    k->life = nl_life_ref(st);
+    k->ref = ref;
     return k;
 }
 

@@ -71,12 +71,12 @@ int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_c
 }
 
 static cell *new_cell(lua_State *L, nl_state *st, int form) {
-    cell *c = nl_alloc(L, sizeof *c);
+    lua_pushvalue(L, -1);
+    int ref = nl_anchor(L, st);
+    cell *c = nl_alloc_with(L, st, sizeof *c, ref);
     c->life = nl_life_ref(st);
     c->form = form;
-    c->ref = LUA_NOREF;
-    lua_pushvalue(L, -1);
-    c->ref = nl_anchor(L, st);
+    c->ref = ref;
     return c;
 }
 
