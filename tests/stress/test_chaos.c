@@ -191,6 +191,12 @@ static void watch_called(void *user) {
         act();
 }
 
+static void posted(void *user) {
+    ((chaos *)user)->watch_calls++;
+    if (dice(8) == 0)
+        act();
+}
+
 static void watch_destroyed(void *user) {
     ((chaos *)user)->watch_destroyed++;
 }
@@ -260,6 +266,23 @@ static void start_accept(op *o, uint32_t flags) {
     keep(o, code, future);
 }
 
+/* A fresh client takes the place of a socket. */
+static void start_connect(op *o, uint32_t flags) {
+    neap_sock *sock = NULL;
+    neap_future *future = NULL;
+    size_t at = dice(SOCKS);
+    int32_t sort = now->addr.family == NEAP_AF_UNIX ? NEAP_UNIX : NEAP_TCP;
+    if (neap_sock_new(now->loop, sort, NEAP_AF_UNSPEC, &sock) != 0) {
+        o->used = 0;
+        return;
+    }
+    int32_t code = neap_sock_connect(sock, &now->addr, flags & NEAP_WANT_FUTURE, &future);
+    (void)neap_sock_set_option(sock, "linger", 0);
+    neap_sock_unref(now->socks[at]);
+    now->socks[at] = sock;
+    keep(o, code, future);
+}
+
 static void start_other(op *o, uint32_t flags) {
     neap_future *future = NULL;
     op *other = any_op();
@@ -307,6 +330,9 @@ static void start(void) {
     case 5:
         start_accept(o, f);
         break;
+    case 6:
+        start_connect(o, f);
+        break;
     default:
         start_other(o, f);
         break;
@@ -353,6 +379,34 @@ static void touch_sock(void) {
     }
 }
 
+static void signalled(int32_t signo, void *user) {
+    (void)signo;
+    ((chaos *)user)->watch_calls++;
+    if (dice(4) == 0)
+        act();
+}
+
+/* Signals, posts and wakes. */
+static void touch_from_outside(void) {
+    switch (dice(4)) {
+    case 0:
+        now->watch_added++;
+        (void)neap_signal_watch(now->loop, SIGUSR1, (uint32_t)dice(2), signalled, now,
+                                watch_destroyed, NULL);
+        break;
+    case 1:
+        (void)neap_signal_deliver(now->loop, SIGUSR1);
+        break;
+    case 2:
+        now->watch_added++;
+        (void)neap_loop_post(now->loop, posted, now, watch_destroyed);
+        break;
+    default:
+        (void)neap_loop_wake(now->loop);
+        break;
+    }
+}
+
 static void touch_watch(void) {
     int32_t code = 0;
     switch (dice(6)) {
@@ -372,7 +426,10 @@ static void touch_watch(void) {
         (void)neap_remove_writer(now->loop, any_fd());
         break;
     default:
-        (void)!write(now->raw[1], "w", 1);
+        if (dice(2))
+            (void)!write(now->raw[1], "w", 1);
+        else
+            touch_from_outside();
         break;
     }
     check(code >= 0 || code == NEAP_EBUSY_FD || code == NEAP_ENOMEM || code == NEAP_ELOOP_CLOSED);
@@ -382,7 +439,7 @@ static void touch_clients(void) {
     if (now->n_clients < 4 && dice(2) && neap_sock_fd(now->listener) >= 0) {
         now->clients[now->n_clients++] = net_raw_connect(&now->addr);
     } else if (now->n_clients > 0) {
-        net_close(now->clients[--now->n_clients]);
+        net_reset(now->clients[--now->n_clients]);
     }
 }
 
@@ -450,9 +507,11 @@ static void round_begin(chaos *c, uint64_t seed) {
     for (size_t i = 0; i < SOCKS; i += 2)
         assert_ok(neap_sock_pair(c->loop, dice(3) ? NEAP_UNIX : NEAP_UNIX_DGRAM, &c->socks[i],
                                  &c->socks[i + 1]));
-    c->addr = net_abstract();
-    assert_ok(neap_sock_new(c->loop, NEAP_UNIX, NEAP_AF_UNSPEC, &c->listener));
+    c->addr = dice(2) ? net_abstract() : net_loopback();
+    assert_ok(neap_sock_new(c->loop, c->addr.family == NEAP_AF_UNIX ? NEAP_UNIX : NEAP_TCP,
+                            NEAP_AF_UNSPEC, &c->listener));
     assert_ok(neap_sock_bind(c->listener, &c->addr));
+    assert_ok(neap_sock_local(c->listener, &c->addr));
     assert_ok(neap_sock_listen(c->listener, 0));
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, c->raw), 0);
 }
