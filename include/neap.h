@@ -1121,6 +1121,7 @@ NEAP_API int32_t neap_sock_send(neap_sock *sock, const void *data, size_t len, u
 
 /* Sends all of it, as one unit among the sends of this socket.  Result (kind INT): len.  After a failure or a cancel
    neap_future_partial tells how much went; the stream stays open.
+   Errors: NEAP_EINVAL with NEAP_NOWAIT; sending what fits is neap_sock_send's.
    [L] */
 NEAP_API int32_t neap_sock_sendall(neap_sock *sock, const void *data, size_t len, uint32_t flags,
                                    neap_future **ret_future);
