@@ -92,10 +92,9 @@ typedef struct nl_wait {
     lua_State *thread;   /* who waits */
     int32_t error;       /* why the core refused the wait */
     uint8_t mode;
-    uint8_t owned;   /* the reference to the future is ours to end */
-    uint8_t woken;   /* the core has resumed us */
-    uint8_t wake;    /* NEAP_WAKE_* */
-    uint8_t settled; /* raw: the answer is on the thread's stack already */
+    uint8_t owned; /* the reference to the future is ours to end */
+    uint8_t woken; /* the core has resumed us */
+    uint8_t wake;  /* NEAP_WAKE_* */
 } nl_wait;
 
 struct nl_task {
