@@ -91,6 +91,22 @@ static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
 /* To be called after other threads ran, before this one raises an error. */
 #define nl_back(L) ((void)(L))
 
+/* Whether a thread that has started runs the body of a task.  Where that cannot be told tasks mark their threads. */
+#define NL_MARK_THREADS 0
+static inline int nl_runs_body(lua_State *co) {
+    lua_Debug ar;
+    int depth = 0;
+    while (lua_getstack(co, depth, &ar))
+        depth++;
+    if (depth == 0)
+        return lua_tocfunction(co, 1) == nl_body_begin;
+    lua_getstack(co, depth - 1, &ar);
+    lua_getinfo(co, "f", &ar);
+    int runs = lua_tocfunction(co, -1) == nl_body_begin;
+    lua_pop(co, 1);
+    return runs;
+}
+
 /* Whether neap/jit.lua stands between a script and our suspending functions. */
 #define NL_WRAPPED 0
 
@@ -193,6 +209,12 @@ static inline int nl_suspend(lua_State *L, nl_cont k) {
     lua_insert(L, 1);
     lua_pushlightuserdata(L, (void *)k);
     return 3;
+}
+
+#define NL_MARK_THREADS 1
+static inline int nl_runs_body(lua_State *co) {
+    (void)co;
+    return 0;
 }
 
 static inline int nl_push_body(lua_State *L, lua_State *co, int n) {

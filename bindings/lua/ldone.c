@@ -20,7 +20,7 @@ static void hold_for(lua_State *L, nl_callback *c, int ud) {
 
 /* From now on the core may complete the future of the userdata at `ud`. */
 void nl_reach(lua_State *L, nl_object *o, int ud) {
-    o->flags |= NL_INTERNAL;
+    o->node.flags |= NL_INTERNAL;
     for (nl_callback *c = o->calls; c != NULL; c = c->next)
         hold_for(L, c, ud);
 }
@@ -36,7 +36,7 @@ static void unlink_callback(nl_callback *c) {
 /* Takes the function out of the table of the held userdata. */
 static void forget_function(nl_state *st, nl_callback *c) {
     lua_State *R = st->R;
-    nl_anchored(R, c->o->ref);
+    nl_anchored(R, c->o->node.ref);
     nl_getslot(R, -1, NL_CALLS);
     lua_pushlightuserdata(R, c);
     lua_pushnil(R);
@@ -60,7 +60,7 @@ static void callback_gone(void *user) {
 static void call_function(lua_State *L, nl_state *st, void *arg) {
     nl_callback *c = arg;
     (void)st;
-    nl_anchored(L, c->o->ref);
+    nl_anchored(L, c->o->node.ref);
     nl_getslot(L, 1, NL_CALLS);
     lua_pushlightuserdata(L, c);
     lua_rawget(L, 2);
@@ -99,7 +99,7 @@ int nl_add_done_callback(lua_State *L) {
     lua_pushlightuserdata(L, c);
     lua_pushvalue(L, 2);
     lua_rawset(L, 3);
-    if ((o->flags & NL_INTERNAL) || neap_future_done(o->future))
+    if ((o->node.flags & NL_INTERNAL) || neap_future_done(o->future))
         hold_for(L, c, 1);
     nl_check_code(L, st,
                   neap_future_on_done(o->future, callback_fire, c, callback_gone, &c->handle));

@@ -10,7 +10,7 @@
 void nl_hold(lua_State *L, nl_object *o, int ud) {
     if (o->holds == 0) {
         lua_pushvalue(L, ud);
-        o->ref = nl_anchor(L, o->st);
+        o->node.ref = nl_anchor(L, o->st);
     }
     o->holds++;
 }
@@ -18,8 +18,8 @@ void nl_hold(lua_State *L, nl_object *o, int ud) {
 void nl_release(nl_object *o) {
     if (--o->holds > 0)
         return;
-    nl_unanchor(o->st, o->ref);
-    o->ref = LUA_NOREF;
+    nl_unanchor(o->st, o->node.ref);
+    o->node.ref = LUA_NOREF;
 }
 
 /* A failure may be reported at the end of its tick: until then its userdata stays findable. */
@@ -33,8 +33,8 @@ static uint64_t tick_of(nl_object *o) {
 void nl_note_failure(lua_State *L, nl_object *o, int ud) {
     nl_state *st = o->st;
     nl_hold(L, o, ud);
-    o->flags |= NL_FAILED;
-    o->failed_next = st->failed;
+    o->node.flags |= NL_FAILED;
+    o->queued = st->failed;
     st->failed = o;
     st->failed_at = tick_of(o);
 }
@@ -43,8 +43,8 @@ void nl_drop_failures(nl_state *st) {
     nl_object *o = st->failed;
     st->failed = NULL;
     while (o != NULL) {
-        nl_object *next = o->failed_next;
-        o->flags &= (uint8_t)~NL_FAILED;
+        nl_object *next = o->queued;
+        o->node.flags &= (uint8_t)~NL_FAILED;
         nl_release(o);
         o = next;
     }
@@ -73,7 +73,7 @@ nl_object *nl_new_object(lua_State *L, nl_state *st) {
     nl_object *o = nl_newblock(L, sizeof *o, NL_SLOTS);
     memset(o, 0, sizeof *o);
     o->st = st;
-    o->ref = LUA_NOREF;
+    o->node.ref = LUA_NOREF;
     nl_setmeta(L, st, NL_FUTURE);
     nl_track(st, &o->node, NL_FUTURE);
     return o;
@@ -117,14 +117,14 @@ nl_object *nl_new_future(lua_State *L, nl_state *st, nl_loop *loop) {
 static nl_object *wrap_future(lua_State *L, nl_state *st, neap_future *future) {
     nl_object *o = nl_new_object(L, st);
     o->future = future;
-    o->flags = NL_INTERNAL;
+    o->node.flags = NL_INTERNAL;
     return o;
 }
 
 static int push_failed(lua_State *L, nl_state *st, neap_future *future) {
-    for (nl_object *o = st->failed; o != NULL; o = o->failed_next) {
+    for (nl_object *o = st->failed; o != NULL; o = o->queued) {
         if (o->future == future) {
-            nl_anchored(L, o->ref);
+            nl_anchored(L, o->node.ref);
             return 1;
         }
     }
@@ -152,14 +152,14 @@ static void note_shared(lua_State *L, nl_state *st, neap_future *future, int ud)
 }
 
 void nl_share(lua_State *L, nl_state *st, nl_object *o, int ud) {
-    if (o->flags & NL_SHARED)
+    if (o->node.flags & NL_SHARED)
         return;
     ud = lua_absindex(L, ud);
     note_shared(L, st, o->future, ud);
     nl_reach(L, o, ud);
-    if (o->form != NL_NONE)
+    if (o->node.form != NL_NONE)
         nl_hold(L, o, ud); /* its value hangs from the userdata */
-    o->flags |= NL_SHARED;
+    o->node.flags |= NL_SHARED;
 }
 
 /* Pushes the Lua object of a future, the known one if there is one. */

@@ -13,7 +13,7 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
     memset(h, 0, sizeof *h);
     h->st = st;
     h->loop = loop;
-    h->ref = LUA_NOREF;
+    h->node.ref = LUA_NOREF;
     nl_setmeta(L, st, NL_HANDLE);
     nl_track(st, &h->node, NL_HANDLE);
     if (nargs == 0 && lua_isfunction(L, first))
@@ -22,13 +22,13 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
         nl_pack(L, first, nargs + 1);
     nl_setslot(L, -2, NL_CALLABLE);
     lua_pushvalue(L, -1);
-    h->ref = nl_anchor(L, st);
+    h->node.ref = nl_anchor(L, st);
     return h;
 }
 
 static void call(lua_State *L, nl_state *st, void *arg) {
     nl_handle *h = arg;
-    nl_anchored(L, h->ref);
+    nl_anchored(L, h->node.ref);
     lua_pushvalue(L, 1);
     lua_rawseti(L, LUA_REGISTRYINDEX, st->recent);
     st->handle = h;
@@ -47,22 +47,22 @@ void nl_handle_gone(void *user) {
     nl_handle *h = user;
     nl_state *st = h->st;
     if (st->closed)
-        h->ref = LUA_NOREF;
-    if (h->ref < 0)
+        h->node.ref = LUA_NOREF;
+    if (h->node.ref < 0)
         return;
-    nl_anchored(st->R, h->ref);
+    nl_anchored(st->R, h->node.ref);
     for (int slot = 1; slot <= (h->event != 0 ? NL_HANDLE_SLOTS : 1); slot++) {
         lua_pushnil(st->R);
         nl_setslot(st->R, -2, slot);
     }
     lua_pop(st->R, 1);
-    nl_unanchor(st, h->ref);
-    h->ref = LUA_NOREF;
+    nl_unanchor(st, h->node.ref);
+    h->node.ref = LUA_NOREF;
 }
 
 /* The core must let go of the callback. */
 static void stop(nl_handle *h) {
-    if (h->ref < 0)
+    if (h->node.ref < 0)
         return; /* it has: its loop was closed */
     if (h->event == NEAP_READ)
         neap_remove_reader(h->loop, h->fd);
@@ -173,7 +173,7 @@ static int handle_gc(lua_State *L) {
     nl_handle *h = lua_touserdata(L, 1);
     if (h == NULL || h->node.at == NULL)
         return 0;
-    if (h->ref >= 0)
+    if (h->node.ref >= 0)
         nl_closing(h->st);
     else
         nl_handle_drop(h);

@@ -298,7 +298,7 @@ static void note_passers(lua_State *L, nl_state *st) {
 }
 
 void nl_track(nl_state *st, nl_node *node, nl_kind kind) {
-    node->kind = kind;
+    node->kind = (uint8_t)kind;
     node->next = st->nodes;
     node->at = &st->nodes;
     if (node->next != NULL)

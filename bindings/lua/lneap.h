@@ -35,7 +35,10 @@ typedef enum nl_kind {
    run no finalizers for what other finalizers made. */
 typedef struct nl_node {
     struct nl_node *next, **at;
-    nl_kind kind;
+    int ref;       /* an anchor while the core can call back, else LUA_NOREF */
+    uint8_t kind;  /* NL_FUTURE ... */
+    uint8_t flags; /* of a future: NL_INTERNAL ... */
+    uint8_t form;  /* of a future: NL_NONE ... */
 } nl_node;
 
 /* Lua values that hang from a future's userdata. */
@@ -71,11 +74,8 @@ struct nl_object {
     nl_state *st;
     neap_future *future; /* a reference; a task's: borrowed of `task` */
     nl_callback *calls;  /* registered callbacks, newest first */
-    nl_object *failed_next;
-    int ref;       /* an anchor, while holds > 0 */
-    int holds;     /* reasons to keep the userdata alive */
-    uint8_t flags; /* NL_INTERNAL ... */
-    uint8_t form;  /* NL_NONE ... */
+    nl_object *queued;   /* next of the failures that may be reported, or of the tasks to bury */
+    int holds; /* reasons to keep the userdata alive: while there are any it is anchored */
 };
 
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
@@ -103,8 +103,7 @@ struct nl_task {
     lua_State *co;   /* NULL once it ended */
     int nargs;       /* values on its stack for the next resume */
     int owns;        /* an anchor: what is closed if it never starts */
-    nl_task *dead_next;
-    int spent; /* operations that this step has started */
+    uint8_t spent;   /* operations that this step has started */
     uint8_t started;
     uint8_t pooled;  /* the thread is ours and goes back to the pool */
     uint8_t ended;   /* the last step was seen */
@@ -135,7 +134,6 @@ struct nl_handle {
     nl_state *st;
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
-    int ref;             /* an anchor, or LUA_NOREF */
     int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
     neap_fd fd;
 };
@@ -181,7 +179,7 @@ struct nl_state {
     nl_link *chain;
     nl_handle *handle;  /* whose callback runs, or ran last */
     nl_object *failed;  /* kept until their report is over */
-    nl_task *dead;      /* aborted tasks whose Lua side is still to be closed */
+    nl_object *dead;    /* aborted tasks whose Lua side is still to be closed */
     uint64_t failed_at; /* tick of the newest failure */
     nl_lent lent;
     const void *meta[NL_KINDS]; /* addresses of the metatables */

@@ -137,7 +137,10 @@ enum {
 
 /* Whether the running step has started so many operations that the others come first. */
 int nl_is_spent(nl_state *st) {
-    return st->task->spent++ >= BUDGET;
+    if (st->task->spent >= BUDGET)
+        return 1;
+    st->task->spent++;
+    return 0;
 }
 
 static int again_end(lua_State *L) {

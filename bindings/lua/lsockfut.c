@@ -27,7 +27,7 @@ static nl_loop *receiver(lua_State *L, nl_state *st) {
 
 static nl_object *new_object(lua_State *L, nl_state *st) {
     nl_object *o = nl_new_object(L, st);
-    o->flags = NL_INTERNAL;
+    o->node.flags = NL_INTERNAL;
     return o;
 }
 
@@ -112,7 +112,7 @@ static int loop_sock_recv(lua_State *L) {
     lua_settop(L, 3);
     void *buffer = lua_newuserdata(L, max > 0 ? max : 1);
     nl_object *o = new_object(L, st);
-    o->flags |= NL_RECEIVED;
+    o->node.flags |= NL_RECEIVED;
     lua_pushvalue(L, 4);
     nl_setslot(L, 5, NL_LINK);
     keeping *k = keep(L, st, 4);

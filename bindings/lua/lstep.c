@@ -8,7 +8,7 @@
 static void finish_values(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     int n = t->nargs;
-    nl_anchored(L, t->o.ref);
+    nl_anchored(L, t->o.node.ref);
     luaL_checkstack(L, n, "too many results");
     lua_xmove(t->co, L, n);
     nl_settle(L, st, 1, 2, n);
@@ -66,7 +66,7 @@ static void push_record(lua_State *L, nl_task *t) {
 static void finish_error(lua_State *L, nl_state *st, void *arg) {
     failing *f = arg;
     nl_task *t = f->t;
-    nl_anchored(L, t->o.ref);
+    nl_anchored(L, t->o.node.ref);
     lua_xmove(t->co, L, 1);
     push_record(L, t);
     if (nl_is_cancelled(L, st, 2)) {
@@ -216,8 +216,8 @@ void nl_bury(nl_state *st) {
     nl_task *task = st->task;
     st->task = NULL;
     while (st->dead != NULL) {
-        nl_task *t = st->dead;
-        st->dead = t->dead_next;
+        nl_task *t = (nl_task *)st->dead;
+        st->dead = t->o.queued;
         if (nl_enter(st, bury, t) != LUA_OK)
             lua_pop(st->R, 1);
         let_go(t);
@@ -236,8 +236,8 @@ static void destroy(void *user) {
         let_go(t);
     } else {
         t->ended = 1;
-        t->dead_next = st->dead;
-        st->dead = t;
+        t->o.queued = st->dead;
+        st->dead = &t->o;
     }
 }
 

@@ -85,8 +85,8 @@ static nl_task *new_task(lua_State *L, nl_state *st) {
     nl_task *t = nl_newblock(L, sizeof *t, NL_SLOTS);
     memset(t, 0, sizeof *t);
     t->o.st = st;
-    t->o.ref = LUA_NOREF;
-    t->o.flags = NL_INTERNAL;
+    t->o.node.ref = LUA_NOREF;
+    t->o.node.flags = NL_INTERNAL;
     t->owns = LUA_NOREF;
     nl_setmeta(L, st, NL_TASK);
     nl_track(st, &t->o.node, NL_TASK);
@@ -205,7 +205,7 @@ void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
     if (neap_task_get_ops(task) == &nl_task_ops && !neap_future_done(neap_task_future(task))) {
         nl_task *t = neap_task_user(task);
         if (t->o.st == st && t->o.holds > 0) {
-            nl_anchored(L, t->o.ref);
+            nl_anchored(L, t->o.node.ref);
             return;
         }
     }
@@ -215,7 +215,7 @@ void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
 static int current_task(lua_State *L) {
     nl_state *st = NL_STATE(L);
     if (st->task != NULL)
-        nl_anchored(L, st->task->o.ref);
+        nl_anchored(L, st->task->o.node.ref);
     else
         lua_pushnil(L);
     return 1;

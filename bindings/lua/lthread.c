@@ -22,7 +22,8 @@ lua_State *nl_thread_take(lua_State *L, nl_state *st) {
         return lua_tothread(L, -1);
     }
     lua_State *co = lua_newthread(L);
-    nl_thread_own(L, st, lua_gettop(L));
+    if (NL_MARK_THREADS)
+        nl_thread_own(L, st, lua_gettop(L));
     return co;
 }
 
@@ -32,7 +33,7 @@ void nl_thread_give(nl_task *t, int reusable) {
     nl_state *st = t->o.st;
     lua_State *R = st->R, *co = t->co;
     t->co = NULL;
-    nl_anchored(R, t->o.ref);
+    nl_anchored(R, t->o.node.ref);
     if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
         lua_settop(co, 0);
         lua_rawgeti(R, LUA_REGISTRYINDEX, st->threads);
@@ -48,6 +49,8 @@ void nl_thread_give(nl_task *t, int reusable) {
 /* ---- Whose a thread is ---- */
 
 int nl_thread_owned(lua_State *L, nl_state *st, int index) {
+    if (nl_runs_body(lua_tothread(L, index)))
+        return 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->owned);
     lua_pushvalue(L, index);
     lua_rawget(L, -2);
@@ -144,7 +147,7 @@ static void set_cause(lua_State *L, nl_state *st, int error) {
     lua_setfield(L, -2, "cause");
     lua_pushvalue(L, error);
     lua_setfield(L, -2, "error");
-    nl_anchored(L, st->task->o.ref);
+    nl_anchored(L, st->task->o.node.ref);
     lua_insert(L, -2);
     nl_setslot(L, -2, NL_VALUE);
     lua_pop(L, 1);
@@ -172,7 +175,7 @@ void nl_note_death(lua_State *L, nl_state *st, lua_State *co) {
 void nl_renote_death(lua_State *L, nl_state *st) {
     if (st->task == NULL)
         return;
-    nl_anchored(L, st->task->o.ref);
+    nl_anchored(L, st->task->o.node.ref);
     nl_getslot(L, -1, NL_VALUE);
     if (lua_istable(L, -1)) {
         lua_pushvalue(L, -3);
@@ -202,7 +205,7 @@ static void add_cause(lua_State *L, luaL_Buffer *b, int ud, int error) {
 /* Keeps {traceback =, stack =} of the thread `at` in the task's value slot, before its frames go. */
 void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error) {
     luaL_Buffer b;
-    nl_anchored(L, t->o.ref);
+    nl_anchored(L, t->o.node.ref);
     int ud = lua_gettop(L);
     lua_createtable(L, 0, 2);
     nl_push_stack(L, at);

@@ -84,15 +84,15 @@ static cell *new_cell(lua_State *L, nl_state *st, int form) {
    pointer for the core. */
 static void *keep_value(lua_State *L, nl_state *st, nl_object *o, int ud, int form) {
     void *payload = (void *)&nl_forms[form];
-    if (o->flags & NL_SHARED)
+    if (o->node.flags & NL_SHARED)
         payload = new_cell(L, st, form);
     nl_setslot(L, ud, NL_VALUE);
-    o->form = (uint8_t)form;
+    o->node.form = (uint8_t)form;
     return payload;
 }
 
 static neap_destroy_fn payload_destroy(const nl_object *o) {
-    return o->flags & NL_SHARED ? cell_gone : NULL;
+    return o->node.flags & NL_SHARED ? cell_gone : NULL;
 }
 
 /* Completes the future of the userdata at `ud` with n values from `first`. */
@@ -130,7 +130,7 @@ int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error) {
 static nl_object *push_source(lua_State *L, int ud) {
     lua_pushvalue(L, ud);
     nl_object *o = lua_touserdata(L, -1);
-    while (o->flags & NL_DERIVED) {
+    while (o->node.flags & NL_DERIVED) {
         nl_getslot(L, -1, NL_LINK);
         lua_replace(L, -2);
         o = lua_touserdata(L, -1);
@@ -174,7 +174,7 @@ static nl_object *own_object(lua_State *L, neap_future *future, int ud) {
 static int push_accepted(lua_State *L, nl_state *st, neap_future *future, int ud) {
     nl_object *o = own_object(L, future, ud);
     neap_addr addr;
-    if (o != NULL && (o->flags & NL_CACHED)) {
+    if (o != NULL && (o->node.flags & NL_CACHED)) {
         nl_getslot(L, ud, NL_VALUE);
         return push_form(L, NL_PACKED);
     }
@@ -186,7 +186,7 @@ static int push_accepted(lua_State *L, nl_state *st, neap_future *future, int ud
     if (o != NULL) {
         nl_pack(L, lua_gettop(L) - 1, 2);
         nl_setslot(L, ud, NL_VALUE);
-        o->flags |= NL_CACHED;
+        o->node.flags |= NL_CACHED;
     }
     return 2;
 }
@@ -234,7 +234,7 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     } else if (code == NEAP_EPENDING) {
         nl_push_error(L, st, NEAP_EINVALID_STATE, neap_strerror(code));
         nl_set_where(L, -1);
-    } else if (o != NULL && (o->flags & NL_CACHED)) {
+    } else if (o != NULL && (o->node.flags & NL_CACHED)) {
         nl_getslot(L, ud, NL_VALUE);
     } else {
         nl_push_error(L, st, code, neap_future_message(future));
@@ -247,7 +247,7 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
         if (o != NULL) {
             lua_pushvalue(L, -1);
             nl_setslot(L, ud, NL_VALUE);
-            o->flags |= NL_CACHED;
+            o->node.flags |= NL_CACHED;
         }
     }
 }
@@ -257,7 +257,7 @@ static int push_received(lua_State *L, int ud, size_t count) {
     if (ud == 0)
         return 0;
     nl_object *o = push_source(L, ud);
-    if ((o->flags & NL_RECEIVED) == 0) {
+    if ((o->node.flags & NL_RECEIVED) == 0) {
         lua_pop(L, 1);
         return 0;
     }

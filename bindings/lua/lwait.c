@@ -182,7 +182,7 @@ static int lua_shield(lua_State *L) {
     nl_object *source = nl_check_object(L, st, 1);
     nl_object *o = nl_new_object(L, st);
     nl_check_code(L, st, neap_shield(source->future, &o->future));
-    o->flags = NL_INTERNAL | NL_DERIVED;
+    o->node.flags = NL_INTERNAL | NL_DERIVED;
     lua_pushvalue(L, 1);
     nl_setslot(L, 2, NL_LINK);
     return 1;
