@@ -51,10 +51,16 @@ static void fail_with(member *m, int code) {
     neap_loop_stop(m->loop);
 }
 
-/* Posts to everybody, with a reference of a future of ours that the other thread gives up. */
+static void nothing(void *user) {
+    (void)user;
+}
+
+/* The other thread gives it up, be the post called or dropped when that loop closes. */
 static void unref_there(void *user) {
     neap_future_unref(user);
 }
+
+/* Posts to everybody, and with it a reference of a future of ours. */
 
 static int post_to_all(member *m) {
     for (int i = 0; i < THREADS; i++) {
@@ -64,7 +70,7 @@ static int post_to_all(member *m) {
             return -1;
         if (neap_future_new(m->loop, &future) != 0)
             return -2;
-        if (neap_loop_post(other->loop, unref_there, future, NULL) != 0)
+        if (neap_loop_post(other->loop, nothing, future, unref_there) != 0)
             return -3;
     }
     return 0;
