@@ -879,12 +879,16 @@ typedef struct neap_task_ops {
     void (*describe)(neap_task *task, void *user, char *buf, size_t cap);
     /* Runs once, after the last step, also for a task that never started or was aborted.  May be NULL. */
     void (*destroy)(void *user);
+    /* Writes where the task was spawned ("file:line"), at most cap bytes with a final zero: asked if the options did not
+       say, when somebody wants to know, and before `destroy` if the task fails.  May be NULL. */
+    void (*site)(neap_task *task, void *user, char *buf, size_t cap);
 } neap_task_ops;
 
 typedef struct neap_task_options {
     size_t size;      /* sizeof(neap_task_options) */
     const char *name; /* copied; NULL: "task-N" */
-    const char *site; /* copied; where it was spawned, "file:line"; NULL: unknown */
+    const char
+        *site; /* copied; where it was spawned, "file:line"; NULL: ops->site knows, or nobody */
 } neap_task_options;
 
 /* Makes a task through the loop's task factory (neap_task_new if none is set).  Its first step is only queued.  The loop
@@ -974,7 +978,8 @@ NEAP_API const char *neap_task_name(neap_task *task);
    [L] */
 NEAP_API int32_t neap_task_set_name(neap_task *task, const char *name);
 
-/* Where the task was spawned, or "": borrowed while the task lives.
+/* Where the task was spawned, or "": borrowed while the task lives.  What only ops->site knows is gone once the task has
+   ended without a failure and nobody had asked.
    [L] */
 NEAP_API const char *neap_task_site(neap_task *task);
 

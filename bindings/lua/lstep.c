@@ -241,4 +241,4 @@ static void destroy(void *user) {
     }
 }
 
-const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy};
+const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy, NULL};

@@ -1,6 +1,7 @@
 #include "base/mailbox.h"
 
-void np_mailbox_init(np_mailbox *box) {
+void np_mailbox_init(np_mailbox *box, np_deliver_fn deliver) {
+    box->deliver = deliver;
     pthread_mutex_init(&box->lock, NULL);
     atomic_init(&box->full, false);
     box->closed = false;
@@ -53,7 +54,7 @@ static void drain_closed(np_mailbox *box) {
         while (chain != NULL) {
             np_mail *mail = chain;
             chain = mail->next;
-            mail->deliver(mail, true);
+            box->deliver(mail, true);
         }
         pthread_mutex_lock(&box->lock);
     }

@@ -11,11 +11,13 @@
 
 typedef struct np_mail {
     struct np_mail *next;
-    /* Runs on the loop's thread; with `discard` at close, to free only. */
-    void (*deliver)(struct np_mail *mail, bool discard);
 } np_mail;
 
+/* Runs on the loop's thread; with `discard` at close, to free only. */
+typedef void (*np_deliver_fn)(np_mail *mail, bool discard);
+
 typedef struct np_mailbox {
+    np_deliver_fn deliver;
     pthread_mutex_t lock;
     atomic_bool full; /* something is inside */
     bool closed;      /* under lock */
@@ -24,7 +26,7 @@ typedef struct np_mailbox {
     np_mail *last;
 } np_mailbox;
 
-void np_mailbox_init(np_mailbox *box);
+void np_mailbox_init(np_mailbox *box, np_deliver_fn deliver);
 void np_mailbox_fini(np_mailbox *box);
 void np_mailbox_reset(
     np_mailbox *box); /* for a child after fork, whose lock may be held by a thread that is gone */

@@ -41,16 +41,14 @@ static void drop_calls_of(np_list *list, bool keep_done) {
         np_ready *node = np_container(at, np_ready, link);
         next = at->next;
         if (!keep_done || node->kind != NP_RUN_CALL ||
-            np_container(node, neap_handle, node)->future == NULL)
+            np_handle_future(np_container(node, neap_handle, node)) == NULL)
             drop_node(node);
     }
 }
 
 static void end_timers(neap_loop *loop) {
-    const np_heap_entry *first;
-    while ((first = np_heap_first(&loop->timers)) != NULL) {
-        np_timer *t = np_container(first->node, np_timer, heap);
-        np_timer_stop(loop, t);
+    while (loop->timers.len > 0) {
+        np_timer *t = np_container(np_heap_pop(&loop->timers), np_timer, heap);
         t->due(loop, t, true);
     }
 }

@@ -133,8 +133,10 @@ static void member_done(np_waiter *w) {
         member_waited(c, m);
 }
 
-static const np_future_type gather_type = {{"gather", destroy, NULL}, cancel_gather, NULL, end};
-static const np_future_type wait_type = {{"wait", destroy, NULL}, cancel_wait, NULL, end};
+static const np_future_type gather_type = {
+    {.name = "gather", .destroy = destroy}, cancel_gather, NULL, end};
+static const np_future_type wait_type = {
+    {.name = "wait", .destroy = destroy}, cancel_wait, NULL, end};
 
 static int32_t check(neap_loop *loop, neap_future *const *futures, size_t n) {
     int32_t rc = loop == NULL || (futures == NULL && n > 0) ? NEAP_EINVAL : np_enter(loop);

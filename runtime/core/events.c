@@ -27,16 +27,16 @@ void np_events_forget_last(neap_loop *loop) {
 
 static neap_event show_handle(neap_loop *loop, neap_handle *h) {
     neap_event ev = {.kind = NEAP_EVENT_CALL, .cookie = (uint64_t)(uintptr_t)h->user};
-    neap_future *f = h->future;
+    neap_future *f = np_handle_future(h);
     np_dequeue(&h->node);
-    h->future = NULL;
     if (f != NULL) {
+        np_future_call_of(h)->future = NULL;
         ev.kind = NEAP_EVENT_FUTURE;
         ev.object = f;
         lend(loop, f);
         np_future_unref(f);
     }
-    if (!np_heap_has(&h->timer.heap))
+    if (!np_handle_is_scheduled(h))
         np_handle_drop(h);
     return ev;
 }
@@ -112,7 +112,7 @@ int32_t neap_handle_run(neap_handle *handle) {
     if (rc < 0)
         return rc;
     np_dequeue(node);
-    if (np_is_handle(&handle->obj) && handle->cancelled)
+    if (np_is_handle(&handle->obj) && handle->node.cancelled)
         np_handle_drop(handle);
     else
         np_run_node(loop, node);

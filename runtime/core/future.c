@@ -17,6 +17,24 @@ neap_future *np_future_new(neap_loop *loop, const np_future_type *type, size_t s
     return f;
 }
 
+/* Chains of futures that each have the outcome of the next may be long: the last references are dropped in a loop. */
+static void unref_source(neap_future *source) {
+    neap_loop *loop = source->obj.loop;
+    if (source->obj.refs > 1) {
+        np_future_unref(source);
+        return;
+    }
+    np_list_append(&loop->orphans, &source->all);
+    if (loop->burying)
+        return;
+    np_loop_keep(loop); /* these may be its last objects */
+    loop->burying = true;
+    while (!np_list_empty(&loop->orphans))
+        np_future_unref(np_container(np_list_pop(&loop->orphans), neap_future, all));
+    loop->burying = false;
+    np_loop_let_go(loop);
+}
+
 void np_future_clear_value(neap_future *f) {
     uint8_t kind = f->kind;
     f->kind = NEAP_KIND_NONE;
@@ -27,7 +45,7 @@ void np_future_clear_value(neap_future *f) {
     else if ((kind == NEAP_KIND_PTR || kind == NP_KIND_EXCEPTION) && f->value.ptr.destroy != NULL)
         f->value.ptr.destroy(f->value.ptr.ptr);
     else if (kind == NP_KIND_SOURCE)
-        np_future_unref(f->value.source);
+        unref_source(f->value.source);
     else if (kind == NEAP_KIND_SOCK && f->value.sock != NULL)
         np_obj_outer_unref((np_obj *)(void *)f->value.sock);
 }
@@ -74,7 +92,7 @@ static int32_t cancel_plain(neap_future *f, const char *msg) {
 }
 
 static const np_future_type plain_type = {
-    {"future", destroy_plain, NULL}, cancel_plain, NULL, NULL};
+    {.name = "future", .destroy = destroy_plain}, cancel_plain, NULL, NULL};
 
 int32_t neap_future_new(neap_loop *loop, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)
@@ -282,7 +300,7 @@ static int32_t on_done(neap_future *f, neap_future_fn fn, void *user, neap_destr
         return NEAP_ENOMEM;
     np_handle_take(h, user, destroy);
     h->fn.future = fn;
-    h->future = f;
+    np_future_call_of(h)->future = f;
     if (np_future_pending(f)) {
         np_future_wait(f, &h->node);
     } else {

@@ -11,13 +11,22 @@
 
 /* ---- Made and gone */
 
+static const size_t sizes[] = {
+    [NP_CALL_SOON] = sizeof(neap_handle),        [NP_CALL_TIMER] = sizeof(np_timer_call),
+    [NP_CALL_EVERY] = sizeof(np_repeating_call), [NP_CALL_FUTURE] = sizeof(np_future_call),
+    [NP_CALL_WATCH] = sizeof(np_source_call),    [NP_CALL_SIGNAL] = sizeof(np_source_call),
+};
+
 static void destroy(np_obj *obj) {
     neap_handle *h = np_container(obj, neap_handle, obj);
     np_alloc_put_text(obj->loop->alloc, h->name);
-    np_obj_free(obj, sizeof *h);
+    if (h->node.own_memory)
+        np_obj_free_own(obj, sizes[h->node.call]);
+    else
+        np_obj_free(obj, sizes[h->node.call]);
 }
 
-static const np_type handle_type = {"handle", destroy, NULL};
+static const np_type handle_type = {.name = "handle", .destroy = destroy};
 
 bool np_is_handle(const np_obj *obj) {
     return obj->type == &handle_type;
@@ -25,14 +34,13 @@ bool np_is_handle(const np_obj *obj) {
 
 static void init(neap_loop *loop, neap_handle *h, uint8_t kind) {
     np_ready_init(&h->node, NP_RUN_CALL);
-    h->timer.heap.index = NP_HEAP_OUT;
-    h->kind = kind;
-    h->active = true;
+    h->node.call = kind;
+    h->node.active = true;
     h->context = np_local_ref(loop->context);
 }
 
 neap_handle *np_handle_new(neap_loop *loop, uint8_t kind) {
-    neap_handle *h = np_obj_new(loop, &handle_type, sizeof *h);
+    neap_handle *h = np_obj_new(loop, &handle_type, sizes[kind]);
     if (h != NULL)
         init(loop, h, kind);
     return h;
@@ -53,7 +61,7 @@ void np_handle_give(neap_handle *h, neap_handle **ret) {
 void np_handle_drop(neap_handle *h) {
     neap_destroy_fn destroy_user = h->destroy;
     np_local *context = h->context;
-    h->active = false;
+    h->node.active = false;
     h->destroy = NULL;
     h->context = NULL;
     if (destroy_user != NULL)
@@ -62,15 +70,40 @@ void np_handle_drop(neap_handle *h) {
     np_obj_unref(&h->obj);
 }
 
+/* ---- What the kinds add */
+
+static np_timer_call *timer_of(neap_handle *h) {
+    bool timer = h->node.call == NP_CALL_TIMER || h->node.call == NP_CALL_EVERY;
+    return timer ? np_container(h, np_timer_call, h) : NULL;
+}
+
+bool np_handle_is_scheduled(neap_handle *h) {
+    const np_timer_call *t = timer_of(h);
+    return t != NULL && np_heap_has(&t->timer.heap);
+}
+
+static const np_call_source *source_of(neap_handle *h) {
+    bool sourced = h->node.call == NP_CALL_WATCH || h->node.call == NP_CALL_SIGNAL;
+    return sourced ? np_source_call_of(h)->source : NULL;
+}
+
+/* The future that it waits for or is called with, which leaves the handle. */
+static neap_future *take_future(neap_handle *h) {
+    neap_future *f = np_handle_future(h);
+    if (f != NULL)
+        np_future_call_of(h)->future = NULL;
+    return f;
+}
+
 /* ---- Running */
 
 static void call(neap_handle *h) {
-    switch (h->kind) {
+    switch (h->node.call) {
     case NP_CALL_FUTURE:
-        h->fn.future(h->future, h->user);
+        h->fn.future(np_future_call_of(h)->future, h->user);
         break;
     case NP_CALL_SIGNAL:
-        h->fn.signal((int32_t)h->when, h->user);
+        h->fn.signal(np_source_call_of(h)->signo, h->user);
         break;
     default:
         h->fn.call(h->user);
@@ -95,8 +128,8 @@ static void call_in_context(neap_loop *loop, neap_handle *h) {
     loop->context = outer;
 }
 
-static bool comes_again(const neap_handle *h) {
-    return np_heap_has(&h->timer.heap) || h->after != NULL || h->node.where != NP_AT_NONE;
+static bool comes_again(neap_handle *h) {
+    return np_handle_is_scheduled(h) || source_of(h) != NULL || h->node.where != NP_AT_NONE;
 }
 
 void np_handle_run(neap_handle *h) {
@@ -105,15 +138,15 @@ void np_handle_run(neap_handle *h) {
         np_events_add(loop, &h->node);
         return;
     }
-    if (h->before != NULL && !h->before(h))
+    const np_call_source *source = source_of(h);
+    if (source != NULL && source->before != NULL && !source->before(h))
         return;
     np_obj_ref(&h->obj);
-    neap_future *f = h->future;
     call_in_context(loop, h);
-    h->future = NULL;
-    if (!h->cancelled && h->after != NULL)
-        h->after(h);
-    if (h->active && (h->cancelled || !comes_again(h)))
+    neap_future *f = take_future(h);
+    if (!h->node.cancelled && source != NULL)
+        source->after(h);
+    if (h->node.active && (h->node.cancelled || !comes_again(h)))
         np_handle_drop(h);
     np_obj_unref(&h->obj);
     if (f != NULL)
@@ -122,7 +155,7 @@ void np_handle_run(neap_handle *h) {
 
 void np_handle_fire_for(neap_handle *h, neap_future *f) {
     np_future_ref(f);
-    h->future = f;
+    np_future_call_of(h)->future = f;
     np_enqueue(h->obj.loop, &h->node);
 }
 
@@ -130,10 +163,9 @@ void np_handle_fire_for(neap_handle *h, neap_future *f) {
 
 /* Out of the list it is in; what it held there goes. */
 static void leave_place(neap_handle *h) {
-    neap_future *f = h->future;
     uint8_t where = h->node.where;
+    neap_future *f = take_future(h);
     np_dequeue(&h->node);
-    h->future = NULL;
     if (f == NULL)
         return;
     if (where == NP_AT_WAIT)
@@ -143,17 +175,18 @@ static void leave_place(neap_handle *h) {
 }
 
 int32_t np_handle_cancel(neap_handle *h) {
-    if (!h->active || h->cancelled)
+    if (!h->node.active || h->node.cancelled)
         return 0;
-    bool to_come = h->node.where != NP_AT_NONE || np_heap_has(&h->timer.heap) || h->after != NULL;
-    h->cancelled = true;
-    np_timer_stop(h->obj.loop, &h->timer);
-    if (h->stop != NULL)
-        h->stop(h);
+    bool to_come = comes_again(h);
+    h->node.cancelled = true;
+    if (timer_of(h) != NULL)
+        np_timer_stop(h->obj.loop, &timer_of(h)->timer);
+    if (source_of(h) != NULL)
+        source_of(h)->stop(h);
     if (h->node.where == NP_AT_PULLED)
         return to_come; /* the host still has it and will bring it back */
     bool running = h == h->obj.loop->current_handle;
-    if (h->node.where != NP_AT_NONE && !(running && h->future != NULL))
+    if (h->node.where != NP_AT_NONE && !(running && np_handle_future(h) != NULL))
         leave_place(h);
     if (!running) /* what runs now is dropped when it returns */
         np_handle_drop(h);
@@ -174,7 +207,7 @@ int32_t neap_handle_cancel(neap_handle *handle) {
 /* ---- Timers */
 
 static void due_once(neap_loop *loop, np_timer *t, bool ended) {
-    neap_handle *h = np_container(t, neap_handle, timer);
+    neap_handle *h = &np_container(t, np_timer_call, timer)->h;
     if (ended)
         np_handle_cancel(h);
     else
@@ -182,21 +215,22 @@ static void due_once(neap_loop *loop, np_timer *t, bool ended) {
 }
 
 /* The next time on the grid of intervals; times that were missed are skipped. */
-static int64_t next_time(const neap_handle *h, int64_t now) {
-    int64_t next = np_time_add(h->when, h->interval);
+static int64_t next_time(const np_repeating_call *r, int64_t now) {
+    int64_t next = np_time_add(r->t.when, r->interval);
     if (next <= now)
-        next = np_time_add(next, (now - next) / h->interval * h->interval + h->interval);
+        next = np_time_add(next, (now - next) / r->interval * r->interval + r->interval);
     return next;
 }
 
 static void due_again(neap_loop *loop, np_timer *t, bool ended) {
-    neap_handle *h = np_container(t, neap_handle, timer);
+    np_repeating_call *r = np_container(t, np_repeating_call, t.timer);
+    neap_handle *h = &r->t.h;
     if (ended) {
         np_handle_cancel(h);
         return;
     }
-    h->when = next_time(h, loop->now);
-    np_timer_move(loop, t, h->when);
+    r->t.when = next_time(r, loop->now);
+    (void)np_timer_start(loop, t, r->t.when);
     if (h->node.where == NP_AT_NONE)
         np_enqueue(loop, &h->node);
 }
@@ -209,12 +243,13 @@ static int32_t schedule(neap_loop *loop, int64_t when, int64_t interval, neap_fn
     neap_handle *h = np_handle_new(loop, interval > 0 ? NP_CALL_EVERY : NP_CALL_TIMER);
     if (h == NULL)
         return NEAP_ENOMEM;
-    np_timer_init(&h->timer, interval > 0 ? due_again : due_once);
-    h->timer.repeats = interval > 0;
-    h->when = when;
-    h->interval = interval;
+    np_timer_call *t = timer_of(h);
+    np_timer_init(&t->timer, interval > 0 ? due_again : due_once);
+    t->when = when;
+    if (interval > 0)
+        np_container(t, np_repeating_call, t)->interval = interval;
     h->fn.call = fn;
-    rc = np_timer_start(loop, &h->timer, when);
+    rc = np_timer_start(loop, &t->timer, when);
     if (rc < 0) {
         np_handle_drop(h);
         return rc;
@@ -278,21 +313,24 @@ int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn 
     return taken(call_soon(loop, fn, user, destroy_user, ret_handle), user, destroy_user);
 }
 
-/* ---- Posts: a handle made on another thread, of memory that fits the pool, which travels in its own mail */
+/* ---- Posts: a handle made on another thread, which travels in its own mail */
 
-static void post_arrived(np_mail *mail, bool discard) {
-    neap_handle *h = np_container(mail, neap_handle, obj.mail);
-    neap_loop *loop = h->obj.loop;
+static void post_arrived(np_obj *obj, bool discard) {
+    neap_handle *h = np_container(obj, neap_handle, obj);
+    neap_loop *loop = obj->loop;
     if (discard) {
         if (h->destroy != NULL)
             h->destroy(h->user);
-        np_alloc_put(loop->alloc, h, np_pool_block_size(sizeof *h));
+        np_alloc_put(loop->alloc, h, sizeof *h);
         return;
     }
     np_obj_init(&h->obj, loop, &handle_type);
     init(loop, h, NP_CALL_SOON);
+    h->node.own_memory = true;
     np_enqueue(loop, &h->node);
 }
+
+static const np_type post_type = {.name = "post", .arrived = post_arrived};
 
 int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy_user) {
     if (loop == NULL || fn == NULL)
@@ -300,16 +338,16 @@ int32_t neap_loop_post(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn 
     int32_t rc = np_enter_any(loop);
     if (rc < 0)
         return taken(rc, user, destroy_user);
-    neap_handle *h = np_alloc_get(loop->alloc, np_pool_block_size(sizeof *h));
+    neap_handle *h = np_alloc_get(loop->alloc, sizeof *h);
     if (h == NULL)
         return taken(NEAP_ENOMEM, user, destroy_user);
     memset(h, 0, sizeof *h);
     h->obj.loop = loop;
-    h->obj.mail.deliver = post_arrived;
+    h->obj.type = &post_type;
     h->fn.call = fn;
     np_handle_take(h, user, destroy_user);
     if (!np_mailbox_put(&loop->mail, &h->obj.mail)) {
-        post_arrived(&h->obj.mail, true);
+        post_arrived(&h->obj, true);
         return NEAP_ELOOP_CLOSED;
     }
     np_loop_wake_if_asleep(loop);
@@ -323,15 +361,15 @@ int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns) {
     int32_t rc = np_enter(loop);
     if (rc < 0)
         return rc;
-    bool timer = handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY;
-    if (!timer || !handle->active || handle->cancelled)
+    np_timer_call *t = timer_of(handle);
+    if (t == NULL || !handle->node.active || handle->node.cancelled)
         return NEAP_EINVALID_STATE;
     int64_t when = from_now(loop, delay_ns);
-    if (np_heap_has(&handle->timer.heap))
-        np_timer_move(loop, &handle->timer, when);
-    else if ((rc = np_timer_start(loop, &handle->timer, when)) < 0)
+    if (np_heap_has(&t->timer.heap))
+        np_timer_move(loop, &t->timer, when);
+    else if ((rc = np_timer_start(loop, &t->timer, when)) < 0)
         return rc;
-    handle->when = when;
+    t->when = when;
     if (handle->node.where == NP_AT_READY) /* was due already: no longer */
         np_dequeue(&handle->node);
     return 0;
@@ -341,16 +379,15 @@ int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns) {
 
 int32_t neap_handle_cancelled(neap_handle *handle) {
     int32_t rc = np_look(handle->obj.loop);
-    return rc < 0 ? rc : np_is_handle(&handle->obj) && handle->cancelled;
+    return rc < 0 ? rc : np_is_handle(&handle->obj) && handle->node.cancelled;
 }
 
 int64_t neap_handle_when(neap_handle *handle) {
     int32_t rc = np_look(handle->obj.loop);
     if (rc < 0)
         return rc;
-    bool timer = np_is_handle(&handle->obj) &&
-                 (handle->kind == NP_CALL_TIMER || handle->kind == NP_CALL_EVERY);
-    return timer ? handle->when : NEAP_EINVAL;
+    np_timer_call *t = np_is_handle(&handle->obj) ? timer_of(handle) : NULL;
+    return t != NULL ? t->when : NEAP_EINVAL;
 }
 
 int32_t neap_handle_set_name(neap_handle *handle, const char *name) {
@@ -368,9 +405,9 @@ int32_t neap_handle_set_name(neap_handle *handle, const char *name) {
 }
 
 static const char *state_word(const neap_handle *h) {
-    if (h->cancelled)
+    if (h->node.cancelled)
         return "cancelled";
-    return h->active ? "pending" : "done";
+    return h->node.active ? "pending" : "done";
 }
 
 int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
@@ -384,7 +421,7 @@ int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
     if (!np_is_handle(&handle->obj))
         return snprintf(buf, cap, "step of task %s", neap_task_name((neap_task *)(void *)handle));
     const char *name = handle->name != NULL ? handle->name : "callback";
-    return snprintf(buf, cap, "%s %s (%s)", kinds[handle->kind], name, state_word(handle));
+    return snprintf(buf, cap, "%s %s (%s)", kinds[handle->node.call], name, state_word(handle));
 }
 
 neap_handle *neap_handle_ref(neap_handle *handle) {

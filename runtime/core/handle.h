@@ -16,15 +16,17 @@ enum {
     NP_CALL_SIGNAL  /* fn.signal(signo, user), likewise */
 };
 
+/* What the floor above does with the calls of a watch or signal. */
+typedef struct np_call_source {
+    void (*stop)(neap_handle *h);   /* ends it */
+    bool (*before)(neap_handle *h); /* is the call still due?  May be NULL */
+    void (*after)(neap_handle *h);  /* after each call */
+} np_call_source;
+
+/* What all kinds have; there may be millions of them, so each kind only adds what it needs. */
 struct neap_handle {
     np_obj obj;
     np_ready node;
-    uint8_t kind; /* NP_CALL_* */
-    bool active;  /* the call is to come, or to come again */
-    bool cancelled;
-    np_timer timer;   /* of a timer */
-    int64_t when;     /* of a timer: its deadline */
-    int64_t interval; /* of a repeating timer */
     union {
         neap_fn call;
         neap_future_fn future;
@@ -32,17 +34,51 @@ struct neap_handle {
     } fn; /* NULL: goes to the events of pull mode */
     void *user;
     neap_destroy_fn destroy;
-    neap_future *future;            /* of NP_CALL_FUTURE: waited for; held once it is done */
-    void *owner;                    /* of a watch or signal */
-    void (*stop)(neap_handle *h);   /* of a watch or signal: ends it; left by the floor above */
-    void (*after)(neap_handle *h);  /* of a watch or signal: after each call */
-    bool (*before)(neap_handle *h); /* of a watch: is the call still due? */
     np_local *context;
     char *name;
 };
 
+typedef struct np_future_call {
+    neap_handle h;
+    neap_future *future; /* waited for; held once it is done */
+} np_future_call;
+
+typedef struct np_timer_call {
+    neap_handle h;
+    np_timer timer;
+    int64_t when; /* the deadline */
+} np_timer_call;
+
+typedef struct np_repeating_call {
+    np_timer_call t;
+    int64_t interval;
+} np_repeating_call;
+
+typedef struct np_source_call {
+    neap_handle h;
+    const np_call_source *source; /* NULL: over */
+    void *owner;                  /* the source's own */
+    int32_t signo;                /* of a signal */
+} np_source_call;
+
 /* An active handle with the runtime's reference, seeing the present context; NULL when there is no memory. */
 neap_handle *np_handle_new(neap_loop *loop, uint8_t kind);
+
+static inline np_future_call *np_future_call_of(neap_handle *h) {
+    return np_container(h, np_future_call, h);
+}
+
+static inline np_source_call *np_source_call_of(neap_handle *h) {
+    return np_container(h, np_source_call, h);
+}
+
+/* The future that a callback waits for or is called with, or NULL. */
+static inline neap_future *np_handle_future(neap_handle *h) {
+    return h->node.call == NP_CALL_FUTURE ? np_future_call_of(h)->future : NULL;
+}
+
+/* A timer that is still to come due. */
+bool np_handle_is_scheduled(neap_handle *h);
 void np_handle_take(neap_handle *h, void *user, neap_destroy_fn destroy);
 
 /* Hands a reference to the user if one is asked for. */

@@ -51,9 +51,10 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
 }
 
 static void init_lists(neap_loop *loop) {
-    np_list *lists[] = {&loop->ready,  &loop->batch,       &loop->internal, &loop->pulled,
-                        &loop->events, &loop->lent_events, &loop->tasks,    &loop->futures,
-                        &loop->failed, &loop->socks,       &loop->watches,  &loop->signal_watches};
+    np_list *lists[] = {&loop->ready,         &loop->batch,       &loop->internal, &loop->pulled,
+                        &loop->events,        &loop->lent_events, &loop->tasks,    &loop->futures,
+                        &loop->failed,        &loop->orphans,     &loop->socks,    &loop->watches,
+                        &loop->signal_watches};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }
@@ -98,7 +99,7 @@ static neap_loop *make(np_alloc *alloc, const neap_loop_options *o) {
     atomic_init(&loop->life, NP_OPEN);
     atomic_init(&loop->asleep, false);
     atomic_init(&loop->signals, 0);
-    np_mailbox_init(&loop->mail);
+    np_mailbox_init(&loop->mail, np_obj_deliver);
     np_pool_init(&loop->pool, alloc);
     np_heap_init(&loop->timers, alloc);
     init_lists(loop);

@@ -38,6 +38,11 @@ typedef struct np_ready {
     np_list link;
     uint8_t kind;  /* NP_RUN_*: what contains the node */
     uint8_t where; /* NP_AT_* */
+    /* Of a call, whose other fields fill its cache lines. */
+    uint8_t call; /* NP_CALL_* */
+    bool active;  /* the call is to come, or to come again */
+    bool cancelled;
+    bool own_memory; /* not the pool's: a post */
 } np_ready;
 
 /* The runtime's own code waiting for a future; it runs between entries and no host sees it. */
@@ -51,8 +56,8 @@ struct np_waiter {
 typedef struct np_timer np_timer;
 struct np_timer {
     np_heap_node heap;
-    bool repeats; /* stays in the heap when due; due moves it */
-    /* Out of the heap already, unless it repeats; may only queue.  `ended`: the loop closes before it came due. */
+    /* Out of the heap already; may only queue, or start it again, which then cannot fail.  `ended`: the loop closes before
+       it came due. */
     void (*due)(neap_loop *loop, np_timer *timer, bool ended);
 };
 
@@ -118,6 +123,8 @@ struct neap_loop {
     np_list futures; /* other pending futures, by future.all */
     np_list
         failed; /* failed this tick with nobody to see it, by future.all; each holds a reference */
+    np_list orphans; /* done futures whose last reference goes, by future.all */
+    bool burying;    /* those are being destroyed */
     np_list socks;   /* open sockets */
     np_list watches; /* readers and writers of raw descriptors */
     np_list signal_watches;

@@ -18,11 +18,21 @@ void np_obj_init(np_obj *obj, neap_loop *loop, const np_type *type) {
         np_loop_keep(loop);
 }
 
+static void count_down(neap_loop *loop) {
+    if (--loop->objects == 0)
+        np_loop_let_go(loop);
+}
+
 void np_obj_free(np_obj *obj, size_t size) {
     neap_loop *loop = obj->loop;
     np_pool_put(&loop->pool, obj, size);
-    if (--loop->objects == 0)
-        np_loop_let_go(loop);
+    count_down(loop);
+}
+
+void np_obj_free_own(np_obj *obj, size_t size) {
+    neap_loop *loop = obj->loop;
+    np_alloc_put(loop->alloc, obj, size);
+    count_down(loop);
 }
 
 void np_obj_publish(np_obj *obj) {
@@ -42,19 +52,24 @@ static void drop_outer(np_obj *obj) {
     np_obj_unref(obj);
 }
 
-static void arrived(np_mail *mail, bool discard) {
-    np_obj *obj = np_container(mail, np_obj, mail);
-    (void)discard;
+static void came_home(np_obj *obj) {
     unsigned old = atomic_fetch_and_explicit(&obj->outer, ~NP_OUTER_QUEUED, memory_order_acq_rel);
     if (old == NP_OUTER_QUEUED)
         drop_outer(obj);
+}
+
+void np_obj_deliver(np_mail *mail, bool discard) {
+    np_obj *obj = np_container(mail, np_obj, mail);
+    if (obj->type->arrived != NULL)
+        obj->type->arrived(obj, discard);
+    else
+        came_home(obj);
 }
 
 /* The count goes down from 1 on a thread that may not touch the object's inner counters. */
 static void send_home(np_obj *obj) {
     neap_loop *loop = obj->loop;
     np_loop_keep(loop); /* putting may deliver, and delivering may end the loop's memory */
-    obj->mail.deliver = arrived;
     np_mailbox_put_always(&loop->mail, &obj->mail);
     np_loop_wake_if_asleep(loop);
     np_loop_let_go(loop);

@@ -7,7 +7,9 @@
    - on the loop's thread:   count 1 -> 0, not queued: the inner reference goes here.
    - on another thread:      (1, not queued) -> (0, queued) in one step, then the mail is put.
    - (1, queued) -> (0, queued) by anybody: nothing more; whoever handles the mail finds the count 0.
-   Only the loop's thread can raise the count from 0, because only there a borrowed pointer is valid. */
+   Only the loop's thread can raise the count from 0, because only there a borrowed pointer is valid.
+
+   Whatever else travels by mail, posts and completions, begins with an np_obj that only carries the mail and the type. */
 #ifndef NP_OBJECT_H
 #define NP_OBJECT_H
 
@@ -21,13 +23,15 @@ typedef struct np_type {
     const char *name;
     void (*destroy)(np_obj *obj);   /* the last inner reference went; frees the memory */
     void (*abandoned)(np_obj *obj); /* the last outer reference went; may be NULL */
+    /* Of what was mailed for another reason than its last outer reference; `discard`: only free. */
+    void (*arrived)(np_obj *obj, bool discard);
 } np_type;
 
 struct np_obj {
     neap_loop *loop; /* its memory outlives the object */
     const np_type *type;
     atomic_uint outer; /* twice the count, plus 1 while the mail is on its way */
-    uint32_t refs;     /* inner references; one of them stands for all outer ones while `held` */
+    uint32_t refs;     /* inner references; one of them stands for all outer ones */
     np_mail mail;
 };
 
@@ -38,8 +42,12 @@ struct np_obj {
 void *np_obj_new(neap_loop *loop, const np_type *type, size_t size);
 void np_obj_free(np_obj *obj, size_t size);
 
-/* Makes zeroed memory of np_pool_block_size(size) an object. */
+/* Makes zeroed memory from np_alloc_get an object, which ends with np_obj_free_own. */
 void np_obj_init(np_obj *obj, neap_loop *loop, const np_type *type);
+void np_obj_free_own(np_obj *obj, size_t size);
+
+/* Hands mail to the object that it is in. */
+void np_obj_deliver(np_mail *mail, bool discard);
 
 /* Turns the creator's inner reference into the first outer one. */
 void np_obj_publish(np_obj *obj);

@@ -69,9 +69,10 @@ static void timed_out(neap_loop *loop, np_timer *t, bool ended) {
     np_future_cancel(p->inner, "the time is over");
 }
 
-static const np_future_type shield_type = {{"shield", destroy, NULL}, cancel_shield, NULL, end};
+static const np_future_type shield_type = {
+    {.name = "shield", .destroy = destroy}, cancel_shield, NULL, end};
 static const np_future_type wait_for_type = {
-    {"wait_for", destroy, NULL}, cancel_wait_for, NULL, end};
+    {.name = "wait_for", .destroy = destroy}, cancel_wait_for, NULL, end};
 
 static proxy *make(neap_future *inner, const np_future_type *type) {
     neap_future *f = np_future_new(inner->obj.loop, type, sizeof(proxy));

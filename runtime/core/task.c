@@ -8,12 +8,27 @@
 
 /* ---- Made and gone */
 
+static void drop_texts(neap_task *t) {
+    np_task_texts *x = t->texts;
+    if (x == NULL)
+        return;
+    neap_loop *loop = t->f.obj.loop;
+    np_alloc_put_text(loop->alloc, x->name);
+    np_alloc_put_text(loop->alloc, x->site);
+    np_alloc_put_text(loop->alloc, x->cancel_msg);
+    np_pool_put(&loop->pool, x, sizeof *x);
+}
+
+/* The texts, all NULL at first; NULL when there is no memory. */
+static np_task_texts *texts_of(neap_task *t) {
+    if (t->texts == NULL)
+        t->texts = np_pool_get(&t->f.obj.loop->pool, sizeof *t->texts);
+    return t->texts;
+}
+
 static void destroy(np_obj *obj) {
     neap_task *t = np_container(obj, neap_task, f.obj);
-    np_alloc *alloc = obj->loop->alloc;
-    np_alloc_put_text(alloc, t->name);
-    np_alloc_put_text(alloc, t->site);
-    np_alloc_put_text(alloc, t->cancel_msg);
+    drop_texts(t);
     np_future_fini(&t->f);
     np_obj_free(obj, sizeof *t);
 }
@@ -22,7 +37,8 @@ static int32_t cancel_future(neap_future *f, const char *msg) {
     return np_task_cancel(np_container(f, neap_task, f), msg);
 }
 
-static const np_future_type task_type = {{"task", destroy, NULL}, cancel_future, NULL, NULL};
+static const np_future_type task_type = {
+    {.name = "task", .destroy = destroy}, cancel_future, NULL, NULL};
 
 static int32_t copy_options(neap_task *t, const neap_task_options *o) {
     np_alloc *alloc = t->f.obj.loop->alloc;
@@ -30,17 +46,37 @@ static int32_t copy_options(neap_task *t, const neap_task_options *o) {
         return 0;
     if (o->size < sizeof *o)
         return NEAP_EINVAL;
-    if (o->name != NULL && (t->name = np_alloc_text(alloc, o->name)) == NULL)
+    if (o->name == NULL && o->site == NULL)
+        return 0;
+    np_task_texts *x = texts_of(t);
+    if (x == NULL)
         return NEAP_ENOMEM;
-    if (o->site != NULL && (t->site = np_alloc_text(alloc, o->site)) == NULL)
+    if (o->name != NULL && (x->name = np_alloc_text(alloc, o->name)) == NULL)
+        return NEAP_ENOMEM;
+    if (o->site != NULL && (x->site = np_alloc_text(alloc, o->site)) == NULL)
         return NEAP_ENOMEM;
     return 0;
 }
 
+/* A table of an older header ends before `site`. */
+static bool are_ops(const neap_task_ops *ops) {
+    return ops != NULL && ops->size >= offsetof(neap_task_ops, site);
+}
+
+/* What only the ops know goes with `user`. */
+static void note_site(neap_task *t) {
+    char text[256] = "";
+    const neap_task_ops *ops = t->ops;
+    bool known = t->texts != NULL && t->texts->site != NULL;
+    if (known || ops->size < sizeof *ops || ops->site == NULL || texts_of(t) == NULL)
+        return;
+    ops->site(t, t->user, text, sizeof text);
+    t->texts->site = np_alloc_text(t->f.obj.loop->alloc, text);
+}
+
 static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
                     const neap_task_options *options, neap_task **ret_task) {
-    int32_t rc =
-        loop == NULL || ops == NULL || ops->size < sizeof *ops ? NEAP_EINVAL : np_enter(loop);
+    int32_t rc = loop == NULL || !are_ops(ops) ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0)
         return rc;
     neap_future *f = np_future_new(loop, &task_type, sizeof(neap_task));
@@ -71,7 +107,7 @@ static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
 }
 
 static int32_t taken(int32_t rc, const neap_task_ops *ops, void *user) {
-    if (rc < 0 && ops != NULL && ops->size >= sizeof *ops && ops->destroy != NULL)
+    if (rc < 0 && are_ops(ops) && ops->destroy != NULL)
         ops->destroy(user);
     return rc;
 }
@@ -130,6 +166,10 @@ static void drop_awaited(neap_task *t) {
         np_future_unref(f);
 }
 
+static const char *cancel_message(const neap_task *t) {
+    return t->texts != NULL ? t->texts->cancel_msg : NULL;
+}
+
 /* The last act: the outcome is there, the owner of `user` is told, the loop lets go. */
 static void finish(neap_task *t, uint8_t state) {
     neap_loop *loop = t->f.obj.loop;
@@ -139,7 +179,9 @@ static void finish(neap_task *t, uint8_t state) {
     t->f.flags &= (uint8_t)~NP_F_STAGED;
     if (state == NEAP_STATE_CANCELLED) {
         np_future_clear_value(&t->f);
-        np_future_set_message(&t->f, t->cancel_msg);
+        np_future_set_message(&t->f, cancel_message(t));
+    } else if (state == NEAP_STATE_ERROR) {
+        note_site(t);
     }
     np_trace(loop, NEAP_TRACE_DONE, state, t, NULL, NULL);
     np_future_settle(&t->f, state);
@@ -223,7 +265,7 @@ static void report_swallowed(neap_task *t) {
 /* A request that came before the wait goes on to what is awaited.  The mark keeps a ring of tasks from coming back here. */
 static void cancel_at_wait(neap_task *t) {
     t->cancelling = true;
-    t->cancel_sent = np_future_cancel(t->awaiting, t->cancel_msg) != 0;
+    t->cancel_sent = np_future_cancel(t->awaiting, cancel_message(t)) != 0;
     t->cancelling = false;
     if (t->cancel_sent) {
         t->must_cancel = false;
@@ -310,7 +352,7 @@ void np_task_run(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
     if (!settled(t))
         return;
-    t->wake = wake_reason(t);
+    t->wake = (uint8_t)wake_reason(t);
     if (!t->started && t->wake == NEAP_WAKE_CANCEL) { /* never entered */
         finish(t, NEAP_STATE_CANCELLED);
         return;
@@ -374,9 +416,11 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
 
 static void keep_message(neap_task *t, const char *msg) {
     np_alloc *alloc = t->f.obj.loop->alloc;
-    char *copy = msg != NULL ? np_alloc_text(alloc, msg) : NULL;
-    np_alloc_put_text(alloc, t->cancel_msg);
-    t->cancel_msg = copy;
+    np_task_texts *x = msg != NULL ? texts_of(t) : t->texts;
+    if (x == NULL)
+        return;
+    np_alloc_put_text(alloc, x->cancel_msg);
+    x->cancel_msg = msg != NULL ? np_alloc_text(alloc, msg) : NULL;
 }
 
 /* The task that this one waits for, if a request can go on to it. */
@@ -428,7 +472,8 @@ int32_t neap_task_cancel(neap_task *task, const char *msg) {
 }
 
 const char *neap_task_cancel_message(neap_task *task) {
-    return task->cancel_msg != NULL ? task->cancel_msg : "";
+    const char *msg = cancel_message(task);
+    return msg != NULL ? msg : "";
 }
 
 /* ---- Questions */
@@ -451,11 +496,12 @@ const neap_task_ops *neap_task_get_ops(neap_task *task) {
 
 const char *neap_task_name(neap_task *task) {
     char made[32];
-    if (task->name == NULL) {
+    np_task_texts *x = texts_of(task);
+    if (x != NULL && x->name == NULL) {
         snprintf(made, sizeof made, "task-%llu", (unsigned long long)task->id);
-        task->name = np_alloc_text(task->f.obj.loop->alloc, made);
+        x->name = np_alloc_text(task->f.obj.loop->alloc, made);
     }
-    return task->name != NULL ? task->name : "task";
+    return x != NULL && x->name != NULL ? x->name : "task";
 }
 
 int32_t neap_task_set_name(neap_task *task, const char *name) {
@@ -463,16 +509,19 @@ int32_t neap_task_set_name(neap_task *task, const char *name) {
     if (rc < 0)
         return rc;
     np_alloc *alloc = task->f.obj.loop->alloc;
-    char *copy = np_alloc_text(alloc, name);
+    np_task_texts *x = texts_of(task);
+    char *copy = x == NULL ? NULL : np_alloc_text(alloc, name);
     if (copy == NULL)
         return NEAP_ENOMEM;
-    np_alloc_put_text(alloc, task->name);
-    task->name = copy;
+    np_alloc_put_text(alloc, x->name);
+    x->name = copy;
     return 0;
 }
 
 const char *neap_task_site(neap_task *task) {
-    return task->site != NULL ? task->site : "";
+    if (np_future_pending(&task->f) && np_look(task->f.obj.loop) == 0)
+        note_site(task);
+    return task->texts != NULL && task->texts->site != NULL ? task->texts->site : "";
 }
 
 uint64_t neap_task_steps(neap_task *task) {

@@ -10,6 +10,12 @@
 
 #include "core/future.h"
 
+typedef struct np_task_texts {
+    char *name; /* NULL: "task-N", made when asked for */
+    char *site;
+    char *cancel_msg;
+} np_task_texts;
+
 struct neap_task {
     neap_future f; /* first: a task is a future */
     np_ready node;
@@ -17,14 +23,12 @@ struct neap_task {
     void *user;
     neap_future *awaiting;
     np_local *context;
-    char *name; /* NULL: "task-N", made when asked for */
-    char *site;
-    char *cancel_msg;
+    np_task_texts *texts; /* made when there is one */
     uint64_t id;
     uint64_t steps;
     uint64_t step_cycles;  /* with the loop's origin: time in steps */
     int64_t waiting_since; /* ns of the loop's time, -1: does not wait */
-    int32_t wake;          /* NEAP_WAKE_* of the open step */
+    uint8_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
     bool started;
     bool open;        /* a step is under way, or a task event waits for its answer */

@@ -32,7 +32,8 @@ void np_take_mail(neap_loop *loop) {
     np_mail *mail = np_mailbox_take(&loop->mail);
     while (mail != NULL) {
         np_mail *next = mail->next;
-        mail->deliver(mail, atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN);
+        loop->mail.deliver(mail,
+                           atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN);
         mail = next;
     }
 }
@@ -71,13 +72,11 @@ void np_reap(neap_loop *loop) {
 void np_due_timers(neap_loop *loop) {
     const np_heap_entry *first;
     while ((first = np_heap_first(&loop->timers)) != NULL && first->when <= loop->now) {
-        if (np_unlikely(first->node->index != 0)) {
+        if (np_unlikely(np_heap_node_of(&loop->timers, first) == NULL)) {
             np_fatal(loop, __FILE__, __LINE__, "the timers' heap is damaged");
             return;
         }
-        np_timer *t = np_container(first->node, np_timer, heap);
-        if (!t->repeats)
-            np_timer_stop(loop, t);
+        np_timer *t = np_container(np_heap_pop(&loop->timers), np_timer, heap);
         t->due(loop, t, false);
     }
 }
@@ -156,10 +155,14 @@ static void fetch_lines(const void *at, size_t size) {
 static void fetch_ahead(const neap_loop *loop) {
     const np_list *near = loop->batch.next;
     const np_ready *node = np_container(near, np_ready, link);
-    if (near == &loop->batch || node->kind != NP_RUN_TASK)
+    if (near == &loop->batch)
         return;
-    fetch_lines(np_container(node, neap_task, node)->user, 192);
-    fetch_lines((const char *)near->next - offsetof(neap_task, node), sizeof(neap_task));
+    if (node->kind == NP_RUN_TASK) {
+        fetch_lines(np_container(node, neap_task, node)->user, 192);
+        fetch_lines((const char *)near->next - offsetof(neap_task, node), sizeof(neap_task));
+    } else {
+        fetch_lines((const char *)near->next - offsetof(neap_handle, node), 128);
+    }
 }
 
 int32_t np_run_batch(neap_loop *loop, uint32_t max) {

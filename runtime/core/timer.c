@@ -3,14 +3,13 @@
 #include "core/future.h"
 
 void np_timer_init(np_timer *t, void (*due)(neap_loop *loop, np_timer *timer, bool ended)) {
-    t->heap.index = NP_HEAP_OUT;
-    t->repeats = false;
+    t->heap.number = NP_HEAP_OUT;
     t->due = due;
 }
 
 /* A host that sleeps must learn of a deadline that comes before the one it knows. */
 static void nudge_if_first(neap_loop *loop, const np_timer *t) {
-    if (t->heap.index == 0)
+    if (np_heap_is_first(&loop->timers, &t->heap))
         np_loop_nudge(loop);
 }
 
@@ -62,7 +61,8 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type sleep_type = {{"sleep", destroy, NULL}, cancel, NULL, NULL};
+static const np_future_type sleep_type = {
+    {.name = "sleep", .destroy = destroy}, cancel, NULL, NULL};
 
 int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)

@@ -130,7 +130,7 @@ int32_t neap_future_set_exception(neap_future *future, int32_t code, const char 
 /* ---- Setting from other threads */
 
 typedef struct post {
-    np_mail mail;
+    np_obj obj;
     neap_future *future; /* an outer reference */
     np_alloc *alloc;     /* kept: the mail may be discarded when the loop's memory goes */
     int32_t code;        /* of a failure, or the kind of a result */
@@ -167,8 +167,8 @@ static void apply(post *p) {
         (void)neap_future_set_ptr(f, p->tag, p->ptr, p->destroy);
 }
 
-static void deliver(np_mail *mail, bool discard) {
-    post *p = np_container(mail, post, mail);
+static void arrived(np_obj *obj, bool discard) {
+    post *p = np_container(obj, post, obj);
     np_alloc *alloc = p->alloc;
     if (!discard)
         apply(p);
@@ -179,12 +179,14 @@ static void deliver(np_mail *mail, bool discard) {
     np_alloc_unref(alloc);
 }
 
+static const np_type post_type = {.name = "completion", .arrived = arrived};
+
 static post *make_post(neap_future *f, int32_t code, const void *data, size_t len) {
     np_alloc *alloc = f->obj.loop->alloc;
     post *p = len > SIZE_MAX / 2 ? NULL : np_alloc_get(alloc, sizeof *p + len);
     if (p == NULL)
         return NULL;
-    *p = (post){.mail.deliver = deliver,
+    *p = (post){.obj.type = &post_type,
                 .future = neap_future_ref(f),
                 .alloc = np_alloc_ref(alloc),
                 .code = code,
@@ -200,11 +202,11 @@ static int32_t send(post *p) {
     neap_loop *loop = p->future->obj.loop;
     int32_t rc = np_enter_any(loop);
     if (rc < 0) {
-        deliver(&p->mail, true);
+        arrived(&p->obj, true);
         return rc;
     }
-    if (!np_mailbox_put(&loop->mail, &p->mail)) {
-        deliver(&p->mail, true);
+    if (!np_mailbox_put(&loop->mail, &p->obj.mail)) {
+        arrived(&p->obj, true);
         return NEAP_ELOOP_CLOSED;
     }
     np_loop_wake_if_asleep(loop);

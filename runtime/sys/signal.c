@@ -147,14 +147,11 @@ static target *remove_target(slot *s, int signo, neap_loop *loop) {
 /* ---- Watches */
 
 static void end_watch(neap_handle *h) {
-    watch *w = h->owner;
-    if (w == NULL)
-        return;
+    watch *w = np_source_call_of(h)->owner;
     neap_loop *loop = h->obj.loop;
     slot *s = &slots[w->signo];
     sigset_t mask;
-    h->owner = NULL;
-    h->after = NULL;
+    np_source_call_of(h)->source = NULL;
     lock(s, &mask);
     if (w->chain)
         atomic_fetch_sub(&s->chain, 1);
@@ -169,6 +166,8 @@ static void end_watch(neap_handle *h) {
 static void stay(neap_handle *h) {
     (void)h;
 }
+
+static const np_call_source source = {.stop = end_watch, .after = stay};
 
 static int32_t install_watch(neap_loop *loop, watch *w, uint32_t flags) {
     slot *s = &slots[w->signo];
@@ -206,10 +205,10 @@ static int32_t add_watch(neap_loop *loop, int signo, uint32_t flags, neap_handle
     }
     np_list_init(&w->link);
     np_list_append(&loop->signal_watches, &w->link);
-    h->when = signo;
-    h->owner = w;
-    h->stop = end_watch;
-    h->after = stay;
+    np_source_call *call = np_source_call_of(h);
+    call->source = &source;
+    call->owner = w;
+    call->signo = signo;
     *ret_handle = h;
     return 0;
 }

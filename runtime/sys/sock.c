@@ -44,7 +44,7 @@ static void abandoned(np_obj *obj) {
     np_sock_shut(np_container(obj, neap_sock, obj));
 }
 
-static const np_type sock_type = {"socket", destroy, abandoned};
+static const np_type sock_type = {.name = "socket", .destroy = destroy, .abandoned = abandoned};
 
 neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort) {
     neap_sock *s = np_obj_new(loop, &sock_type, sizeof *s);

@@ -91,7 +91,8 @@ static void destroy(np_obj *obj) {
     np_obj_free(obj, so->size);
 }
 
-static const np_future_type op_type = {{"operation", destroy, NULL}, cancel, np_lent_ready, NULL};
+static const np_future_type op_type = {
+    {.name = "operation", .destroy = destroy}, cancel, np_lent_ready, NULL};
 
 /* ---- Starting */
 

@@ -128,12 +128,9 @@ static int32_t ask(watch *w) {
 /* ---- Watches */
 
 static void end_watch(neap_handle *h) {
-    watch *w = h->owner;
-    if (w == NULL)
-        return;
+    watch *w = np_source_call_of(h)->owner;
     neap_loop *loop = w->loop;
-    h->owner = NULL;
-    h->after = NULL;
+    np_source_call_of(h)->source = NULL;
     fini(w);
     np_pool_put(&loop->pool, w, sizeof *w);
 }
@@ -157,7 +154,7 @@ static void watch_done(np_op *op) {
 }
 
 static bool still_due(neap_handle *h) {
-    watch *w = h->owner;
+    watch *w = np_source_call_of(h)->owner;
     if (w->fresh) {
         w->fresh = false;
         return true;
@@ -172,6 +169,8 @@ static void look_again(neap_handle *h) {
     np_enqueue(h->obj.loop, &h->node);
 }
 
+static const np_call_source source = {end_watch, still_due, look_again};
+
 static int32_t make(neap_loop *loop, int fd, uint8_t dir, neap_handle **ret_handle) {
     watch *w = np_pool_get(&loop->pool, sizeof *w);
     neap_handle *h = w == NULL ? NULL : np_handle_new(loop, NP_CALL_WATCH);
@@ -184,10 +183,8 @@ static int32_t make(neap_loop *loop, int fd, uint8_t dir, neap_handle **ret_hand
         return rc;
     }
     w->handle = h;
-    h->owner = w;
-    h->stop = end_watch;
-    h->before = still_due;
-    h->after = look_again;
+    np_source_call_of(h)->owner = w;
+    np_source_call_of(h)->source = &source;
     *ret_handle = h;
     return 0;
 }
@@ -208,7 +205,7 @@ static int32_t add(neap_loop *loop, neap_fd fd, uint8_t dir, neap_fn fn, void *u
     if (rc < 0)
         return rc;
     h->fn.call = fn;
-    rc = await_event(h->owner);
+    rc = await_event(np_source_call_of(h)->owner);
     if (rc < 0) {
         np_handle_cancel(h);
         return rc;
@@ -301,7 +298,8 @@ static int32_t cancel_wait(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type wait_type = {{"fd wait", destroy_wait, NULL}, cancel_wait, NULL, NULL};
+static const np_future_type wait_type = {
+    {.name = "fd wait", .destroy = destroy_wait}, cancel_wait, NULL, NULL};
 
 static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags,
                         neap_future **ret_future) {

@@ -33,7 +33,8 @@ static uint32_t rnd(uint32_t below) {
 static void assert_heap(const np_heap *h) {
     for (uint32_t i = 0; i < h->len; i++) {
         const np_heap_entry *e = &h->entries[i];
-        assert_int_equal(e->node->index, i);
+        assert_int_equal(h->places[e->number], i);
+        assert_int_equal(np_heap_node_of(h, e)->number, e->number);
         if (i == 0)
             continue;
         const np_heap_entry *parent = &h->entries[(i - 1) / 4];
@@ -44,7 +45,7 @@ static void assert_heap(const np_heap *h) {
 
 static np_heap_node *first_node(const np_heap *h) {
     const np_heap_entry *e = np_heap_first(h);
-    return e != NULL ? e->node : NULL;
+    return e != NULL ? np_heap_node_of(h, e) : NULL;
 }
 
 static void M2_the_heap_gives_the_earliest_deadline_first(void **state) {
@@ -59,7 +60,7 @@ static void M2_the_heap_gives_the_earliest_deadline_first(void **state) {
     np_heap_init(&h, alloc);
     assert_null(np_heap_first(&h));
     for (int i = 0; i < N; i++) {
-        nodes[i].index = NP_HEAP_OUT;
+        nodes[i].number = NP_HEAP_OUT;
         when[i] = (int64_t)rnd(100) - 50;
         assert_ok(np_heap_add(&h, &nodes[i], when[i]));
     }
@@ -102,7 +103,7 @@ static void M4_the_heap_stays_a_heap_under_random_changes(void **state) {
     uint32_t live = 0;
     np_heap_init(&h, alloc);
     for (int i = 0; i < N; i++)
-        nodes[i].index = NP_HEAP_OUT;
+        nodes[i].number = NP_HEAP_OUT;
     for (int step = 0; step < 20000; step++) {
         np_heap_node *node = &nodes[rnd(N)];
         if (!np_heap_has(node)) {
@@ -119,6 +120,26 @@ static void M4_the_heap_stays_a_heap_under_random_changes(void **state) {
             assert_heap(&h);
     }
     assert_heap(&h);
+    np_heap_fini(&h);
+}
+
+static void M8_the_order_of_insertion_survives_the_end_of_its_numbers(void **state) {
+    (void)state;
+    enum {
+        N = 200
+    };
+    np_heap h;
+    np_heap_node nodes[N];
+    np_heap_init(&h, alloc);
+    h.seq = UINT32_MAX - N / 2;
+    for (int i = 0; i < N; i++)
+        assert_ok(np_heap_add(&h, &nodes[i], i % 2));
+    assert_heap(&h);
+    for (int i = 0; i < N; i++) {
+        int expected = i < N / 2 ? 2 * i : 2 * (i - N / 2) + 1;
+        assert_ptr_equal(first_node(&h), &nodes[expected]);
+        np_heap_remove(&h, &nodes[expected]);
+    }
     np_heap_fini(&h);
 }
 
@@ -146,7 +167,7 @@ static void a_heap_that_finds_no_memory_stays_as_it_was(void **state) {
     np_heap_node nodes[N + 1];
     np_heap_init(&h, alloc);
     nt_heap_fail(&nt.heap, 1, 1);
-    nodes[0].index = NP_HEAP_OUT;
+    nodes[0].number = NP_HEAP_OUT;
     assert_code(np_heap_add(&h, &nodes[0], 1), NEAP_ENOMEM);
     assert_int_equal(h.len, 0);
     nt_heap_fail(&nt.heap, 0, 0);
@@ -155,7 +176,7 @@ static void a_heap_that_finds_no_memory_stays_as_it_was(void **state) {
         assert_ok(np_heap_add(&h, &nodes[n++], 1));
     while (h.len < h.cap && n < N);
     nt_heap_fail(&nt.heap, 1, 1);
-    nodes[n].index = NP_HEAP_OUT;
+    nodes[n].number = NP_HEAP_OUT;
     assert_code(np_heap_add(&h, &nodes[n], 0), NEAP_ENOMEM);
     assert_false(np_heap_has(&nodes[n]));
     assert_int_equal(h.len, n);
@@ -273,6 +294,46 @@ static void a_trimmed_pool_keeps_nothing(void **state) {
     assert_int_equal(atomic_load(&alloc->blocks), 1);
 }
 
+static void what_a_burst_took_from_the_pool_goes_back(void **state) {
+    (void)state;
+    enum {
+        N = 10000
+    };
+    static void *blocks[N];
+    np_pool pool;
+    np_pool_init(&pool, alloc);
+    for (int i = 0; i < N; i++) {
+        blocks[i] = np_pool_get(&pool, 100);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], i & 0xff, 100);
+    }
+    for (int i = 0; i < N; i++) /* back in another order, none overwritten */
+    {
+        unsigned char *p = blocks[(i * 7919) % N];
+        assert_int_equal(p[0], (i * 7919) % N & 0xff);
+        assert_int_equal(p[99], p[0]);
+        np_pool_put(&pool, p, 100);
+    }
+    assert_true(atomic_load(&alloc->blocks) <= 2); /* the np_alloc and one slab */
+    np_pool_trim(&pool);
+    assert_int_equal(atomic_load(&alloc->blocks), 1);
+}
+
+static void a_block_of_the_pool_is_used_again_without_the_allocator(void **state) {
+    (void)state;
+    np_pool pool;
+    np_pool_init(&pool, alloc);
+    void *p = np_pool_get(&pool, 100);
+    uint64_t total = atomic_load(&alloc->total);
+    for (int i = 0; NP_POOL_SLAB > 0 && i < 1000; i++) {
+        np_pool_put(&pool, p, 100);
+        assert_ptr_equal(np_pool_get(&pool, 99), p);
+    }
+    assert_int_equal(atomic_load(&alloc->total), total);
+    np_pool_put(&pool, p, 100);
+    np_pool_trim(&pool);
+}
+
 static void a_pool_without_memory_answers_null(void **state) {
     (void)state;
     np_pool pool;
@@ -311,10 +372,12 @@ static void the_allocator_counts_bytes_blocks_and_calls(void **state) {
 
 NT_MAIN(BASE(M2_the_heap_gives_the_earliest_deadline_first),
         BASE(M8_the_heap_keeps_equal_deadlines_in_order_of_insertion),
+        BASE(M8_the_order_of_insertion_survives_the_end_of_its_numbers),
         BASE(M4_the_heap_stays_a_heap_under_random_changes),
         BASE(removing_what_is_not_in_the_heap_does_nothing),
         BASE(a_heap_that_finds_no_memory_stays_as_it_was),
         BASE(a_heap_gives_memory_back_when_it_empties), BASE(a_list_is_first_in_first_out),
         BASE(lists_are_spliced_behind_and_in_front), BASE(a_pool_gives_zeroed_blocks_of_every_size),
-        BASE(a_trimmed_pool_keeps_nothing), BASE(a_pool_without_memory_answers_null),
-        BASE(the_allocator_counts_bytes_blocks_and_calls))
+        BASE(a_trimmed_pool_keeps_nothing), BASE(what_a_burst_took_from_the_pool_goes_back),
+        BASE(a_block_of_the_pool_is_used_again_without_the_allocator),
+        BASE(a_pool_without_memory_answers_null), BASE(the_allocator_counts_bytes_blocks_and_calls))

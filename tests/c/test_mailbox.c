@@ -24,7 +24,6 @@ static void deliver(np_mail *mail, bool discard) {
 
 static struct letter *letter_new(int sender, int number, atomic_int *counts) {
     struct letter *l = calloc(1, sizeof *l);
-    l->mail.deliver = deliver;
     l->sender = sender;
     l->number = number;
     l->delivered = &counts[0];
@@ -42,7 +41,7 @@ static int deliver_chain(np_mail *chain, int *next) {
             assert_int_equal(l->number, next[l->sender]);
             next[l->sender]++;
         }
-        mail->deliver(mail, false);
+        deliver(mail, false);
         n++;
     }
     return n;
@@ -53,7 +52,7 @@ static void mail_is_taken_in_the_order_of_its_arrival(void **state) {
     np_mailbox box;
     atomic_int counts[2] = {0, 0};
     int next[1] = {0};
-    np_mailbox_init(&box);
+    np_mailbox_init(&box, deliver);
     assert_false(np_mailbox_full(&box));
     assert_null(np_mailbox_take(&box));
     for (int i = 0; i < 10; i++)
@@ -70,7 +69,7 @@ static void closing_discards_what_is_inside_and_refuses_the_rest(void **state) {
     (void)state;
     np_mailbox box;
     atomic_int counts[2] = {0, 0};
-    np_mailbox_init(&box);
+    np_mailbox_init(&box, deliver);
     assert_true(np_mailbox_put(&box, &letter_new(0, 0, counts)->mail));
     np_mailbox_close(&box);
     assert_int_equal(atomic_load(&counts[1]), 1);
@@ -128,7 +127,7 @@ static void mail_of_many_threads_is_neither_lost_nor_doubled_nor_reordered(void 
     int next[SENDERS] = {0};
     int count = nt_slow_machine() ? 2000 : 50000;
     int taken = 0;
-    np_mailbox_init(&box);
+    np_mailbox_init(&box, deliver);
     start(senders, &box, counts, count, 0);
     while (taken < SENDERS * count)
         if (np_mailbox_full(&box))
@@ -149,7 +148,7 @@ static void mail_that_meets_the_close_is_delivered_discarded_or_refused(void **s
         atomic_int counts[2] = {0, 0};
         int count = nt_slow_machine() ? 500 : 5000;
         int refused = 0;
-        np_mailbox_init(&box);
+        np_mailbox_init(&box, deliver);
         start(senders, &box, counts, count, always);
         for (int i = 0; i < 10; i++)
             deliver_chain(np_mailbox_take(&box), NULL);

@@ -203,6 +203,22 @@ static void a_report_of_a_task_tells_where_it_was_spawned(void **state) {
     assert_string_equal(report->site, "main.lua:99");
 }
 
+static void write_site(neap_task *task, void *user, char *buf, size_t cap) {
+    (void)task;
+    (void)user;
+    snprintf(buf, cap, "main.lua:%d", 98);
+}
+
+static void a_report_tells_the_site_that_only_the_ops_knew(void **state) {
+    (void)state;
+    nt_script s = {.acts = NT_ACTS(NT_FAIL(NEAP_EPIPE))};
+    neap_task_ops ops = nt_script_ops;
+    ops.site = write_site;
+    assert_ok(neap_task_spawn(nt.loop, &ops, &s, NULL, NULL));
+    nt_turn();
+    assert_string_equal(nt_claim(NEAP_REPORT_UNHANDLED)->site, "main.lua:98");
+}
+
 static void T22_closing_with_a_suspended_task_reports_it_once_with_its_name(void **state) {
     (void)state;
     nt_script s;
@@ -472,6 +488,7 @@ NT_MAIN(NT_TEST(L11_X2_a_failing_callback_is_reported_with_its_handle_and_the_ba
         NT_TEST(X8_a_failure_that_was_read_in_its_tick_is_not_reported),
         NT_TEST(X8_a_plain_future_that_failed_unseen_is_reported_with_its_site),
         NT_TEST(a_report_of_a_task_tells_where_it_was_spawned),
+        NT_TEST(a_report_tells_the_site_that_only_the_ops_knew),
         NT_TEST(T22_closing_with_a_suspended_task_reports_it_once_with_its_name),
         NT_TEST(T22_the_report_tells_where_the_task_waits),
         NT_TEST(T22_a_silent_close_reports_nothing),

@@ -469,6 +469,45 @@ static void a_task_has_a_name_and_a_site(void **state) {
     neap_task_unref(nameless);
 }
 
+static void write_site(neap_task *task, void *user, char *buf, size_t cap) {
+    (void)task;
+    (void)user;
+    nt_note("site");
+    snprintf(buf, cap, "there.lua:9");
+}
+
+static void the_site_that_only_the_ops_know_is_asked_for_when_it_is_wanted(void **state) {
+    (void)state;
+    neap_task_ops ops = nt_script_ops;
+    neap_task *asked = NULL, *silent = NULL;
+    nt_script s = {.acts = NT_ACTS(NT_YIELD)}, t = {.acts = NT_ACTS(NT_YIELD)};
+    ops.site = write_site;
+    assert_ok(neap_task_spawn(nt.loop, &ops, &s, NULL, &asked));
+    assert_ok(neap_task_spawn(nt.loop, &ops, &t, NULL, &silent));
+    assert_string_equal(neap_task_site(asked), "there.lua:9");
+    assert_string_equal(neap_task_site(asked), "there.lua:9");
+    nt_turns(3);
+    assert_string_equal(neap_task_site(asked), "there.lua:9");
+    assert_string_equal(neap_task_site(silent), "");
+    assert_notes("site");
+    neap_task_unref(asked);
+    neap_task_unref(silent);
+}
+
+static void a_table_of_ops_from_before_the_site_is_taken(void **state) {
+    (void)state;
+    neap_task_ops ops = nt_script_ops;
+    neap_task *task = NULL;
+    nt_script s = {.acts = NT_ACTS(NT_YIELD)};
+    ops.size = offsetof(neap_task_ops, site);
+    ops.site = write_site; /* lies behind the end */
+    assert_ok(neap_task_spawn(nt.loop, &ops, &s, NULL, &task));
+    assert_string_equal(neap_task_site(task), "");
+    nt_turns(3);
+    assert_notes("");
+    neap_task_unref(task);
+}
+
 static void a_task_tells_what_it_waits_for_and_since_when(void **state) {
     (void)state;
     nt_script s;
@@ -756,6 +795,8 @@ NT_MAIN(NT_TEST(T1_spawning_only_queues_the_first_step),
         NT_TEST(T15_the_walk_visits_live_tasks_in_order_of_creation),
         NT_TEST(T15_tasks_spawned_in_the_walk_are_not_visited),
         NT_TEST(a_task_has_a_name_and_a_site),
+        NT_TEST(the_site_that_only_the_ops_know_is_asked_for_when_it_is_wanted),
+        NT_TEST(a_table_of_ops_from_before_the_site_is_taken),
         NT_TEST_VIRTUAL(a_task_tells_what_it_waits_for_and_since_when),
         NT_TEST_VIRTUAL(the_loop_owns_a_task_that_nobody_holds),
         NT_TEST(destroy_runs_once_after_the_last_step),
