@@ -970,6 +970,10 @@ NEAP_API void *neap_task_user(neap_task *task);
    [M] */
 NEAP_API const neap_task_ops *neap_task_get_ops(neap_task *task);
 
+/* The task's number on its loop, from 1 in order of creation; what its name "task-N" has.
+   [M] */
+NEAP_API uint64_t neap_task_id(neap_task *task);
+
 /* The task's name: borrowed until it is changed.
    [L] */
 NEAP_API const char *neap_task_name(neap_task *task);

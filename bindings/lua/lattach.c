@@ -56,9 +56,9 @@ void neap_lua_push_future(lua_State *L, neap_future *future) {
 neap_future *neap_lua_to_future(lua_State *L, int index) {
     nl_state *st = nl_state_of(L);
     nl_object *o = nl_to_object(L, st, index);
-    if (o == NULL || o->future == NULL)
+    if (o == NULL || st->closed || (o->future == NULL && o->node.kind != NL_TASK))
         return NULL;
-    nl_share(L, st, o, index);
+    nl_share(L, st, index);
     return o->future;
 }
 

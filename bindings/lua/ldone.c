@@ -37,7 +37,7 @@ static void unlink_callback(nl_callback *c) {
 static void forget_function(nl_state *st, nl_callback *c) {
     lua_State *R = st->R;
     nl_anchored(R, c->o->node.ref);
-    nl_getslot(R, -1, NL_CALLS);
+    nl_getslot(R, -1, NL_NOTES);
     lua_pushlightuserdata(R, c);
     lua_pushnil(R);
     lua_rawset(R, -3);
@@ -47,7 +47,7 @@ static void forget_function(nl_state *st, nl_callback *c) {
 /* The core has done with the callback: it ran, was removed, or its future went. */
 static void callback_gone(void *user) {
     nl_callback *c = user;
-    nl_state *st = c->o->st;
+    nl_state *st = c->o->node.st;
     unlink_callback(c);
     neap_handle_unref(c->handle);
     if (c->held && !st->closed) {
@@ -61,7 +61,7 @@ static void call_function(lua_State *L, nl_state *st, void *arg) {
     nl_callback *c = arg;
     (void)st;
     nl_anchored(L, c->o->node.ref);
-    nl_getslot(L, 1, NL_CALLS);
+    nl_getslot(L, 1, NL_NOTES);
     lua_pushlightuserdata(L, c);
     lua_rawget(L, 2);
     lua_pushvalue(L, 1);
@@ -71,18 +71,19 @@ static void call_function(lua_State *L, nl_state *st, void *arg) {
 static void callback_fire(neap_future *future, void *user) {
     nl_callback *c = user;
     if (c->held)
-        nl_call_in(c->o->st, neap_future_loop(future), call_function, c);
+        nl_call_in(c->o->node.st, neap_future_loop(future), call_function, c);
 }
 
-/* Pushes the table of callbacks of the userdata at 1. */
-static void push_calls(lua_State *L) {
-    nl_getslot(L, 1, NL_CALLS);
-    if (!lua_isnil(L, -1))
+/* Pushes the table of notes of the userdata at `ud`. */
+void nl_push_notes(lua_State *L, int ud) {
+    nl_getslot(L, ud, NL_NOTES);
+    if (lua_istable(L, -1))
         return;
-    lua_pop(L, 1);
     lua_newtable(L);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "site"); /* nothing, or the function that stood there alone */
     lua_pushvalue(L, -1);
-    nl_setslot(L, 1, NL_CALLS);
+    nl_setslot(L, ud, NL_NOTES);
 }
 
 int nl_add_done_callback(lua_State *L) {
@@ -90,8 +91,9 @@ int nl_add_done_callback(lua_State *L) {
     nl_object *o = nl_check_object(L, st, 1);
     if (!nl_is_callable(L, 2))
         return nl_type_error(L, st, 2, "a function");
+    neap_future *future = nl_check_future(L, st, 1);
     lua_settop(L, 2);
-    push_calls(L);
+    nl_push_notes(L, 1);
     nl_callback *c = nl_alloc(L, sizeof *c);
     c->o = o;
     c->next = o->calls;
@@ -99,10 +101,9 @@ int nl_add_done_callback(lua_State *L) {
     lua_pushlightuserdata(L, c);
     lua_pushvalue(L, 2);
     lua_rawset(L, 3);
-    if ((o->node.flags & NL_INTERNAL) || neap_future_done(o->future))
+    if ((o->node.flags & NL_INTERNAL) || neap_future_done(future))
         hold_for(L, c, 1);
-    nl_check_code(L, st,
-                  neap_future_on_done(o->future, callback_fire, c, callback_gone, &c->handle));
+    nl_check_code(L, st, neap_future_on_done(future, callback_fire, c, callback_gone, &c->handle));
     return 0;
 }
 
@@ -118,7 +119,7 @@ int nl_remove_done_callback(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
     int removed = 0;
     lua_settop(L, 2);
-    push_calls(L);
+    nl_push_notes(L, 1);
     for (nl_callback *c = o->calls, *next; c != NULL; c = next) {
         next = c->next;
         if (!has_function(L, c))

@@ -165,7 +165,7 @@ static int is_error_object(lua_State *L, nl_state *st, int index) {
         return 0;
     const void *meta = lua_topointer(L, -1);
     lua_pop(L, 1);
-    return meta == st->meta[NL_ERROR];
+    return meta == st->error_meta;
 }
 
 static const char *raw_text(lua_State *L, int index, int key) {
@@ -253,6 +253,9 @@ void nl_open_error(lua_State *L, nl_state *st) {
     static const luaL_Reg metas[] = {{"__tostring", error_tostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"is_cancelled", is_cancelled}, {NULL, NULL}};
     nl_class(L, st, NL_ERROR, "neap.error", NULL, NULL, metas);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->meta_ref[NL_ERROR]);
+    st->error_meta = lua_topointer(L, -1);
+    lua_pop(L, 1);
     lua_pop(L, 1);
     nl_functions(L, st, functions);
 }

@@ -10,7 +10,7 @@
 void nl_hold(lua_State *L, nl_object *o, int ud) {
     if (o->holds == 0) {
         lua_pushvalue(L, ud);
-        o->node.ref = nl_anchor(L, o->st);
+        o->node.ref = nl_anchor(L, o->node.st);
     }
     o->holds++;
 }
@@ -18,7 +18,7 @@ void nl_hold(lua_State *L, nl_object *o, int ud) {
 void nl_release(nl_object *o) {
     if (--o->holds > 0)
         return;
-    nl_unanchor(o->st, o->node.ref);
+    nl_unanchor(o->node.st, o->node.ref);
     o->node.ref = LUA_NOREF;
 }
 
@@ -31,7 +31,7 @@ static uint64_t tick_of(nl_object *o) {
 }
 
 void nl_note_failure(lua_State *L, nl_object *o, int ud) {
-    nl_state *st = o->st;
+    nl_state *st = o->node.st;
     nl_hold(L, o, ud);
     o->node.flags |= NL_FAILED;
     o->queued = st->failed;
@@ -70,32 +70,37 @@ void nl_object_drop(nl_object *o) {
 /* ---- Making and finding ---- */
 
 nl_object *nl_new_object(lua_State *L, nl_state *st) {
-    nl_object *o = nl_newblock(L, sizeof *o, NL_SLOTS);
-    memset(o, 0, sizeof *o);
-    o->st = st;
-    o->node.ref = LUA_NOREF;
-    nl_setmeta(L, st, NL_FUTURE);
-    nl_track(st, &o->node, NL_FUTURE);
+    nl_object *o = nl_make(L, st, NL_FUTURE, sizeof *o, NL_SLOTS);
+    nl_track(&o->node);
     return o;
 }
 
 /* The future or task at index, or NULL. */
 nl_object *nl_to_object(lua_State *L, nl_state *st, int index) {
-    void *block = lua_touserdata(L, index);
-    if (block == NULL || !lua_getmetatable(L, index))
-        return NULL;
-    const void *meta = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return meta == st->meta[NL_TASK] || meta == st->meta[NL_FUTURE] ? block : NULL;
+    nl_node *node = nl_node_at(L, st, index);
+    return node != NULL && node->kind <= NL_TASK ? (nl_object *)(void *)node : NULL;
 }
 
 nl_object *nl_check_object(lua_State *L, nl_state *st, int index) {
     nl_object *o = nl_to_object(L, st, index);
     if (o == NULL)
         nl_type_error(L, st, index, "a future or task");
-    if (o->future == NULL)
+    if (st->closed || (o->future == NULL && o->node.kind != NL_TASK))
         nl_throw_code(L, st, NEAP_ECLOSED);
     return o;
+}
+
+/* The core's future of what is at index, for those who hand it to the core. */
+neap_future *nl_check_future(lua_State *L, nl_state *st, int index) {
+    nl_object *o = nl_check_object(L, st, index);
+    if (o->future == NULL)
+        nl_revive(L, st, index);
+    return o->future;
+}
+
+/* A task that let go of the core has ended with values. */
+int32_t nl_state_of_object(const nl_object *o) {
+    return o->future != NULL ? neap_future_state(o->future) : NEAP_STATE_RESULT;
 }
 
 /* In debug mode a future remembers the line that made it. */
@@ -151,10 +156,14 @@ static void note_shared(lua_State *L, nl_state *st, neap_future *future, int ud)
     lua_pop(L, 1);
 }
 
-void nl_share(lua_State *L, nl_state *st, nl_object *o, int ud) {
+/* The future of the userdata at `ud` gets known outside of Lua. */
+void nl_share(lua_State *L, nl_state *st, int ud) {
+    ud = lua_absindex(L, ud);
+    nl_object *o = nl_check_object(L, st, ud);
+    if (o->future == NULL)
+        nl_revive(L, st, ud);
     if (o->node.flags & NL_SHARED)
         return;
-    ud = lua_absindex(L, ud);
     note_shared(L, st, o->future, ud);
     nl_reach(L, o, ud);
     if (o->node.form != NL_NONE)
@@ -178,27 +187,27 @@ void nl_push_object(lua_State *L, nl_state *st, neap_future *future) {
 
 static int future_done(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
-    lua_pushboolean(L, neap_future_done(o->future));
+    lua_pushboolean(L, nl_state_of_object(o) != NEAP_STATE_PENDING);
     return 1;
 }
 
 static int future_cancelled(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
-    lua_pushboolean(L, neap_future_state(o->future) == NEAP_STATE_CANCELLED);
+    lua_pushboolean(L, nl_state_of_object(o) == NEAP_STATE_CANCELLED);
     return 1;
 }
 
 static int future_result(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    nl_object *o = nl_check_object(L, st, 1);
-    return nl_push_result(L, st, o->future, 1);
+    nl_check_object(L, st, 1);
+    return nl_push_result(L, st, 1);
 }
 
 /* The error of a failed future, nil of one with a result. */
 static int future_exception(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_object *o = nl_check_object(L, st, 1);
-    int32_t state = neap_future_state(o->future);
+    int32_t state = nl_state_of_object(o);
     if (state == NEAP_STATE_RESULT) {
         lua_pushnil(L);
         return 1;
@@ -211,8 +220,8 @@ static int future_cancel(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
     const char *message = luaL_optstring(L, 2, NULL);
     nl_reach(L, o, 1);
-    int32_t code = neap_future_cancel(o->future, message);
-    nl_check_code(L, o->st, code);
+    int32_t code = o->future != NULL ? neap_future_cancel(o->future, message) : 0;
+    nl_check_code(L, o->node.st, code);
     lua_pushboolean(L, code);
     return 1;
 }
@@ -242,14 +251,15 @@ static int future_set_exception(lua_State *L) {
 
 static int future_ignore(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
-    neap_future_ignore(o->future);
+    if (o->future != NULL)
+        neap_future_ignore(o->future);
     lua_settop(L, 1);
     return 1;
 }
 
 static int future_waiters(lua_State *L) {
     nl_object *o = nl_check_object(L, NL_STATE(L), 1);
-    lua_pushinteger(L, neap_future_waiters(o->future));
+    lua_pushinteger(L, o->future != NULL ? neap_future_waiters(o->future) : 0);
     return 1;
 }
 
@@ -270,7 +280,7 @@ static int future_gc(lua_State *L) {
     if (o == NULL || o->node.at == NULL)
         return 0;
     if (o->holds > 0)
-        nl_closing(o->st);
+        nl_closing(o->node.st);
     else
         nl_object_drop(o);
     return 0;

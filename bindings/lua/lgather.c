@@ -13,8 +13,7 @@ static void keep_first(lua_State *L, int n) {
 static int push_member(lua_State *L, nl_state *st, int i) {
     lua_rawgeti(L, 1, i);
     int ud = lua_gettop(L);
-    nl_object *o = lua_touserdata(L, ud);
-    int n = nl_push_outcome(L, st, o->future, ud);
+    int n = nl_push_own_outcome(L, st, ud);
     if (n >= 0)
         keep_first(L, n);
     lua_remove(L, ud);
@@ -37,7 +36,7 @@ static int32_t member_state(lua_State *L, int i) {
     lua_rawgeti(L, 1, i);
     nl_object *o = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    return neap_future_state(o->future);
+    return nl_state_of_object(o);
 }
 
 /* Pushes the list of errors of the members that failed. */
@@ -123,7 +122,7 @@ static int gather(lua_State *L) {
     nl_check_wait(L, st);
     nl_push_members(L, st, 1, n, 0);
     lua_replace(L, 1);
-    neap_future **futures = nl_push_futures(L, 1, n);
+    neap_future **futures = nl_push_futures(L, st, 1, n);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
         nl_reach(L, lua_touserdata(L, -1), lua_gettop(L));

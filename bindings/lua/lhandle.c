@@ -9,13 +9,9 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
     int nargs = lua_gettop(L) - first;
     if (!nl_is_callable(L, first))
         nl_type_error(L, st, first, "a function");
-    nl_handle *h = nl_newblock(L, sizeof *h, NL_HANDLE_SLOTS);
-    memset(h, 0, sizeof *h);
-    h->st = st;
+    nl_handle *h = nl_make(L, st, NL_HANDLE, sizeof *h, NL_HANDLE_SLOTS);
     h->loop = loop;
-    h->node.ref = LUA_NOREF;
-    nl_setmeta(L, st, NL_HANDLE);
-    nl_track(st, &h->node, NL_HANDLE);
+    nl_track(&h->node);
     if (nargs == 0 && lua_isfunction(L, first))
         lua_pushvalue(L, first);
     else
@@ -39,13 +35,13 @@ static void call(lua_State *L, nl_state *st, void *arg) {
 
 void nl_handle_fire(void *user) {
     nl_handle *h = user;
-    nl_call_in(h->st, h->loop, call, h);
+    nl_call_in(h->node.st, h->loop, call, h);
 }
 
 /* The core lets go of the callback. */
 void nl_handle_gone(void *user) {
     nl_handle *h = user;
-    nl_state *st = h->st;
+    nl_state *st = h->node.st;
     if (st->closed)
         h->node.ref = LUA_NOREF;
     if (h->node.ref < 0)
@@ -128,14 +124,14 @@ static int loop_call_every(lua_State *L) {
 static nl_handle *self(lua_State *L) {
     nl_handle *h = nl_check(L, NL_STATE(L), 1, NL_HANDLE, "a handle");
     if (h->handle == NULL) /* a watch: reports name it, its descriptor ends it */
-        nl_throw_code(L, h->st, NEAP_EINVALID_STATE);
+        nl_throw_code(L, h->node.st, NEAP_EINVALID_STATE);
     return h;
 }
 
 static int handle_cancel(lua_State *L) {
     nl_handle *h = self(L);
     int32_t code = neap_handle_cancel(h->handle);
-    nl_check_code(L, h->st, code == NEAP_ELOOP_CLOSED ? 0 : code);
+    nl_check_code(L, h->node.st, code == NEAP_ELOOP_CLOSED ? 0 : code);
     lua_pushboolean(L, code > 0);
     return 1;
 }
@@ -174,7 +170,7 @@ static int handle_gc(lua_State *L) {
     if (h == NULL || h->node.at == NULL)
         return 0;
     if (h->node.ref >= 0)
-        nl_closing(h->st);
+        nl_closing(h->node.st);
     else
         nl_handle_drop(h);
     return 0;

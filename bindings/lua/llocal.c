@@ -25,8 +25,7 @@ static void *self(lua_State *L, nl_state *st) {
 static int task_local(lua_State *L) {
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);
-    nl_newblock(L, 1, 1);
-    nl_setmeta(L, st, NL_LOCAL);
+    nl_make(L, st, NL_LOCAL, sizeof(nl_node), 1);
     lua_pushvalue(L, 1);
     nl_setslot(L, 2, 1);
     return 1;

@@ -10,7 +10,7 @@
 static void hold(lua_State *L, nl_loop *l, int ud) {
     if (l->holds == 0) {
         lua_pushvalue(L, ud);
-        l->ref = nl_anchor(L, l->st);
+        l->node.ref = nl_anchor(L, l->node.st);
     }
     l->holds++;
 }
@@ -18,13 +18,13 @@ static void hold(lua_State *L, nl_loop *l, int ud) {
 static void release(nl_loop *l) {
     if (--l->holds > 0)
         return;
-    nl_unanchor(l->st, l->ref);
-    l->ref = LUA_NOREF;
+    nl_unanchor(l->node.st, l->node.ref);
+    l->node.ref = LUA_NOREF;
 }
 
 /* Pushes the userdata of a held loop. */
 void nl_push_loop(lua_State *L, nl_loop *l) {
-    nl_anchored(L, l->ref);
+    nl_anchored(L, l->node.ref);
 }
 
 /* Makes the loop at `ud` (or none: l NULL) the state's. */
@@ -41,19 +41,14 @@ void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud) {
 
 /* Pushes the userdata of a loop that is still to come. */
 nl_loop *nl_new_loop(lua_State *L, nl_state *st) {
-    nl_loop *l = nl_newblock(L, sizeof *l, 2);
-    memset(l, 0, sizeof *l);
-    l->st = st;
-    l->ref = LUA_NOREF;
-    nl_setmeta(L, st, NL_LOOP);
-    return l;
+    return nl_make(L, st, NL_LOOP, sizeof(nl_loop), 2);
 }
 
 /* It is there: takes the reference. */
 void nl_loop_begin(nl_loop *l, neap_loop *loop) {
     l->loop = loop;
-    l->next = l->st->loops;
-    l->st->loops = l;
+    l->next = l->node.st->loops;
+    l->node.st->loops = l;
 }
 
 static void flag(lua_State *L, int options, const char *name, uint32_t bit, uint32_t *flags) {
@@ -171,12 +166,12 @@ void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l) {
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch) {
     hold(L, l, ud);
     if (patch)
-        nl_patch(L, l->st);
-    l->st->running = l;
+        nl_patch(L, l->node.st);
+    l->node.st->running = l;
 }
 
 void nl_run_end(lua_State *L, nl_loop *l, int patch) {
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     st->running = NULL;
     nl_drop_failures(st);
     nl_forget_recent(st);
@@ -206,7 +201,7 @@ int nl_run_answer(lua_State *L, nl_state *st, int32_t code) {
 
 static int loop_run_forever(lua_State *L) {
     nl_loop *l = self(L);
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
     int32_t code;
@@ -219,29 +214,30 @@ static int loop_run_forever(lua_State *L) {
 
 static int loop_run_until_complete(lua_State *L) {
     nl_loop *l = self(L);
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     lua_settop(L, 2);
     nl_refuse_running(L, st, l);
     nl_ensure(L, st, l, 2);
-    nl_object *o = nl_to_object(L, st, 2);
-    nl_reach(L, o, 2);
+    neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
+    nl_reach(L, nl_to_object(L, st, 2), 2);
     nl_run_begin(L, l, 1, 1);
     int32_t code;
     do
-        code = neap_loop_run_until(l->loop, o->future);
+        code = neap_loop_run_until(l->loop, future);
     while (code == NEAP_EINTR && !nl_interrupted(L, st));
+    neap_future_unref(future);
     nl_run_end(L, l, 1);
     if (code == NEAP_EINTR)
         return lua_error(L);
     if (code != 0)
         return nl_run_answer(L, st, code);
-    return nl_push_result(L, st, o->future, 2);
+    return nl_push_result(L, st, 2);
 }
 
 /* One tick that waits for something to happen, or at most so many seconds. */
 static int loop_run_once(lua_State *L) {
     nl_loop *l = self(L);
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     int64_t timeout = lua_isnoneornil(L, 2) ? -1 : nl_seconds(L, 2);
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
@@ -256,7 +252,7 @@ static int loop_run_once(lua_State *L) {
 
 static int loop_stop(lua_State *L) {
     nl_loop *l = self(L);
-    nl_check_code(L, l->st, neap_loop_stop(l->loop));
+    nl_check_code(L, l->node.st, neap_loop_stop(l->loop));
     return 0;
 }
 
@@ -264,7 +260,7 @@ static int loop_stop(lua_State *L) {
 
 /* Closes the loop at `ud`: sockets and tasks end, what fails is reported. */
 int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     hold(L, l, ud);
     int32_t code = neap_loop_close(l->loop, 0);
     if (code >= 0) {
@@ -281,15 +277,15 @@ int32_t nl_close_loop(lua_State *L, nl_loop *l, int ud) {
 static int loop_close(lua_State *L) {
     nl_loop *l = self(L);
     if (l->attached)
-        return nl_throw(L, l->st, NEAP_EINVALID_STATE,
+        return nl_throw(L, l->node.st, NEAP_EINVALID_STATE,
                         "the loop belongs to the host, which closes it");
-    nl_check_code(L, l->st, nl_close_loop(L, l, 1));
+    nl_check_code(L, l->node.st, nl_close_loop(L, l, 1));
     return 0;
 }
 
 void nl_loop_drop(nl_loop *l) {
     neap_loop *loop = l->loop;
-    nl_loop **at = &l->st->loops;
+    nl_loop **at = &l->node.st->loops;
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
@@ -307,7 +303,7 @@ static int loop_gc(lua_State *L) {
     nl_loop *l = lua_touserdata(L, 1);
     if (l == NULL || l->loop == NULL)
         return 0;
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     if (l->holds > 0) {
         nl_closing(st);
     } else {
@@ -326,19 +322,19 @@ static int loop_time(lua_State *L) {
 
 static int loop_advance(lua_State *L) {
     nl_loop *l = self(L);
-    nl_check_code(L, l->st, neap_loop_advance(l->loop, nl_seconds(L, 2)));
+    nl_check_code(L, l->node.st, neap_loop_advance(l->loop, nl_seconds(L, 2)));
     return 0;
 }
 
 static int loop_create_future(lua_State *L) {
     nl_loop *l = self(L);
-    nl_new_future(L, l->st, l);
+    nl_new_future(L, l->node.st, l);
     return 1;
 }
 
 static int loop_create_task(lua_State *L) {
     nl_loop *l = self(L);
-    return nl_spawn_call(L, l->st, l, 2);
+    return nl_spawn_call(L, l->node.st, l, 2);
 }
 
 static int loop_is_running(lua_State *L) {

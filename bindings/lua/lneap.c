@@ -79,14 +79,18 @@ void nl_life_unref(nl_life *life) {
 
 /* ---- Classes ---- */
 
+/* The head of a userdata of ours, or NULL. */
+nl_node *nl_node_at(lua_State *L, nl_state *st, int index) {
+    if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) < sizeof(nl_node))
+        return NULL;
+    nl_node *node = lua_touserdata(L, index);
+    return node->st == st ? node : NULL;
+}
+
 /* The block of a userdata of this kind, or NULL. */
 void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind) {
-    void *block = lua_touserdata(L, index);
-    if (block == NULL || !lua_getmetatable(L, index))
-        return NULL;
-    const void *meta = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    return meta == st->meta[kind] ? block : NULL;
+    nl_node *node = nl_node_at(L, st, index);
+    return node != NULL && node->kind == kind ? node : NULL;
 }
 
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what) {
@@ -94,6 +98,17 @@ void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *
     if (block == NULL)
         nl_type_error(L, st, index, what);
     return block;
+}
+
+/* Pushes a userdata, zeroed but for its head. */
+void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots) {
+    nl_node *node = nl_newblock(L, size, slots);
+    memset(node, 0, size);
+    node->st = st;
+    node->kind = (uint8_t)kind;
+    node->ref = LUA_NOREF;
+    nl_setmeta(L, st, kind);
+    return node;
 }
 
 void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind) {
@@ -143,7 +158,6 @@ void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions) {
 void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
               const luaL_Reg *waits, const luaL_Reg *metas) {
     lua_newtable(L);
-    st->meta[kind] = lua_topointer(L, -1);
     lua_pushvalue(L, -1);
     st->meta_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushstring(L, name);
@@ -297,8 +311,8 @@ static void note_passers(lua_State *L, nl_state *st) {
     lua_pop(L, 1);
 }
 
-void nl_track(nl_state *st, nl_node *node, nl_kind kind) {
-    node->kind = (uint8_t)kind;
+void nl_track(nl_node *node) {
+    nl_state *st = node->st;
     node->next = st->nodes;
     node->at = &st->nodes;
     if (node->next != NULL)
@@ -365,8 +379,11 @@ static int state_gc(lua_State *L) {
 }
 
 static void open_tables(lua_State *L, nl_state *st) {
-    lua_createtable(L, NL_POOL_MAX, 0); /* its size, so that giving a thread back cannot fail */
-    st->threads = luaL_ref(L, LUA_REGISTRYINDEX);
+    st->idle = lua_newthread(L);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+    if (!lua_checkstack(st->idle, NL_POOL_MAX + LUA_MINSTACK))
+        luaL_error(L, "not enough memory");
+    lua_settop(st->idle, NL_POOL_MAX); /* full of nil, so that giving a thread back cannot fail */
     st->patched = new_ref(L);
     st->owned = new_weak_ref(L, "k");
     st->waiting = new_weak_ref(L, "k");

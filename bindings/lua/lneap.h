@@ -31,22 +31,25 @@ typedef enum nl_kind {
     NL_KINDS
 } nl_kind;
 
-/* First in the userdata that hold references of the core: the state knows them all, because at its end some engines
-   run no finalizers for what other finalizers made. */
+/* First in each of our userdata.  Its kind is told from here: nobody else can know the state's address.  Those that hold
+   references of the core are in the state's list, because at its end some engines run no finalizers for what other
+   finalizers made. */
 typedef struct nl_node {
-    struct nl_node *next, **at;
-    int ref;       /* an anchor while the core can call back, else LUA_NOREF */
+    nl_state *st;
     uint8_t kind;  /* NL_FUTURE ... */
     uint8_t flags; /* of a future: NL_INTERNAL ... */
     uint8_t form;  /* of a future: NL_NONE ... */
+    int ref;       /* an anchor while the core can call back, else LUA_NOREF */
+    struct nl_node *next, **at;
 } nl_node;
 
 /* Lua values that hang from a future's userdata. */
 enum {
     NL_VALUE = 1, /* its result or error */
-    NL_CALLS = 2, /* its callbacks: [record] = function */
+    NL_NOTES =
+        2, /* its callbacks: [record] = function; task: also site= and name=, or the function that spawned it */
     NL_LINK =
-        3, /* task: its thread, once failed {traceback=, stack=}; derived future: the source */
+        3, /* task: its thread, once failed {traceback=, stack=}, its keeper; derived future: the source */
     NL_SLOTS = 3
 };
 
@@ -71,11 +74,11 @@ enum {
 /* The head of the userdata of futures and tasks. */
 struct nl_object {
     nl_node node;
-    nl_state *st;
-    neap_future *future; /* a reference; a task's: borrowed of `task` */
-    nl_callback *calls;  /* registered callbacks, newest first */
-    nl_object *queued;   /* next of the failures that may be reported, or of the tasks to bury */
-    int holds; /* reasons to keep the userdata alive: while there are any it is anchored */
+    neap_future
+        *future; /* a reference; a task's: borrowed, NULL once it has ended and all is known here */
+    nl_callback *calls; /* registered callbacks, newest first */
+    nl_object *queued;  /* next of the failures that may be reported, or of the tasks to bury */
+    int holds;          /* reasons to keep the userdata alive: while there are any it is anchored */
 };
 
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
@@ -97,25 +100,31 @@ typedef struct nl_wait {
     uint8_t wake;  /* NEAP_WAKE_* */
 } nl_wait;
 
+/* A task's userdata has no finalizer, so that tasks which nobody keeps cost the collector little.  While the task lives it
+   is anchored and has a reference of the core's task.  One that ends with values leaves them here and lets go; any other
+   end, and whoever needs a future of the core later, gives the reference to a keeper: a future's userdata, which hangs
+   from the task's. */
 struct nl_task {
     nl_object o;
-    neap_task *task; /* a reference */
+    neap_task *task; /* a reference while it lives, then the keeper's or NULL */
     lua_State *co;   /* NULL once it ended */
+    uint64_t id;     /* once it let go */
     int nargs;       /* values on its stack for the next resume */
     int owns;        /* an anchor: what is closed if it never starts */
+    int line;        /* where it was spawned */
     uint8_t spent;   /* operations that this step has started */
     uint8_t started;
     uint8_t pooled;  /* the thread is ours and goes back to the pool */
     uint8_t ended;   /* the last step was seen */
     uint8_t exiting; /* called exit: is not resumed again */
+    uint8_t kept;    /* the reference is the keeper's */
     nl_wait wait;
 };
 
 struct nl_loop {
-    nl_state *st;
+    nl_node node;
     neap_loop *loop; /* a reference */
     nl_loop *next;
-    int ref;
     int holds;
     uint8_t attached; /* a host's */
     uint8_t hooked;   /* our error hook is set */
@@ -131,7 +140,6 @@ enum {
 
 struct nl_handle {
     nl_node node;
-    nl_state *st;
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
     int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
@@ -140,7 +148,6 @@ struct nl_handle {
 
 struct nl_sock {
     nl_node node;
-    nl_state *st;
     neap_sock *sock;
 };
 
@@ -182,8 +189,8 @@ struct nl_state {
     nl_object *dead;    /* aborted tasks whose Lua side is still to be closed */
     uint64_t failed_at; /* tick of the newest failure */
     nl_lent lent;
-    const void *meta[NL_KINDS]; /* addresses of the metatables */
     int meta_ref[NL_KINDS];
+    const void *error_meta; /* the address of the errors' metatable */
     int module;     /* registry: the table of neap.core */
     int *free_refs; /* anchors that can be used again */
     int free_len, free_cap;
@@ -199,12 +206,12 @@ struct nl_state {
     int trail;    /* registry: the traceback of the last failed call */
     int fault;    /* registry: the error of the callback that has just failed */
     int recent;   /* registry: the userdata of `handle` */
-    int threads;  /* registry: list of pooled threads */
     int key_code, key_message; /* registry: strings that are needed when memory may be out */
     int patched;               /* registry: the coroutine functions as they were */
     int coroutine;             /* registry: neap.coroutine */
     int passers;               /* registry: set of C functions that can be suspended */
     int patches;               /* runs that want the coroutine functions replaced */
+    lua_State *idle;           /* its stack holds the pooled threads, from the bottom */
     int pool_len;
     uint8_t wired; /* neap/init.lua is through */
     int exit_status;
@@ -218,12 +225,14 @@ nl_state *nl_state_of(lua_State *L);
 int nl_anchor(lua_State *L, nl_state *st);
 void nl_unanchor(nl_state *st, int ref);
 void nl_anchored(lua_State *L, int ref);
+nl_node *nl_node_at(lua_State *L, nl_state *st, int index);
 void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
 void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
               const luaL_Reg *waits, const luaL_Reg *metas);
 void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions);
 void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions);
+void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots);
 void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind);
 typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
 int nl_enter(nl_state *st, nl_body body, void *arg);
@@ -232,7 +241,7 @@ void *nl_alloc(lua_State *L, size_t size);
 void *nl_alloc_with(lua_State *L, nl_state *st, size_t size, int ref);
 nl_life *nl_life_ref(nl_state *st);
 void nl_life_unref(nl_life *life);
-void nl_track(nl_state *st, nl_node *node, nl_kind kind);
+void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
 void nl_closing(nl_state *st);
 void nl_object_drop(nl_object *o);
@@ -266,7 +275,9 @@ int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_c
 int32_t nl_settle(lua_State *L, nl_state *st, int ud, int first, int n);
 int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error);
 int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud);
-int nl_push_result(lua_State *L, nl_state *st, neap_future *future, int ud);
+int nl_push_own_outcome(lua_State *L, nl_state *st, int ud);
+int nl_push_result(lua_State *L, nl_state *st, int ud);
+int32_t nl_settle_again(lua_State *L, nl_state *st, nl_object *o, int ud, neap_future *future);
 void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud);
 void nl_add_wait_of(lua_State *L, nl_state *st, int ud);
 void nl_pack(lua_State *L, int first, int n);
@@ -277,6 +288,8 @@ nl_object *nl_new_object(lua_State *L, nl_state *st);
 nl_object *nl_new_future(lua_State *L, nl_state *st, nl_loop *loop);
 nl_object *nl_to_object(lua_State *L, nl_state *st, int index);
 nl_object *nl_check_object(lua_State *L, nl_state *st, int index);
+neap_future *nl_check_future(lua_State *L, nl_state *st, int index);
+int32_t nl_state_of_object(const nl_object *o);
 void nl_hold(lua_State *L, nl_object *o, int ud);
 void nl_release(nl_object *o);
 void nl_note_failure(lua_State *L, nl_object *o, int ud);
@@ -285,7 +298,7 @@ void nl_push_object(lua_State *L, nl_state *st, neap_future *future);
 void nl_reach(lua_State *L, nl_object *o, int ud);
 void nl_object_class(lua_State *L, nl_state *st, nl_kind kind, const char *name,
                      const luaL_Reg *metas);
-void nl_share(lua_State *L, nl_state *st, nl_object *o, int ud);
+void nl_share(lua_State *L, nl_state *st, int ud);
 void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index);
 void nl_check_ensure(lua_State *L, nl_state *st, int index);
 int nl_add_done_callback(lua_State *L);
@@ -295,6 +308,7 @@ void nl_open_future(lua_State *L, nl_state *st);
 
 /* ltask.c, lstep.c, lthread.c */
 extern const neap_task_ops nl_task_ops;
+void nl_write_site(neap_task *task, void *user, char *buf, size_t cap);
 typedef struct nl_spawning {
     const char *name;
     int owns; /* stack index, or 0 */
@@ -305,6 +319,9 @@ int nl_has_await(lua_State *L, int index);
 void nl_check_body(lua_State *L, nl_state *st, int index);
 void nl_push_task(lua_State *L, nl_state *st, neap_task *task);
 void nl_bury(nl_state *st);
+void nl_keep(lua_State *L, nl_task *t, int ud);
+void nl_revive(lua_State *L, nl_state *st, int ud);
+void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
 int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
 int nl_is_wait(nl_state *st, lua_State *co, int nres);
@@ -380,7 +397,7 @@ void nl_open_sock(lua_State *L, nl_state *st);
 
 /* lwait.c, lgather.c, llocal.c, lrun.c, lsignal.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
-neap_future **nl_push_futures(lua_State *L, int members, int n);
+neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
 void nl_open_wait(lua_State *L, nl_state *st);
 void nl_open_gather(lua_State *L, nl_state *st);

@@ -241,10 +241,11 @@ static int await_end(lua_State *L) {
 int nl_await(lua_State *L, nl_state *st, int ud) {
     nl_object *o = nl_check_object(L, st, ud);
     nl_check_wait(L, st);
-    if (neap_future_done(o->future) && !nl_is_spent(st)) {
-        int n = nl_push_outcome(L, st, o->future, ud);
+    if (nl_state_of_object(o) != NEAP_STATE_PENDING && !nl_is_spent(st)) {
+        int n = nl_push_own_outcome(L, st, ud);
         return n < 0 ? nl_raise_of(L, st, ud) : n;
     }
+    nl_check_future(L, st, ud);
     nl_reach(L, o, ud);
     if (ud != 1) {
         lua_pushvalue(L, ud);

@@ -181,7 +181,7 @@ static void print_broken(nl_state *st) {
 /* The core's error hook.  Runs in the middle of a callback's failure or at the end of a tick. */
 void nl_report(neap_loop *loop, const neap_report *report, void *user) {
     nl_loop *l = user;
-    nl_state *st = l->st;
+    nl_state *st = l->node.st;
     reporting r = {l, report, 0};
     (void)loop;
     if (st->closed || l->holds == 0)

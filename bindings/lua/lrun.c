@@ -116,18 +116,21 @@ static void prepare(lua_State *L, run *r) {
 
 /* ---- The run ---- */
 
+/* The main task's future; one that has ended may have let go of it. */
 static neap_future *main_future(lua_State *L, const run *r) {
-    return nl_to_object(L, r->st, r->main_at)->future;
+    return nl_check_future(L, r->st, r->main_at);
 }
 
 /* Runs the main task to its end and cleans up behind it. */
 static void drive(lua_State *L, run *r) {
     nl_state *st = r->st;
     neap_loop *loop = r->l->loop;
+    neap_future *future = neap_future_ref(main_future(L, r));
     nl_run_begin(L, r->l, r->loop_at, r->patch);
     do
-        r->code = neap_loop_run_until(loop, main_future(L, r));
+        r->code = neap_loop_run_until(loop, future);
     while (r->code == NEAP_EINTR && !nl_interrupted(L, st));
+    neap_future_unref(future);
     r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
     if (!r->l->attached)
         neap_loop_shutdown(loop, r->code == NL_RAISE_ABORT ? 0 : r->grace);
@@ -150,7 +153,7 @@ static int push_outcome(lua_State *L, run *r) {
         lua_pushinteger(L, r->st->exit_status);
         return 1;
     }
-    int n = nl_push_outcome(L, r->st, main_future(L, r), r->main_at);
+    int n = nl_push_own_outcome(L, r->st, r->main_at);
     if (n < 0 && r->st->signo != 0 && nl_is_cancelled(L, r->st, -1)) {
         lua_pushinteger(L, r->st->signo);
         lua_setfield(L, -2, "signal");

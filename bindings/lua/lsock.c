@@ -8,11 +8,8 @@
 
 /* Pushes a socket object that has no socket yet, so that none is lost when memory is out. */
 nl_sock *nl_new_sock(lua_State *L, nl_state *st) {
-    nl_sock *s = nl_newblock(L, sizeof *s, 1);
-    s->st = st;
-    s->sock = NULL;
-    nl_setmeta(L, st, NL_SOCK);
-    nl_track(st, &s->node, NL_SOCK);
+    nl_sock *s = nl_make(L, st, NL_SOCK, sizeof *s, 0);
+    nl_track(&s->node);
     return s;
 }
 
@@ -102,16 +99,16 @@ static int answer(lua_State *L, nl_state *st, int32_t code, const char *op, cons
 static int sock_bind(lua_State *L) {
     nl_sock *s = self(L);
     neap_addr addr;
-    int32_t code = nl_address(L, s->st, 2, &addr);
+    int32_t code = nl_address(L, s->node.st, 2, &addr);
     if (code >= 0)
         code = neap_sock_bind(s->sock, &addr);
-    return answer(L, s->st, code, "bind", lua_tostring(L, 2));
+    return answer(L, s->node.st, code, "bind", lua_tostring(L, 2));
 }
 
 static int sock_listen(lua_State *L) {
     nl_sock *s = self(L);
     int32_t backlog = (int32_t)luaL_optinteger(L, 2, 0);
-    return answer(L, s->st, neap_sock_listen(s->sock, backlog), "listen", NULL);
+    return answer(L, s->node.st, neap_sock_listen(s->sock, backlog), "listen", NULL);
 }
 
 static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *addr,
@@ -125,20 +122,20 @@ static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *
 static int sock_getsockname(lua_State *L) {
     nl_sock *s = self(L);
     neap_addr addr;
-    return push_name(L, s->st, neap_sock_local(s->sock, &addr), &addr, "getsockname");
+    return push_name(L, s->node.st, neap_sock_local(s->sock, &addr), &addr, "getsockname");
 }
 
 static int sock_getpeername(lua_State *L) {
     nl_sock *s = self(L);
     neap_addr addr;
-    return push_name(L, s->st, neap_sock_peer(s->sock, &addr), &addr, "getpeername");
+    return push_name(L, s->node.st, neap_sock_peer(s->sock, &addr), &addr, "getpeername");
 }
 
 static int sock_fileno(lua_State *L) {
     nl_sock *s = self(L);
     neap_fd fd = neap_sock_fd(s->sock);
     if (fd < 0)
-        return nl_fail(L, s->st, (int32_t)fd, "fileno", NULL);
+        return nl_fail(L, s->node.st, (int32_t)fd, "fileno", NULL);
     lua_pushinteger(L, (lua_Integer)fd);
     return 1;
 }
@@ -147,7 +144,7 @@ static int sock_setsockopt(lua_State *L) {
     nl_sock *s = self(L);
     const char *name = luaL_checkstring(L, 2);
     int32_t value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : (int32_t)luaL_checkinteger(L, 3);
-    return answer(L, s->st, neap_sock_set_option(s->sock, name, value), "setsockopt", name);
+    return answer(L, s->node.st, neap_sock_set_option(s->sock, name, value), "setsockopt", name);
 }
 
 static int sock_getsockopt(lua_State *L) {
@@ -155,7 +152,7 @@ static int sock_getsockopt(lua_State *L) {
     const char *name = luaL_checkstring(L, 2);
     int32_t value = 0, code = neap_sock_get_option(s->sock, name, &value);
     if (code < 0)
-        return nl_fail(L, s->st, code, "getsockopt", name);
+        return nl_fail(L, s->node.st, code, "getsockopt", name);
     lua_pushinteger(L, value);
     return 1;
 }
@@ -167,7 +164,7 @@ static int sock_shutdown(lua_State *L) {
                                    NEAP_SHUT_WR, NEAP_SHUT_RD, NEAP_SHUT_WR,   NEAP_SHUT_RDWR};
     nl_sock *s = self(L);
     int how = luaL_checkoption(L, 2, "both", words);
-    return answer(L, s->st, neap_sock_shutdown(s->sock, hows[how]), "shutdown", NULL);
+    return answer(L, s->node.st, neap_sock_shutdown(s->sock, hows[how]), "shutdown", NULL);
 }
 
 /* ---- Closing ---- */
@@ -175,7 +172,7 @@ static int sock_shutdown(lua_State *L) {
 static int sock_close(lua_State *L) {
     nl_sock *s = nl_check(L, NL_STATE(L), 1, NL_SOCK, "a socket");
     int32_t code = s->sock != NULL ? neap_sock_close(s->sock) : 0;
-    return answer(L, s->st, code == NEAP_ELOOP_CLOSED ? 0 : code, "close", NULL);
+    return answer(L, s->node.st, code == NEAP_ELOOP_CLOSED ? 0 : code, "close", NULL);
 }
 
 static int sock_closed(lua_State *L) {

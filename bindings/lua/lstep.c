@@ -14,12 +14,25 @@ static void finish_values(lua_State *L, nl_state *st, void *arg) {
     nl_settle(L, st, 1, 2, n);
 }
 
+/* The value on top of the thread stays with the userdata when the core's task goes. */
+static void leave_value(nl_state *st, nl_task *t) {
+    nl_anchored(st->R, t->o.node.ref);
+    lua_pushvalue(t->co, -1);
+    lua_xmove(t->co, st->R, 1);
+    nl_setslot(st->R, -2, NL_VALUE);
+    lua_pop(st->R, 1);
+    if ((t->o.node.flags & NL_SHARED) == 0)
+        t->o.node.form = NL_ONE;
+}
+
 static int32_t end_values(nl_task *t, int n) {
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     int32_t code;
     if (n == 0) {
         neap_future_set_none(t->o.future);
-    } else if (n != 1 || !nl_settle_plain(t->co, t->o.future, lua_gettop(t->co), &code)) {
+    } else if (n == 1 && nl_settle_plain(t->co, t->o.future, lua_gettop(t->co), &code)) {
+        leave_value(st, t);
+    } else {
         t->nargs = n;
         if (nl_enter(st, finish_values, t) != LUA_OK) {
             neap_future_set_error(t->o.future, NEAP_ENOMEM, NULL);
@@ -69,6 +82,10 @@ static void finish_error(lua_State *L, nl_state *st, void *arg) {
     nl_anchored(L, t->o.node.ref);
     lua_xmove(t->co, L, 1);
     push_record(L, t);
+    nl_thread_give(t, lua_status(t->co) == LUA_OK || nl_reset(t->co));
+    lua_pushvalue(L, 3);
+    nl_setslot(L, 1, NL_LINK);
+    nl_keep(L, t, 1);
     if (nl_is_cancelled(L, st, 2)) {
         f->step = NEAP_STEP_CANCELLED;
     } else {
@@ -76,13 +93,10 @@ static void finish_error(lua_State *L, nl_state *st, void *arg) {
         nl_settle_error(L, st, 1, 2);
         nl_note_failure(L, &t->o, 1);
     }
-    nl_thread_give(t, lua_status(t->co) == LUA_OK || nl_reset(t->co));
-    lua_settop(L, 3);
-    nl_setslot(L, 1, NL_LINK);
 }
 
 static int32_t end_error(nl_task *t) {
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     failing f = {t, NEAP_STEP_DONE};
     if (nl_enter(st, finish_error, &f) != LUA_OK) {
         lua_pop(st->R, 1);
@@ -121,7 +135,10 @@ static int32_t suspended(neap_task *task, nl_task *t) {
     int32_t code = neap_task_await(task, t->wait.future);
     if (code >= 0)
         return NEAP_STEP_AWAIT;
-    t->wait.error = code; /* raised in the next tick */
+    t->wait.error = code; /* raised in the next tick, which tells of the future */
+    if (!t->wait.owned)
+        neap_future_ref(t->wait.future);
+    t->wait.owned = 1;
     return NEAP_STEP_YIELD;
 }
 
@@ -129,7 +146,7 @@ static int32_t suspended(neap_task *task, nl_task *t) {
 
 static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *user) {
     nl_task *t = user;
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     (void)awaited;
     if (st->closed || t->co == NULL)
         return NEAP_STEP_CANCELLED;
@@ -167,7 +184,7 @@ static void describe(neap_task *task, void *user, char *buf, size_t cap) {
     if (cap == 0)
         return;
     buf[0] = '\0';
-    if (t->o.st->closed || t->co == NULL)
+    if (t->o.node.st->closed || t->co == NULL)
         return;
     for (int level = 0; lua_getstack(t->co, level, &ar); level++) {
         lua_getinfo(t->co, "Sl", &ar);
@@ -181,8 +198,10 @@ static void describe(neap_task *task, void *user, char *buf, size_t cap) {
 /* ---- The core lets go ---- */
 
 /* Closes what was handed to a task that never started, in a protected call each. */
-static void close_owned(lua_State *L, nl_task *t) {
+static void close_owned(lua_State *L, nl_state *st, nl_task *t) {
     nl_anchored(L, t->owns);
+    nl_unanchor(st, t->owns);
+    t->owns = LUA_NOREF;
     int list = lua_gettop(L);
     for (int i = 1; i <= (int)lua_rawlen(L, list); i++) {
         lua_rawgeti(L, list, i);
@@ -197,48 +216,73 @@ static void close_owned(lua_State *L, nl_task *t) {
 
 static void bury(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
-    (void)st;
     if (t->owns >= 0 && !t->started)
-        close_owned(L, t);
+        close_owned(L, st, t);
     if (t->co != NULL)
         nl_thread_give(t, nl_reset(t->co));
+    if (t->task == NULL || t->kept)
+        return;
+    nl_anchored(L, t->o.node.ref);
+    nl_keep(L, t, lua_gettop(L));
 }
 
 static void let_go(nl_task *t) {
-    nl_state *st = t->o.st;
-    nl_unanchor(st, t->owns);
+    nl_unanchor(t->o.node.st, t->owns);
     t->owns = LUA_NOREF;
+    nl_untrack(&t->o.node);
     nl_release(&t->o);
 }
 
-/* Closes the Lua side of tasks that were aborted or never started. */
+/* Closes the Lua side of tasks that did not end with values, and gives them their keepers.  Those that find no memory for it
+   have to wait. */
 void nl_bury(nl_state *st) {
     nl_task *task = st->task;
+    nl_object *left = st->dead;
+    st->dead = NULL;
     st->task = NULL;
-    while (st->dead != NULL) {
-        nl_task *t = (nl_task *)st->dead;
-        st->dead = t->o.queued;
-        if (nl_enter(st, bury, t) != LUA_OK)
+    while (left != NULL) {
+        nl_task *t = (nl_task *)left;
+        left = t->o.queued;
+        if (nl_enter(st, bury, t) == LUA_OK) {
+            let_go(t);
+        } else {
             lua_pop(st->R, 1);
-        let_go(t);
+            t->o.queued = st->dead;
+            st->dead = &t->o;
+        }
     }
     st->task = task;
+}
+
+/* Whether nothing but its values is left to know of a task. */
+static int is_plain_end(const nl_task *t) {
+    return t->ended && (t->o.node.flags & NL_SHARED) == 0 &&
+           neap_future_state(t->o.future) == NEAP_STATE_RESULT;
+}
+
+static void end_plainly(nl_task *t) {
+    neap_task *task = t->task;
+    t->id = neap_task_id(task);
+    t->task = NULL;
+    t->o.future = NULL;
+    let_go(t);
+    neap_task_unref(task);
 }
 
 /* Called from inside the core: no Lua runs here. */
 static void destroy(void *user) {
     nl_task *t = user;
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     nl_wait_end(t);
-    if (st->closed) {
-        t->ended = 1;
-    } else if (t->ended) {
+    if (!st->closed && is_plain_end(t)) {
+        end_plainly(t);
+    } else if (!st->closed && t->kept) {
         let_go(t);
     } else {
         t->ended = 1;
         t->o.queued = st->dead;
-        st->dead = &t->o;
+        st->dead = st->closed ? NULL : &t->o;
     }
 }
 
-const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy, NULL};
+const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy, nl_write_site};

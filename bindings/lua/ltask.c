@@ -1,6 +1,7 @@
 /* ltask.c: tasks as scripts see them: spawning, finding, names, stacks. */
 #include "lneap.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PASS_FUNCTION "expected a function or future: pass the function, not its result"
@@ -82,15 +83,24 @@ void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index) {
 /* ---- Spawning ---- */
 
 static nl_task *new_task(lua_State *L, nl_state *st) {
-    nl_task *t = nl_newblock(L, sizeof *t, NL_SLOTS);
-    memset(t, 0, sizeof *t);
-    t->o.st = st;
-    t->o.node.ref = LUA_NOREF;
+    nl_task *t = nl_make(L, st, NL_TASK, sizeof *t, NL_SLOTS);
     t->o.node.flags = NL_INTERNAL;
     t->owns = LUA_NOREF;
-    nl_setmeta(L, st, NL_TASK);
-    nl_track(st, &t->o.node, NL_TASK);
     return t;
+}
+
+/* Notes the function that spawns, and its line: the text is made when it is wanted. */
+static void note_site(lua_State *L, nl_task *t, int ud) {
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, NL_WRAPPED ? "Sl" : "l", &ar);
+        if (ar.currentline <= 0 || nl_is_wrapper(&ar))
+            continue;
+        lua_getinfo(L, "f", &ar);
+        nl_setslot(L, ud, NL_NOTES);
+        t->line = ar.currentline;
+        return;
+    }
 }
 
 /* Gives the task, whose userdata is at `ud`, its thread, with the body and n arguments that lie above. */
@@ -118,10 +128,17 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
     }
 }
 
-/* Makes a task of the function or coroutine at `first` and the arguments above it; its userdata takes their place. */
+/* Keeps a name for the time when the core's task is gone. */
+static void note_name(lua_State *L, int ud, const char *name) {
+    nl_push_notes(L, ud);
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "name");
+    lua_pop(L, 1);
+}
+
+/* Makes a task of the function or coroutine at `first` and the arguments above it, which nl_check_body has seen; its
+   userdata takes their place. */
 nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how) {
-    char site[LUA_IDSIZE + 16];
-    nl_check_body(L, st, first);
     int nargs = lua_gettop(L) - first;
     nl_task *t = new_task(L, st);
     lua_insert(L, first);
@@ -131,7 +148,11 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         lua_pushvalue(L, how->owns);
         t->owns = nl_anchor(L, st);
     }
-    neap_task_options options = {sizeof options, how->name, nl_site(L, site, sizeof site)};
+    note_site(L, t, first);
+    if (how->name != NULL)
+        note_name(L, first, how->name);
+    neap_task_options options = {sizeof options, how->name, NULL};
+    nl_track(&t->o.node);
     nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &t->task));
     t->o.future = neap_task_future(t->task);
     return t;
@@ -195,16 +216,17 @@ static int spawn(lua_State *L) {
 /* Pushes a userdata for a task that is none of this state's, or ended long ago. */
 static void push_wrapped(lua_State *L, nl_state *st, neap_task *task) {
     nl_task *t = new_task(L, st);
-    t->task = neap_task_ref(task);
-    t->o.future = neap_task_future(task);
     t->ended = 1;
+    t->task = task;
+    nl_keep(L, t, lua_gettop(L));
+    neap_task_ref(task);
 }
 
 /* Pushes the task's userdata.  While the task lives, the core's pointer to it is good. */
 void nl_push_task(lua_State *L, nl_state *st, neap_task *task) {
     if (neap_task_get_ops(task) == &nl_task_ops && !neap_future_done(neap_task_future(task))) {
         nl_task *t = neap_task_user(task);
-        if (t->o.st == st && t->o.holds > 0) {
+        if (t->o.node.st == st && t->o.holds > 0) {
             nl_anchored(L, t->o.node.ref);
             return;
         }
@@ -249,25 +271,85 @@ static int all_tasks(lua_State *L) {
 
 static nl_task *check_task(lua_State *L) {
     nl_task *t = nl_check(L, NL_STATE(L), 1, NL_TASK, "a task");
-    if (t->task == NULL)
-        nl_throw_code(L, t->o.st, NEAP_ECLOSED);
+    if (t->o.node.st->closed)
+        nl_throw_code(L, t->o.node.st, NEAP_ECLOSED);
     return t;
 }
 
+/* Pushes what the task's notes have under the name, or nil. */
+static void push_note(lua_State *L, int ud, const char *name) {
+    nl_getslot(L, ud, NL_NOTES);
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, name);
+    else
+        lua_pushnil(L);
+    lua_replace(L, -2);
+}
+
+/* Pushes the name of the task at 1. */
+static const char *push_name(lua_State *L, nl_task *t) {
+    if (t->task != NULL)
+        return lua_pushstring(L, neap_task_name(t->task)), lua_tostring(L, -1);
+    push_note(L, 1, "name");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushfstring(L, "task-%d", (int)t->id);
+    }
+    return lua_tostring(L, -1);
+}
+
 static int task_name(lua_State *L) {
-    lua_pushstring(L, neap_task_name(check_task(L)->task));
+    push_name(L, check_task(L));
     return 1;
 }
 
 static int task_set_name(lua_State *L) {
     nl_task *t = check_task(L);
-    nl_check_code(L, t->o.st, neap_task_set_name(t->task, luaL_checkstring(L, 2)));
+    const char *name = luaL_checkstring(L, 2);
+    note_name(L, 1, name);
+    if (t->task != NULL)
+        nl_check_code(L, t->o.node.st, neap_task_set_name(t->task, name));
     lua_settop(L, 1);
     return 1;
 }
 
+/* Writes where the task was spawned; its notes are on top and popped. */
+static void write_site(lua_State *L, const nl_task *t, char *buf, size_t cap) {
+    lua_Debug ar;
+    if (lua_istable(L, -1)) {
+        lua_pushliteral(L, "site");
+        lua_rawget(L, -2);
+        lua_replace(L, -2);
+    }
+    buf[0] = '\0';
+    if (lua_isfunction(L, -1)) {
+        lua_getinfo(L, ">S", &ar);
+        snprintf(buf, cap, "%s:%d", ar.short_src, t->line);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+/* For the core: runs inside of it, so no Lua runs here. */
+void nl_write_site(neap_task *task, void *user, char *buf, size_t cap) {
+    nl_task *t = user;
+    nl_state *st = t->o.node.st;
+    (void)task;
+    buf[0] = '\0';
+    if (st->closed || t->o.holds == 0)
+        return;
+    nl_anchored(st->R, t->o.node.ref);
+    nl_getslot(st->R, -1, NL_NOTES);
+    write_site(st->R, t, buf, cap);
+    lua_pop(st->R, 1);
+}
+
 static int task_site(lua_State *L) {
-    lua_pushstring(L, neap_task_site(check_task(L)->task));
+    char site[LUA_IDSIZE + 16];
+    nl_task *t = check_task(L);
+    nl_getslot(L, 1, NL_NOTES);
+    write_site(L, t, site, sizeof site);
+    lua_pushstring(L, site);
     return 1;
 }
 
@@ -308,10 +390,14 @@ static int task_owned(lua_State *L) {
 static int task_tostring(lua_State *L) {
     static const char *const names[] = {"pending", "done", "failed", "cancelled"};
     nl_task *t = check_task(L);
-    lua_pushfstring(L, "neap.task: %s (%s)", neap_task_name(t->task),
-                    names[neap_future_state(t->o.future) & 3]);
+    const char *name = push_name(L, t);
+    lua_pushfstring(L, "neap.task: %s (%s)", name, names[nl_state_of_object(&t->o) & 3]);
     return 1;
 }
+
+/* ---- Letting go of the core ---- */
+
+/* The state closes: nothing of the core points at the userdata afterwards. */
 
 void nl_task_drop(nl_task *t) {
     neap_task *task = t->task;
@@ -319,27 +405,52 @@ void nl_task_drop(nl_task *t) {
     nl_forget_callbacks(&t->o);
     t->task = NULL;
     t->o.future = NULL;
-    if (task == NULL)
+    if (task == NULL || t->kept)
         return;
     if (!t->ended)
         neap_task_abort(task);
     neap_task_unref(task);
 }
 
-static int task_gc(lua_State *L) {
-    nl_task *t = lua_touserdata(L, 1);
-    if (t == NULL || t->o.node.at == NULL)
-        return 0;
-    if (t->o.holds > 0)
-        nl_closing(t->o.st);
-    else
-        nl_task_drop(t);
-    return 0;
+/* Pushes a userdata for a future of the core, which hangs from the task's at `ud` and goes with it. */
+static nl_object *push_keeper(lua_State *L, nl_state *st, int ud) {
+    nl_object *keeper = nl_new_object(L, st);
+    nl_getslot(L, ud, NL_LINK);
+    if (lua_istable(L, -1)) {
+        lua_pushvalue(L, -2);
+        lua_setfield(L, -2, "keeper");
+        lua_pop(L, 1);
+    } else {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        nl_setslot(L, ud, NL_LINK);
+    }
+    return keeper;
+}
+
+/* The task at `ud` has ended: its reference of the core's task becomes the keeper's. */
+void nl_keep(lua_State *L, nl_task *t, int ud) {
+    nl_object *keeper = push_keeper(L, t->o.node.st, ud);
+    keeper->future = t->o.future = neap_task_future(t->task);
+    keeper->node.flags = NL_INTERNAL;
+    t->kept = 1;
+    lua_pop(L, 1);
+}
+
+/* The task at `ud` let go of the core, which now needs a future with its outcome. */
+void nl_revive(lua_State *L, nl_state *st, int ud) {
+    ud = lua_absindex(L, ud);
+    nl_object *o = lua_touserdata(L, ud);
+    nl_loop *l = nl_loop_now(L, st);
+    nl_object *keeper = push_keeper(L, st, ud);
+    nl_check_code(L, st, neap_future_new(l->loop, &keeper->future));
+    nl_check_code(L, st, nl_settle_again(L, st, o, ud, keeper->future));
+    o->future = keeper->future;
+    lua_pop(L, 1);
 }
 
 void nl_open_task(lua_State *L, nl_state *st) {
-    static const luaL_Reg metas[] = {
-        {"__tostring", task_tostring}, {"__gc", task_gc}, {NULL, NULL}};
+    static const luaL_Reg metas[] = {{"__tostring", task_tostring}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"name", task_name},           {"set_name", task_set_name},
         {"site", task_site},           {"stack", task_stack},

@@ -14,11 +14,10 @@ enum {
 /* Pushes a thread with an empty stack. */
 lua_State *nl_thread_take(lua_State *L, nl_state *st) {
     if (st->pool_len > 0) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, st->threads);
-        lua_rawgeti(L, -1, st->pool_len);
-        lua_pushnil(L);
-        lua_rawseti(L, -3, st->pool_len--);
-        lua_replace(L, -2);
+        lua_pushvalue(st->idle, st->pool_len);
+        lua_xmove(st->idle, L, 1);
+        lua_pushnil(st->idle);
+        lua_replace(st->idle, st->pool_len--);
         return lua_tothread(L, -1);
     }
     lua_State *co = lua_newthread(L);
@@ -30,16 +29,15 @@ lua_State *nl_thread_take(lua_State *L, nl_state *st) {
 /* Ends the task's use of its thread, which goes back to the pool if it can run again.  The collector shrinks the stacks
    of those that wait there.  Never allocates. */
 void nl_thread_give(nl_task *t, int reusable) {
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     lua_State *R = st->R, *co = t->co;
     t->co = NULL;
     nl_anchored(R, t->o.node.ref);
     if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
         lua_settop(co, 0);
-        lua_rawgeti(R, LUA_REGISTRYINDEX, st->threads);
-        nl_getslot(R, -2, NL_LINK);
-        lua_rawseti(R, -2, ++st->pool_len);
-        lua_pop(R, 1);
+        nl_getslot(R, -1, NL_LINK);
+        lua_xmove(R, st->idle, 1);
+        lua_replace(st->idle, ++st->pool_len);
     }
     lua_pushnil(R);
     nl_setslot(R, -2, NL_LINK);

@@ -76,7 +76,7 @@ void nl_trace_stop(nl_loop *l) {
 static void start(lua_State *L, nl_loop *l) {
     nl_trace_stop(l);
     nl_trace *t = nl_alloc(L, sizeof *t);
-    nl_check_code(L, l->st, neap_loop_set_trace_hook(l->loop, take_note, t, trace_gone));
+    nl_check_code(L, l->node.st, neap_loop_set_trace_hook(l->loop, take_note, t, trace_gone));
     l->trace = t;
 }
 
@@ -123,7 +123,7 @@ static int loop_metrics(lua_State *L) {
     nl_loop *l = nl_check_loop(L, NL_STATE(L), 1);
     neap_metrics m;
     memset(&m, 0, sizeof m);
-    nl_check_code(L, l->st, neap_loop_metrics(l->loop, &m, sizeof m));
+    nl_check_code(L, l->node.st, neap_loop_metrics(l->loop, &m, sizeof m));
     const struct {
         const char *name;
         uint64_t value;

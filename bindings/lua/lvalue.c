@@ -113,6 +113,19 @@ int32_t nl_settle(lua_State *L, nl_state *st, int ud, int first, int n) {
     return neap_future_set_ptr(o->future, st, payload, payload_destroy(o));
 }
 
+/* Completes a new future with the values that a task at `ud` has left in its slot. */
+int32_t nl_settle_again(lua_State *L, nl_state *st, nl_object *o, int ud, neap_future *future) {
+    int32_t code;
+    if (o->node.form == NL_NONE)
+        return neap_future_set_none(future);
+    nl_getslot(L, ud, NL_VALUE);
+    int plain = o->node.form == NL_ONE && nl_settle_plain(L, future, lua_gettop(L), &code);
+    lua_pop(L, 1);
+    if (plain)
+        o->node.form = NL_NONE;
+    return plain ? code : neap_future_set_ptr(future, st, (void *)&nl_forms[o->node.form], NULL);
+}
+
 /* Fails the future of the userdata at `ud` with the value at `error`. */
 int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error) {
     nl_object *o = lua_touserdata(L, ud);
@@ -308,8 +321,19 @@ int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
     }
 }
 
-/* As nl_push_outcome, but raises the error. */
-int nl_push_result(lua_State *L, nl_state *st, neap_future *future, int ud) {
-    int n = nl_push_outcome(L, st, future, ud);
+/* The outcome of the userdata at `ud` itself, also of a task that let go of the core. */
+int nl_push_own_outcome(lua_State *L, nl_state *st, int ud) {
+    nl_object *o = lua_touserdata(L, ud);
+    if (o->future != NULL)
+        return nl_push_outcome(L, st, o->future, ud);
+    if (o->node.form == NL_NONE)
+        return 0;
+    nl_getslot(L, ud, NL_VALUE);
+    return push_form(L, o->node.form);
+}
+
+/* As nl_push_own_outcome, but raises the error. */
+int nl_push_result(lua_State *L, nl_state *st, int ud) {
+    int n = nl_push_own_outcome(L, st, ud);
     return n < 0 ? lua_error(L) : n;
 }

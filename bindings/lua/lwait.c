@@ -58,11 +58,11 @@ void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique) {
 }
 
 /* Pushes a block with the core's futures of the list of members at `members`. */
-neap_future **nl_push_futures(lua_State *L, int members, int n) {
+neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n) {
     neap_future **futures = lua_newuserdata(L, (size_t)(n + 1) * sizeof *futures);
     for (int i = 0; i < n; i++) {
         lua_rawgeti(L, members, i + 1);
-        futures[i] = ((nl_object *)lua_touserdata(L, -1))->future;
+        futures[i] = nl_check_future(L, st, lua_gettop(L));
         lua_pop(L, 1);
     }
     return futures;
@@ -105,7 +105,7 @@ static int wait_end(lua_State *L) {
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
         nl_object *o = lua_touserdata(L, -1);
-        if (neap_future_done(o->future))
+        if (nl_state_of_object(o) != NEAP_STATE_PENDING)
             lua_rawseti(L, 2, ++done);
         else
             lua_rawseti(L, 3, ++pending);
@@ -137,7 +137,7 @@ static int lua_wait(lua_State *L) {
     nl_push_members(L, st, 1, n, 1);
     lua_replace(L, 1);
     n = (int)lua_rawlen(L, 1);
-    neap_future **futures = nl_push_futures(L, 1, n);
+    neap_future **futures = nl_push_futures(L, st, 1, n);
     neap_loop *loop = neap_future_loop(st->task->o.future);
     nl_check_code(L, st, neap_wait(loop, futures, (size_t)n, when, timeout, &future));
     return nl_park(L, st, future, 1, wait_end);
@@ -167,8 +167,8 @@ static int lua_wait_for(lua_State *L) {
     nl_check_wait(L, st);
     nl_ensure(L, st, NULL, 1);
     nl_object *o = nl_check_object(L, st, 1);
-    if (neap_future_done(o->future))
-        return nl_push_result(L, st, o->future, 1);
+    if (nl_state_of_object(o) != NEAP_STATE_PENDING)
+        return nl_push_result(L, st, 1);
     nl_reach(L, o, 1);
     nl_check_code(L, st, neap_wait_for(o->future, timeout, &future));
     return nl_park(L, st, future, 1, wait_for_end);
@@ -179,9 +179,9 @@ static int lua_shield(lua_State *L) {
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);
     nl_ensure(L, st, NULL, 1);
-    nl_object *source = nl_check_object(L, st, 1);
+    neap_future *source = nl_check_future(L, st, 1);
     nl_object *o = nl_new_object(L, st);
-    nl_check_code(L, st, neap_shield(source->future, &o->future));
+    nl_check_code(L, st, neap_shield(source, &o->future));
     o->node.flags = NL_INTERNAL | NL_DERIVED;
     lua_pushvalue(L, 1);
     nl_setslot(L, 2, NL_LINK);

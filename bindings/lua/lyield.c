@@ -159,8 +159,8 @@ static void raw_begin(lua_State *L, nl_state *st, void *arg) {
         raw_answer(L, t, 1);
         break;
     case YIELD_FUTURE:
+        t->wait.future = nl_check_future(L, st, 1);
         t->wait.mode = NL_WAIT_RAW;
-        t->wait.future = nl_to_object(L, st, 1)->future;
         nl_reach(L, nl_to_object(L, st, 1), 1);
         lua_xmove(L, t->co, 1);
         break;
@@ -186,7 +186,7 @@ static void raw_refused(lua_State *L, nl_state *st, void *arg) {
 
 /* Memory is out: the coroutine hears so. */
 static void raw_give_up(nl_task *t) {
-    lua_pop(t->o.st->R, 1);
+    lua_pop(t->o.node.st->R, 1);
     nl_wait_end(t);
     t->wait.mode = NL_WAIT_RAW_TICK;
     lua_settop(t->co, 0);
@@ -196,7 +196,7 @@ static void raw_give_up(nl_task *t) {
 
 /* A task's thread has yielded values that are no wait of ours. */
 int32_t nl_raw_yield(neap_task *task, nl_task *t, int nres) {
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     raw r = {t, nres};
     if (nl_enter(st, raw_begin, &r) != LUA_OK)
         raw_give_up(t);
@@ -233,7 +233,7 @@ static void raw_cancelled(lua_State *L, nl_state *st, void *arg) {
 
 /* Puts the answer to a raw wait on the thread. */
 void nl_raw_wake(nl_task *t) {
-    nl_state *st = t->o.st;
+    nl_state *st = t->o.node.st;
     int failed = 0;
     if (t->wait.wake == NEAP_WAKE_CANCEL)
         failed = nl_enter(st, raw_cancelled, t);

@@ -494,6 +494,10 @@ const neap_task_ops *neap_task_get_ops(neap_task *task) {
     return task->ops;
 }
 
+uint64_t neap_task_id(neap_task *task) {
+    return task->id;
+}
+
 const char *neap_task_name(neap_task *task) {
     char made[32];
     np_task_texts *x = texts_of(task);
