@@ -858,7 +858,7 @@ NEAP_API int32_t neap_shield(neap_future *future, neap_future **ret_future);
 enum {
     NEAP_STEP_DONE = 0,     /* ended; the outcome was set on the task's future, or none is */
     NEAP_STEP_YIELD = 1,    /* again in the next batch */
-    NEAP_STEP_AWAIT = 2,    /* waits: neap_task_await was called */
+    NEAP_STEP_AWAIT = 2,    /* waits: neap_task_await or neap_task_sleep was called */
     NEAP_STEP_CANCELLED = 3 /* ended by letting a cancellation out */
 };
 
@@ -866,7 +866,7 @@ enum {
     NEAP_WAKE_START = 0,  /* the first step */
     NEAP_WAKE_READY = 1,  /* the awaited future is done */
     NEAP_WAKE_CANCEL = 2, /* deliver a cancellation now */
-    NEAP_WAKE_RESUME = 3  /* after a yield */
+    NEAP_WAKE_RESUME = 3  /* after a yield or sleep */
 };
 
 /* How a binding or host drives its tasks.  One static table serves all tasks of a kind. */
@@ -930,6 +930,12 @@ NEAP_API neap_future *neap_task_future(neap_task *task);
    Errors: NEAP_EAWAIT_SELF, NEAP_EOTHER_LOOP, NEAP_EBUSY if the task waits already, NEAP_EINVALID_STATE outside a step.
    [L] */
 NEAP_API int32_t neap_task_await(neap_task *task, neap_future *future);
+
+/* Inside a step, instead of neap_task_await: waits for a time of at least delay_ns (INT64_MAX: for ever) without
+   a future.  Then return NEAP_STEP_AWAIT.  The task wakes with NEAP_WAKE_RESUME.
+   Errors: NEAP_EBUSY if the task waits already, NEAP_ENOMEM, NEAP_EINVALID_STATE outside a step.
+   [L] */
+NEAP_API int32_t neap_task_sleep(neap_task *task, int64_t delay_ns);
 
 /* Answers a task event (a task without a step function): NEAP_STEP_DONE, NEAP_STEP_YIELD, NEAP_STEP_AWAIT or
    NEAP_STEP_CANCELLED, as a step function would return it.

@@ -78,14 +78,12 @@ static inline int nl_body_begin(lua_State *L) {
     return nl_body_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, nl_body_end), 0);
 }
 
-/* Puts that function under the `n` values on top of the thread; the handler is on top of L and popped.  Answers how
-   many arguments the first resume has. */
-static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
-    lua_xmove(L, co, 1);
-    lua_insert(co, -n - 1);
+/* Begins the stack of a task's thread with that function and the handler, a reference in the registry; the task's function
+   and its arguments follow.  Answers by how many values the first resume then has more arguments than those. */
+static inline int nl_push_body(lua_State *co, int handler) {
     lua_pushcfunction(co, nl_body_begin);
-    lua_insert(co, -n - 2);
-    return n + 1;
+    lua_rawgeti(co, LUA_REGISTRYINDEX, handler);
+    return 2;
 }
 
 /* To be called after other threads ran, before this one raises an error. */
@@ -217,10 +215,10 @@ static inline int nl_runs_body(lua_State *co) {
     return 0;
 }
 
-static inline int nl_push_body(lua_State *L, lua_State *co, int n) {
+static inline int nl_push_body(lua_State *co, int handler) {
     (void)co;
-    lua_pop(L, 1);
-    return n - 1;
+    (void)handler;
+    return 0;
 }
 
 /* The engine notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs

@@ -74,11 +74,10 @@ enum {
 /* The head of the userdata of futures and tasks. */
 struct nl_object {
     nl_node node;
-    neap_future
-        *future; /* a reference; a task's: borrowed, NULL once it has ended and all is known here */
-    nl_callback *calls; /* registered callbacks, newest first */
-    nl_object *queued;  /* next of the failures that may be reported, or of the tasks to bury */
-    int holds;          /* reasons to keep the userdata alive: while there are any it is anchored */
+    neap_future *future; /* a reference; a task's: see nl_task */
+    nl_callback *calls;  /* registered callbacks, newest first */
+    nl_object *queued;   /* next of the failures that may be reported, or of the tasks to bury */
+    int holds; /* reasons to keep the userdata alive: while there are any it is anchored */
 };
 
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
@@ -86,14 +85,18 @@ enum {
     NL_WAIT_NOT = 0,
     NL_WAIT_FUTURE,
     NL_WAIT_TICK,
+    NL_WAIT_SLEEP,
     NL_WAIT_RAW,
     NL_WAIT_RAW_TICK
 };
 
 typedef struct nl_wait {
-    neap_future *future; /* NULL for a tick */
-    lua_State *thread;   /* who waits */
-    int32_t error;       /* why the core refused the wait */
+    union {
+        neap_future *future; /* NULL for a tick or sleep */
+        int64_t delay;       /* of a sleep that is still to begin, in ns */
+    };
+    lua_State *thread; /* who waits */
+    int32_t error;     /* why the core refused the wait */
     uint8_t mode;
     uint8_t owned; /* the reference to the future is ours to end */
     uint8_t woken; /* the core has resumed us */
@@ -101,25 +104,31 @@ typedef struct nl_wait {
 } nl_wait;
 
 /* A task's userdata has no finalizer, so that tasks which nobody keeps cost the collector little.  While the task lives it
-   is anchored and has a reference of the core's task.  One that ends with values leaves them here and lets go; any other
-   end, and whoever needs a future of the core later, gives the reference to a keeper: a future's userdata, which hangs
-   from the task's. */
+   is anchored and has a reference of the core's task.  One that ends with values leaves them here and lets go: o.future is
+   NULL.  Any other end gives the reference to a keeper, a future's userdata that hangs from the task's; so does whoever
+   needs a future of the core later. */
 struct nl_task {
     nl_object o;
-    neap_task *task; /* a reference while it lives, then the keeper's or NULL */
-    lua_State *co;   /* NULL once it ended */
-    uint64_t id;     /* once it let go */
-    int nargs;       /* values on its stack for the next resume */
-    int owns;        /* an anchor: what is closed if it never starts */
-    int line;        /* where it was spawned */
-    uint8_t spent;   /* operations that this step has started */
+    lua_State *co; /* NULL once it ended */
+    int nargs;     /* values on its stack for the next resume */
+    int owns;      /* an anchor: what is closed if it never starts */
+    int line;      /* where it was spawned */
+    uint8_t spent; /* operations that this step has started */
     uint8_t started;
     uint8_t pooled;  /* the thread is ours and goes back to the pool */
     uint8_t ended;   /* the last step was seen */
     uint8_t exiting; /* called exit: is not resumed again */
     uint8_t kept;    /* the reference is the keeper's */
-    nl_wait wait;
+    union {
+        nl_wait wait;
+        uint64_t id; /* once it let go of the core */
+    };
 };
+
+/* The core's task, while there is one. */
+static inline neap_task *nl_core_task(const nl_task *t) {
+    return t->o.future != NULL ? neap_future_task(t->o.future) : NULL;
+}
 
 struct nl_loop {
     nl_node node;
@@ -191,8 +200,8 @@ struct nl_state {
     nl_lent lent;
     int meta_ref[NL_KINDS];
     const void *error_meta; /* the address of the errors' metatable */
-    int module;     /* registry: the table of neap.core */
-    int *free_refs; /* anchors that can be used again */
+    int module;             /* registry: the table of neap.core */
+    int *free_refs;         /* anchors that can be used again */
     int free_len, free_cap;
     int anchored; /* anchors that were ever made */
     int owned;    /* registry: weak set of threads that belong to tasks */
@@ -319,7 +328,7 @@ int nl_has_await(lua_State *L, int index);
 void nl_check_body(lua_State *L, nl_state *st, int index);
 void nl_push_task(lua_State *L, nl_state *st, neap_task *task);
 void nl_bury(nl_state *st);
-void nl_keep(lua_State *L, nl_task *t, int ud);
+void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud);
 void nl_revive(lua_State *L, nl_state *st, int ud);
 void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
@@ -341,6 +350,7 @@ void nl_open_task(lua_State *L, nl_state *st);
 void nl_check_wait(lua_State *L, nl_state *st);
 int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont k);
 int nl_park_tick(lua_State *L, nl_state *st, nl_cont k);
+int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k);
 neap_future *nl_woken(lua_State *L, nl_state *st);
 void nl_wait_end(nl_task *t);
 int nl_raise_of(lua_State *L, nl_state *st, int ud);

@@ -129,6 +129,13 @@ int nl_park_tick(lua_State *L, nl_state *st, nl_cont k) {
     return nl_suspend(L, k);
 }
 
+/* Waits for some ns. */
+int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k) {
+    wait_begin(L, st->task, NL_WAIT_SLEEP, NULL, 0);
+    st->task->wait.delay = delay;
+    return nl_suspend(L, k);
+}
+
 /* ---- Fairness ---- */
 
 enum {
@@ -176,7 +183,8 @@ static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
     neap_future *future = t->wait.future;
     int64_t partial = future != NULL ? neap_future_partial(future) : 0;
     const char *message = future != NULL ? neap_future_message(future) : "";
-    nl_push_cancelled(L, st, *message != '\0' ? message : neap_task_cancel_message(t->task));
+    nl_push_cancelled(L, st,
+                      *message != '\0' ? message : neap_task_cancel_message(nl_core_task(t)));
     if (future != NULL && neap_future_task(future) != NULL)
         nl_add_wait_of(L, st, 1);
     nl_wait_end(t);

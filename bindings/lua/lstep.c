@@ -85,7 +85,7 @@ static void finish_error(lua_State *L, nl_state *st, void *arg) {
     nl_thread_give(t, lua_status(t->co) == LUA_OK || nl_reset(t->co));
     lua_pushvalue(L, 3);
     nl_setslot(L, 1, NL_LINK);
-    nl_keep(L, t, 1);
+    nl_keep(L, t, t->o.future, 1);
     if (nl_is_cancelled(L, st, 2)) {
         f->step = NEAP_STEP_CANCELLED;
     } else {
@@ -128,18 +128,31 @@ int nl_is_wait(nl_state *st, lua_State *co, int nres) {
     return is_token(co, nres) && t != NULL && t->wait.mode != NL_WAIT_NOT && !t->wait.woken;
 }
 
+/* The core did not take the wait: that is raised in the next tick. */
+static int32_t refused(nl_task *t, int32_t code) {
+    t->wait.error = code;
+    if (t->wait.future != NULL && !t->wait.owned) {
+        neap_future_ref(t->wait.future);
+        t->wait.owned = 1;
+    }
+    return NEAP_STEP_YIELD;
+}
+
+static int32_t fall_asleep(neap_task *task, nl_task *t) {
+    int64_t delay = t->wait.delay;
+    t->wait.delay = 0; /* and so no future */
+    int32_t code = neap_task_sleep(task, delay);
+    return code >= 0 ? NEAP_STEP_AWAIT : refused(t, code);
+}
+
 static int32_t suspended(neap_task *task, nl_task *t) {
     lua_pop(t->co, 1);
     if (t->wait.mode == NL_WAIT_TICK)
         return NEAP_STEP_YIELD;
+    if (t->wait.mode == NL_WAIT_SLEEP)
+        return fall_asleep(task, t);
     int32_t code = neap_task_await(task, t->wait.future);
-    if (code >= 0)
-        return NEAP_STEP_AWAIT;
-    t->wait.error = code; /* raised in the next tick, which tells of the future */
-    if (!t->wait.owned)
-        neap_future_ref(t->wait.future);
-    t->wait.owned = 1;
-    return NEAP_STEP_YIELD;
+    return code >= 0 ? NEAP_STEP_AWAIT : refused(t, code);
 }
 
 /* ---- The step ---- */
@@ -220,10 +233,10 @@ static void bury(lua_State *L, nl_state *st, void *arg) {
         close_owned(L, st, t);
     if (t->co != NULL)
         nl_thread_give(t, nl_reset(t->co));
-    if (t->task == NULL || t->kept)
+    if (t->o.future == NULL || t->kept)
         return;
     nl_anchored(L, t->o.node.ref);
-    nl_keep(L, t, lua_gettop(L));
+    nl_keep(L, t, t->o.future, lua_gettop(L));
 }
 
 static void let_go(nl_task *t) {
@@ -261,10 +274,9 @@ static int is_plain_end(const nl_task *t) {
 }
 
 static void end_plainly(nl_task *t) {
-    neap_task *task = t->task;
-    t->id = neap_task_id(task);
-    t->task = NULL;
+    neap_task *task = nl_core_task(t);
     t->o.future = NULL;
+    t->id = neap_task_id(task);
     let_go(t);
     neap_task_unref(task);
 }

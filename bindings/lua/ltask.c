@@ -93,13 +93,13 @@ static nl_task *new_task(lua_State *L, nl_state *st) {
 static void note_site(lua_State *L, nl_task *t, int ud) {
     lua_Debug ar;
     for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, NL_WRAPPED ? "Sl" : "l", &ar);
-        if (ar.currentline <= 0 || nl_is_wrapper(&ar))
-            continue;
-        lua_getinfo(L, "f", &ar);
-        nl_setslot(L, ud, NL_NOTES);
-        t->line = ar.currentline;
-        return;
+        lua_getinfo(L, NL_WRAPPED ? "Slf" : "lf", &ar);
+        if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
+            nl_setslot(L, ud, NL_NOTES);
+            t->line = ar.currentline;
+            return;
+        }
+        lua_pop(L, 1);
     }
 }
 
@@ -110,22 +110,18 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
         nl_thread_own(L, st, ud + 1);
         lua_pushvalue(L, ud + 1);
         nl_setslot(L, ud, NL_LINK);
-        t->nargs = n;
     } else {
         t->co = nl_thread_take(L, st);
         t->pooled = 1;
         nl_setslot(L, ud, NL_LINK);
-        n++;
     }
     if (!lua_checkstack(t->co, n + 4))
         nl_throw(L, st, NEAP_E2BIG, "too many arguments");
-    lua_xmove(L, t->co, n);
-    if (t->pooled) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, st->failing);
-        t->nargs = nl_push_body(L, t->co, n);
-    } else {
-        lua_settop(L, ud);
-    }
+    t->nargs = n;
+    if (t->pooled)
+        t->nargs += nl_push_body(t->co, st->failing);
+    lua_xmove(L, t->co, t->pooled ? n + 1 : n);
+    lua_settop(L, ud);
 }
 
 /* Keeps a name for the time when the core's task is gone. */
@@ -153,8 +149,9 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         note_name(L, first, how->name);
     neap_task_options options = {sizeof options, how->name, NULL};
     nl_track(&t->o.node);
-    nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &t->task));
-    t->o.future = neap_task_future(t->task);
+    neap_task *task = NULL;
+    nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &task));
+    t->o.future = neap_task_future(task);
     return t;
 }
 
@@ -217,8 +214,7 @@ static int spawn(lua_State *L) {
 static void push_wrapped(lua_State *L, nl_state *st, neap_task *task) {
     nl_task *t = new_task(L, st);
     t->ended = 1;
-    t->task = task;
-    nl_keep(L, t, lua_gettop(L));
+    nl_keep(L, t, neap_task_future(task), lua_gettop(L));
     neap_task_ref(task);
 }
 
@@ -288,8 +284,9 @@ static void push_note(lua_State *L, int ud, const char *name) {
 
 /* Pushes the name of the task at 1. */
 static const char *push_name(lua_State *L, nl_task *t) {
-    if (t->task != NULL)
-        return lua_pushstring(L, neap_task_name(t->task)), lua_tostring(L, -1);
+    neap_task *task = nl_core_task(t);
+    if (task != NULL)
+        return lua_pushstring(L, neap_task_name(task)), lua_tostring(L, -1);
     push_note(L, 1, "name");
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
@@ -307,8 +304,9 @@ static int task_set_name(lua_State *L) {
     nl_task *t = check_task(L);
     const char *name = luaL_checkstring(L, 2);
     note_name(L, 1, name);
-    if (t->task != NULL)
-        nl_check_code(L, t->o.node.st, neap_task_set_name(t->task, name));
+    neap_task *task = nl_core_task(t);
+    if (task != NULL)
+        nl_check_code(L, t->o.node.st, neap_task_set_name(task, name));
     lua_settop(L, 1);
     return 1;
 }
@@ -400,10 +398,9 @@ static int task_tostring(lua_State *L) {
 /* The state closes: nothing of the core points at the userdata afterwards. */
 
 void nl_task_drop(nl_task *t) {
-    neap_task *task = t->task;
+    neap_task *task = nl_core_task(t);
     nl_untrack(&t->o.node);
     nl_forget_callbacks(&t->o);
-    t->task = NULL;
     t->o.future = NULL;
     if (task == NULL || t->kept)
         return;
@@ -428,10 +425,10 @@ static nl_object *push_keeper(lua_State *L, nl_state *st, int ud) {
     return keeper;
 }
 
-/* The task at `ud` has ended: its reference of the core's task becomes the keeper's. */
-void nl_keep(lua_State *L, nl_task *t, int ud) {
+/* The task at `ud` has ended: its reference of the core's task, with this future, becomes the keeper's. */
+void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud) {
     nl_object *keeper = push_keeper(L, t->o.node.st, ud);
-    keeper->future = t->o.future = neap_task_future(t->task);
+    keeper->future = t->o.future = future;
     keeper->node.flags = NL_INTERNAL;
     t->kept = 1;
     lua_pop(L, 1);

@@ -212,7 +212,7 @@ void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int e
     add_cause(L, &b, ud, error);
     luaL_traceback(L, at, NULL, level);
     luaL_addvalue(&b);
-    add_chain(&b, t->task);
+    add_chain(&b, nl_core_task(t));
     luaL_pushresult(&b);
     lua_setfield(L, -2, "traceback");
     nl_setslot(L, ud, NL_VALUE);

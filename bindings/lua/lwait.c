@@ -16,12 +16,10 @@ static int sleep_end(lua_State *L) {
 static int lua_sleep(lua_State *L) {
     nl_state *st = NL_STATE(L);
     int64_t delay = nl_seconds(L, 1);
-    neap_future *future;
     nl_check_wait(L, st);
     if (delay == 0)
         return nl_park_tick(L, st, sleep_end);
-    nl_check_code(L, st, neap_sleep(neap_future_loop(st->task->o.future), delay, &future));
-    return nl_park(L, st, future, 1, sleep_end);
+    return nl_park_sleep(L, st, delay, sleep_end);
 }
 
 /* ---- Lists of futures ---- */

@@ -58,6 +58,8 @@ static void free_extra(neap_future *f) {
     f->extra = NULL;
     np_alloc_put_text(loop->alloc, x->message);
     np_alloc_put_text(loop->alloc, x->site);
+    np_alloc_put_text(loop->alloc, x->name);
+    np_alloc_put_text(loop->alloc, x->cancel_msg);
     if (x->cancel_hook != NULL)
         np_handle_drop(x->cancel_hook);
     np_pool_put(&loop->pool, x, sizeof *x);

@@ -28,8 +28,10 @@ typedef struct np_future_type {
 /* Rare things, made when first needed. */
 typedef struct np_future_extra {
     char *message;
-    char *site;
-    neap_handle *cancel_hook;
+    char *site;               /* a task's: where it was spawned */
+    char *name;               /* of a task; NULL: "task-N", made when asked for */
+    char *cancel_msg;         /* of a task's last cancellation */
+    neap_handle *cancel_hook; /* of a plain future */
 } np_future_extra;
 
 enum {

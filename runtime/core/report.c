@@ -118,7 +118,8 @@ add_text(char *buf, size_t cap, size_t *len, const char *format, ...) {
 static void add_wait(char *buf, size_t cap, size_t *len, neap_task *t) {
     char where[256] = "";
     neap_future *f = t->awaiting;
-    const char *what = f == NULL    ? "its turn"
+    const char *what = t->asleep    ? "a sleep"
+                       : f == NULL  ? "its turn"
                        : f->is_task ? neap_task_name((neap_task *)(void *)f)
                                     : f->obj.type->name;
     if (t->ops->describe != NULL)

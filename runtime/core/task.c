@@ -4,31 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "core/events.h"
 
 /* ---- Made and gone */
 
-static void drop_texts(neap_task *t) {
-    np_task_texts *x = t->texts;
-    if (x == NULL)
-        return;
-    neap_loop *loop = t->f.obj.loop;
-    np_alloc_put_text(loop->alloc, x->name);
-    np_alloc_put_text(loop->alloc, x->site);
-    np_alloc_put_text(loop->alloc, x->cancel_msg);
-    np_pool_put(&loop->pool, x, sizeof *x);
-}
-
-/* The texts, all NULL at first; NULL when there is no memory. */
-static np_task_texts *texts_of(neap_task *t) {
-    if (t->texts == NULL)
-        t->texts = np_pool_get(&t->f.obj.loop->pool, sizeof *t->texts);
-    return t->texts;
-}
-
 static void destroy(np_obj *obj) {
     neap_task *t = np_container(obj, neap_task, f.obj);
-    drop_texts(t);
     np_future_fini(&t->f);
     np_obj_free(obj, sizeof *t);
 }
@@ -48,7 +30,7 @@ static int32_t copy_options(neap_task *t, const neap_task_options *o) {
         return NEAP_EINVAL;
     if (o->name == NULL && o->site == NULL)
         return 0;
-    np_task_texts *x = texts_of(t);
+    np_future_extra *x = np_future_extra_of(&t->f);
     if (x == NULL)
         return NEAP_ENOMEM;
     if (o->name != NULL && (x->name = np_alloc_text(alloc, o->name)) == NULL)
@@ -67,11 +49,18 @@ static bool are_ops(const neap_task_ops *ops) {
 static void note_site(neap_task *t) {
     char text[256] = "";
     const neap_task_ops *ops = t->ops;
-    bool known = t->texts != NULL && t->texts->site != NULL;
-    if (known || ops->size < sizeof *ops || ops->site == NULL || texts_of(t) == NULL)
+    bool known = t->f.extra != NULL && t->f.extra->site != NULL;
+    if (known || ops->size < sizeof *ops || ops->site == NULL || np_future_extra_of(&t->f) == NULL)
         return;
     ops->site(t, t->user, text, sizeof text);
-    t->texts->site = np_alloc_text(t->f.obj.loop->alloc, text);
+    t->f.extra->site = np_alloc_text(t->f.obj.loop->alloc, text);
+}
+
+/* Tasks are aborted before the loop's timers end. */
+static void slept(neap_loop *loop, np_timer *timer, bool ended) {
+    neap_task *t = np_container(timer, neap_task, timer);
+    (void)ended;
+    np_enqueue(loop, &t->node);
 }
 
 static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
@@ -85,6 +74,7 @@ static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
     neap_task *t = np_container(f, neap_task, f);
     f->is_task = true;
     np_ready_init(&t->node, NP_RUN_TASK);
+    np_timer_init(&t->timer, slept);
     rc = copy_options(t, options);
     if (rc < 0) {
         np_future_unref(f);
@@ -161,13 +151,15 @@ neap_future *neap_task_future(neap_task *task) {
 static void drop_awaited(neap_task *t) {
     neap_future *f = t->awaiting;
     t->awaiting = NULL;
+    t->asleep = false;
+    np_timer_stop(t->f.obj.loop, &t->timer);
     t->waiting_since = -1;
     if (f != NULL)
         np_future_unref(f);
 }
 
 static const char *cancel_message(const neap_task *t) {
-    return t->texts != NULL ? t->texts->cancel_msg : NULL;
+    return t->f.extra != NULL ? t->f.extra->cancel_msg : NULL;
 }
 
 /* The last act: the outcome is there, the owner of `user` is told, the loop lets go. */
@@ -276,11 +268,22 @@ static void cancel_at_wait(neap_task *t) {
     }
 }
 
+static void wake_sleeper(neap_task *t) {
+    np_timer_stop(t->f.obj.loop, &t->timer);
+    if (t->node.where == NP_AT_NONE)
+        np_enqueue(t->f.obj.loop, &t->node);
+}
+
 static void suspend(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
     neap_future *f = t->awaiting;
     np_trace(loop, NEAP_TRACE_SUSPEND, 0, t, f, NULL);
     t->waiting_since = loop->now;
+    if (f == NULL) {
+        if (t->must_cancel)
+            wake_sleeper(t);
+        return;
+    }
     if (np_future_pending(f))
         np_future_wait(f, &t->node);
     else
@@ -302,9 +305,13 @@ static void fail(neap_task *t, int32_t code, const char *message) {
 static void done(neap_task *t) {
     uint8_t state = (t->f.flags & NP_F_STAGED) != 0 ? t->staged : NEAP_STATE_RESULT;
     bool dropped = state == NEAP_STATE_RESULT && t->must_cancel && !t->lost;
-    if (t->awaiting != NULL)
+    if (t->awaiting != NULL || t->asleep)
         drop_awaited(t);
     finish(t, dropped ? NEAP_STATE_CANCELLED : state);
+}
+
+static bool waits(const neap_task *t) {
+    return t->awaiting != NULL || t->asleep;
 }
 
 /* How the step ended decides what comes next. */
@@ -317,10 +324,10 @@ static void conclude(neap_task *t, int32_t step) {
         finish(t, NEAP_STATE_CANCELLED);
     } else if ((t->f.flags & NP_F_STAGED) != 0) {
         fail(t, NEAP_EINVALID_STATE, "the step set an outcome and did not end");
-    } else if (step == NEAP_STEP_AWAIT && t->awaiting != NULL) {
+    } else if (step == NEAP_STEP_AWAIT && waits(t)) {
         report_swallowed(t);
         suspend(t);
-    } else if (step == NEAP_STEP_YIELD && t->awaiting == NULL) {
+    } else if (step == NEAP_STEP_YIELD && !waits(t)) {
         report_swallowed(t);
         np_trace(t->f.obj.loop, NEAP_TRACE_YIELD, 0, t, NULL, NULL);
         np_enqueue(t->f.obj.loop, &t->node);
@@ -359,6 +366,7 @@ void np_task_run(neap_task *t) {
     }
     neap_future *awaited = t->awaiting;
     t->awaiting = NULL;
+    t->asleep = false;
     t->waiting_since = -1;
     t->started = true;
     t->open = true;
@@ -385,7 +393,7 @@ int32_t neap_task_await(neap_task *task, neap_future *future) {
         return rc;
     if (!task->open)
         return NEAP_EINVALID_STATE;
-    if (task->awaiting != NULL)
+    if (waits(task))
         return NEAP_EBUSY;
     if (future == &task->f)
         return NEAP_EAWAIT_SELF;
@@ -396,6 +404,21 @@ int32_t neap_task_await(neap_task *task, neap_future *future) {
     return 0;
 }
 
+int32_t neap_task_sleep(neap_task *task, int64_t delay_ns) {
+    neap_loop *loop = task == NULL ? NULL : task->f.obj.loop;
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc < 0)
+        return rc;
+    if (!task->open)
+        return NEAP_EINVALID_STATE;
+    if (waits(task))
+        return NEAP_EBUSY;
+    int64_t when = np_time_add(loop->now, delay_ns > 0 ? delay_ns : 0);
+    rc = when == NP_NEVER ? 0 : np_timer_start(loop, &task->timer, when);
+    task->asleep = rc == 0;
+    return rc;
+}
+
 int32_t neap_task_answer(neap_task *task, int32_t step_end) {
     int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
     if (rc < 0)
@@ -404,7 +427,7 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
         return NEAP_EINVAL;
     if (!task->open || task->ops->step != NULL || task->node.where != NP_AT_NONE)
         return NEAP_EINVALID_STATE;
-    if ((step_end == NEAP_STEP_AWAIT) != (task->awaiting != NULL))
+    if ((step_end == NEAP_STEP_AWAIT) != waits(task))
         return NEAP_EINVAL;
     np_obj_ref(&task->f.obj);
     conclude(task, step_end);
@@ -416,7 +439,7 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
 
 static void keep_message(neap_task *t, const char *msg) {
     np_alloc *alloc = t->f.obj.loop->alloc;
-    np_task_texts *x = msg != NULL ? texts_of(t) : t->texts;
+    np_future_extra *x = msg != NULL ? np_future_extra_of(&t->f) : t->f.extra;
     if (x == NULL)
         return;
     np_alloc_put_text(alloc, x->cancel_msg);
@@ -435,12 +458,14 @@ static neap_task *inner_task(const neap_task *t) {
 /* The request has reached its end: what the task awaits, or the task itself.  What refuses although it is pending waits for
    this very task: the wait is given up. */
 static void deliver_cancel(neap_task *t, const char *msg) {
-    bool waits = t->awaiting != NULL && !t->open;
-    t->cancel_sent = waits && np_future_cancel(t->awaiting, msg);
+    bool awaits = t->awaiting != NULL && !t->open;
+    t->cancel_sent = awaits && np_future_cancel(t->awaiting, msg);
     if (t->cancel_sent)
         return;
     t->must_cancel = true;
-    t->lost = waits && holds_resource(t->awaiting);
+    t->lost = awaits && holds_resource(t->awaiting);
+    if (t->asleep && !t->open)
+        wake_sleeper(t);
     if (t->node.where == NP_AT_WAIT) {
         np_dequeue(&t->node);
         np_enqueue(t->f.obj.loop, &t->node);
@@ -500,7 +525,7 @@ uint64_t neap_task_id(neap_task *task) {
 
 const char *neap_task_name(neap_task *task) {
     char made[32];
-    np_task_texts *x = texts_of(task);
+    np_future_extra *x = np_future_extra_of(&task->f);
     if (x != NULL && x->name == NULL) {
         snprintf(made, sizeof made, "task-%llu", (unsigned long long)task->id);
         x->name = np_alloc_text(task->f.obj.loop->alloc, made);
@@ -513,7 +538,7 @@ int32_t neap_task_set_name(neap_task *task, const char *name) {
     if (rc < 0)
         return rc;
     np_alloc *alloc = task->f.obj.loop->alloc;
-    np_task_texts *x = texts_of(task);
+    np_future_extra *x = np_future_extra_of(&task->f);
     char *copy = x == NULL ? NULL : np_alloc_text(alloc, name);
     if (copy == NULL)
         return NEAP_ENOMEM;
@@ -525,7 +550,7 @@ int32_t neap_task_set_name(neap_task *task, const char *name) {
 const char *neap_task_site(neap_task *task) {
     if (np_future_pending(&task->f) && np_look(task->f.obj.loop) == 0)
         note_site(task);
-    return task->texts != NULL && task->texts->site != NULL ? task->texts->site : "";
+    return neap_future_site(&task->f);
 }
 
 uint64_t neap_task_steps(neap_task *task) {

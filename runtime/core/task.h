@@ -2,19 +2,13 @@
    how it ended.
 
    Waiting: one node serves all: the first step, a yield, a wait, a wake-up.  `awaiting` is held from neap_task_await until
-   the step that follows the wake-up.  Cancelling a waiting task cancels what it awaits; if that is done already, the
+   the step that follows the wake-up.  A sleeping task stands in the timers' heap instead.  Cancelling a waiting task cancels what it awaits; if that is done already, the
    cancellation is delivered at the wake-up (a plain future) or, when the completed thing was an operation on the world,
    at the next wait (`lost`): its value is not thrown away. */
 #ifndef NP_TASK_H
 #define NP_TASK_H
 
 #include "core/future.h"
-
-typedef struct np_task_texts {
-    char *name; /* NULL: "task-N", made when asked for */
-    char *site;
-    char *cancel_msg;
-} np_task_texts;
 
 struct neap_task {
     neap_future f; /* first: a task is a future */
@@ -23,7 +17,7 @@ struct neap_task {
     void *user;
     neap_future *awaiting;
     np_local *context;
-    np_task_texts *texts; /* made when there is one */
+    np_timer timer; /* of a sleep */
     uint64_t id;
     uint64_t steps;
     uint64_t step_cycles;  /* with the loop's origin: time in steps */
@@ -31,6 +25,7 @@ struct neap_task {
     uint8_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
     bool started;
+    bool asleep;      /* from neap_task_sleep until the wake-up */
     bool open;        /* a step is under way, or a task event waits for its answer */
     bool must_cancel; /* a cancellation is to be delivered */
     bool lost;        /* that one lost against a completed operation: not before the next wait */
