@@ -112,6 +112,7 @@ int32_t neap_handle_run(neap_handle *handle) {
     if (rc < 0)
         return rc;
     np_dequeue(node);
+    np_stamp(loop);
     if (np_is_handle(&handle->obj) && handle->node.cancelled)
         np_handle_drop(handle);
     else

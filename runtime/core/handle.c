@@ -64,8 +64,10 @@ void np_handle_drop(neap_handle *h) {
     h->node.active = false;
     h->destroy = NULL;
     h->context = NULL;
-    if (destroy_user != NULL)
+    if (destroy_user != NULL) {
         destroy_user(h->user);
+        np_stamp(h->obj.loop);
+    }
     np_local_unref(h->obj.loop, context);
     np_obj_unref(&h->obj);
 }

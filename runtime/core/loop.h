@@ -104,6 +104,7 @@ struct neap_loop {
     int64_t now;            /* ns */
     int64_t slow_ns;        /* report steps above it; NP_NEVER: none */
     bool timed;             /* step times are measured */
+    uint64_t stamp;         /* cycles when the last step, or what came between, ended */
     uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
     int64_t origin_ns;
     neap_task *current;        /* whose step runs */
@@ -270,7 +271,10 @@ void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
             np_trace_emit((loop), (kind), (value), (task), (future), (handle)); \
     } while (0)
 
-/* ---- Step times (report.c) */
+/* ---- Step times (report.c): a step begins where the one before ended; what runs between steps and may take long, hooks of
+   users and waiters of the runtime, is followed by a stamp so that no step is blamed for it. */
+
+void np_stamp(neap_loop *loop);
 
 uint64_t np_step_begin(neap_loop *loop);
 int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task,

@@ -206,10 +206,13 @@ static bool virtual_clock(const neap_loop *loop) {
     return (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
 }
 
+void np_stamp(neap_loop *loop) {
+    if (loop->timed)
+        loop->stamp = np_cycles();
+}
+
 uint64_t np_step_begin(neap_loop *loop) {
-    if (np_unlikely(virtual_clock(loop)))
-        return (uint64_t)loop->now;
-    return loop->timed ? np_cycles() : 0;
+    return np_unlikely(virtual_clock(loop)) ? (uint64_t)loop->now : loop->stamp;
 }
 
 /* A cycle is worth what the loop's whole life so far says. */
@@ -242,14 +245,17 @@ int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handl
     if (!loop->timed && !virtual_clock(loop))
         return 0;
     bool virtual = virtual_clock(loop);
-    uint64_t spent = (virtual ? (uint64_t)loop->now : np_cycles()) - begun;
+    loop->stamp = np_cycles();
+    uint64_t spent = (virtual ? (uint64_t)loop->now : loop->stamp) - begun;
     if (task != NULL)
         task->step_cycles += spent;
     if (np_likely(loop->slow_ns == NP_NEVER || (!virtual && !may_be_slow(loop, spent))))
         return 0;
     int64_t ns = virtual ? (int64_t)spent : cycles_to_ns(loop, spent);
-    if (ns >= loop->slow_ns)
+    if (ns >= loop->slow_ns) {
         report_slow(loop, ns, task, handle);
+        np_stamp(loop);
+    }
     return ns;
 }
 

@@ -21,6 +21,7 @@ void np_run_internal(neap_loop *loop) {
         np_waiter *w = np_container(np_list_pop(&loop->internal), np_waiter, node.link);
         w->node.where = NP_AT_NONE;
         w->fire(w);
+        np_stamp(loop);
     }
 }
 
@@ -169,6 +170,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     uint32_t n = 0;
     np_run_internal(loop);
     np_list_splice(&loop->batch, &loop->ready);
+    np_stamp(loop);
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);

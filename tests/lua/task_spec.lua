@@ -936,3 +936,150 @@ describe("task", function()
         assert.equal(1, #neap.all_tasks())
     end))
 end)
+
+describe("a task that has ended with values", function()
+    local function ended(...)
+        local values = helper.pack(...)
+        local task = neap.spawn(function() return helper.unpack(values, 1, values.n) end)
+        task:await()
+        neap.yield()
+        return task
+    end
+
+    it("lets go of the core at once, also while scripts hold it", in_loop(function(loop)
+        local before = loop:metrics().objects
+        local kept = {}
+        for i = 1, 100 do kept[i] = neap.spawn(function() return i end) end
+        ticks(2)
+        assert.equal(before, loop:metrics().objects)
+        assert.equal(100, kept[100]:result())
+    end))
+
+    for name, values in pairs {
+        none = { n = 0 }, ["nil"] = { n = 1 }, ["a number"] = { n = 1, 7.5 }, ["a string"] = { n = 1, "a\0b" },
+        ["a table"] = { n = 1, {} }, ["several values"] = { n = 4, 1, nil, "x", nil },
+    } do
+        it("gives " .. name .. " to whoever asks later", in_loop(function()
+            local task = ended(helper.unpack(values, 1, values.n))
+            local function same(...)
+                local got = helper.pack(...)
+                assert.equal(values.n, got.n)
+                for i = 1, values.n do assert.equal(values[i], got[i]) end
+            end
+            same(task:result())
+            same(task:await())
+            same(neap.await(task))
+            same(neap.wait_for(task, 1))
+            same(neap.shield(task):await())
+            assert.equal(values[1], neap.gather(task)[1])
+            same(task:result())
+        end))
+    end
+
+    it("W2: is in the list of what is done, itself", in_loop(function()
+        local task, pending = ended(1), neap.future()
+        local done, rest = neap.wait({ pending, task }, { return_when = "first_completed" })
+        assert.equal(task, done[1])
+        assert.equal(pending, rest[1])
+    end))
+
+    it("F8: calls a callback that is added later", in_loop(function()
+        local task, got = ended "late", nil
+        task:add_done_callback(function(f) got = f end)
+        ticks(2)
+        assert.equal(task, got)
+        assert.equal("late", got:result())
+    end))
+
+    it("keeps its name, its number and its site", in_loop(function()
+        local line = debug.getinfo(1, "l").currentline
+        local named = neap.spawn { function() end, name = "the task" }
+        local renamed, plain = neap.spawn(function() end), neap.spawn(function() end)
+        renamed:set_name "another"
+        local number = plain:name()
+        ticks(2)
+        assert.equal("the task", named:name())
+        assert.equal("another", renamed:name())
+        assert.equal(number, plain:name())
+        plain:set_name "late"
+        assert.equal("late", plain:name())
+        assert.matches("task_spec.lua:" .. line + 1 .. "$", named:site())
+        assert.matches("the task %(done%)", tostring(named))
+        assert.same({}, named:stack())
+        assert.is_nil(named:traceback())
+    end))
+
+    it("C5: cannot be cancelled any more", in_loop(function()
+        local task = ended(1)
+        assert.is_false(task:cancel())
+        assert.is_false(task:cancelled())
+        assert.is_nil(task:exception())
+        assert.equal(0, task:waiters())
+        assert.equal(task, task:ignore())
+    end))
+
+    it("lets those go on that waited for it", in_loop(function()
+        local inner = neap.spawn(function()
+            neap.yield()
+            return { "value" }
+        end)
+        local waiting = {}
+        for i = 1, 3 do waiting[i] = neap.spawn(function() return (inner:await()) end) end
+        local value = inner:await()
+        for i = 1, 3 do assert.equal(value, waiting[i]:await()) end
+    end))
+
+    it("leaves nothing behind when it failed or was cancelled and nobody holds it", in_loop(function(loop)
+        collectgarbage()
+        collectgarbage()
+        local before = loop:metrics().objects
+        for _ = 1, 50 do
+            neap.spawn(function() error "ignored" end):ignore()
+            neap.spawn(function() neap.sleep(1000) end):cancel()
+            local waiting = neap.spawn(function() neap.sleep(1000) end)
+            neap.yield()
+            waiting:cancel "in its sleep"
+        end
+        ticks(4)
+        collectgarbage()
+        collectgarbage()
+        assert.equal(before, loop:metrics().objects)
+    end))
+end)
+
+describe("a sleeping task", function()
+    it("C2: hears a cancellation in its sleep and before it", in_loop(function()
+        local log = {}
+        local function sleeper()
+            local ok, err = pcall(neap.sleep, 1000)
+            log[#log + 1] = tostring(ok) .. " " .. tostring(neap.is_cancelled(err)) .. " " .. err.message
+            error(err)
+        end
+        local task = neap.spawn(sleeper)
+        neap.yield()
+        task:cancel "wake up"
+        ticks(2)
+        assert.same({ "false true wake up" }, log)
+        assert.is_true(task:cancelled())
+        local early
+        early = neap.spawn(function()
+            early:cancel "before"
+            sleeper()
+        end)
+        ticks(3)
+        assert.equal("false true before", log[2])
+        assert.is_true(early:cancelled())
+    end))
+
+    it("M4: leaves no timer behind when it is cancelled", in_loop(function(loop)
+        local before = loop:metrics().timers
+        local tasks = {}
+        for i = 1, 20 do tasks[i] = neap.spawn(function() neap.sleep(1000) end) end
+        neap.yield()
+        assert.equal(before + 20, loop:metrics().timers)
+        for i = 1, 20 do tasks[i]:cancel() end
+        assert.equal(before, loop:metrics().timers)
+        ticks(2)
+        assert.is_true(tasks[20]:cancelled())
+    end))
+end)
