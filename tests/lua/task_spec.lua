@@ -976,14 +976,14 @@ describe("a task that has ended with values", function()
         end))
     end
 
-    it("W2: is in the list of what is done, itself", in_loop(function()
+    it("is in the list of what is done, itself", in_loop(function()
         local task, pending = ended(1), neap.future()
         local done, rest = neap.wait({ pending, task }, { return_when = "first_completed" })
         assert.equal(task, done[1])
         assert.equal(pending, rest[1])
     end))
 
-    it("F8: calls a callback that is added later", in_loop(function()
+    it("calls a callback that is added later", in_loop(function()
         local task, got = ended "late", nil
         task:add_done_callback(function(f) got = f end)
         ticks(2)
@@ -1009,7 +1009,7 @@ describe("a task that has ended with values", function()
         assert.is_nil(named:traceback())
     end))
 
-    it("C5: cannot be cancelled any more", in_loop(function()
+    it("F8: cannot be cancelled any more", in_loop(function()
         local task = ended(1)
         assert.is_false(task:cancel())
         assert.is_false(task:cancelled())
