@@ -227,8 +227,10 @@ static int future_cancel(lua_State *L) {
 }
 
 static nl_object *check_plain(lua_State *L, nl_state *st) {
-    nl_check(L, st, 1, NL_FUTURE, "a future");
-    return nl_check_object(L, st, 1);
+    nl_object *o = nl_check(L, st, 1, NL_FUTURE, "a future");
+    if (o->future == NULL)
+        nl_throw_code(L, st, NEAP_ECLOSED);
+    return o;
 }
 
 static int future_set_result(lua_State *L) {
@@ -297,7 +299,6 @@ static int new_future(lua_State *L) {
 static int await_object(lua_State *L) {
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);
-    nl_check_object(L, st, 1);
     return nl_await(L, st, 1);
 }
 

@@ -79,11 +79,11 @@ void nl_life_unref(nl_life *life) {
 
 /* ---- Classes ---- */
 
-/* The head of a userdata of ours, or NULL. */
+/* The head of a userdata of ours, or NULL.  A light userdata has no length. */
 nl_node *nl_node_at(lua_State *L, nl_state *st, int index) {
-    if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) < sizeof(nl_node))
-        return NULL;
     nl_node *node = lua_touserdata(L, index);
+    if (node == NULL || lua_rawlen(L, index) < sizeof *node)
+        return NULL;
     return node->st == st ? node : NULL;
 }
 

@@ -253,7 +253,8 @@ int nl_await(lua_State *L, nl_state *st, int ud) {
         int n = nl_push_own_outcome(L, st, ud);
         return n < 0 ? nl_raise_of(L, st, ud) : n;
     }
-    nl_check_future(L, st, ud);
+    if (o->future == NULL)
+        nl_revive(L, st, ud);
     nl_reach(L, o, ud);
     if (ud != 1) {
         lua_pushvalue(L, ud);

@@ -40,6 +40,9 @@ void np_task_run(neap_task *task);
 /* Ends a live task without another step. */
 void np_task_abort(neap_task *task);
 
+/* Asks the ops for the site, which they know as long as they have `user`. */
+void np_task_note_site(neap_task *task);
+
 bool np_task_in_step(const neap_task *task);
 void np_task_stage(neap_task *task, uint8_t state);
 int32_t np_task_cancel(neap_task *task, const char *msg);
