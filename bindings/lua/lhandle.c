@@ -151,6 +151,15 @@ static int handle_when(lua_State *L) {
     return 1;
 }
 
+/* Moves the deadline of a timer that has not fired, or whose callback runs. */
+static int handle_reset(lua_State *L) {
+    nl_handle *h = self(L);
+    int64_t delay = nl_seconds(L, 2);
+    nl_check_code(L, h->node.st, neap_handle_reset(h->handle, delay));
+    lua_settop(L, 1);
+    return 1;
+}
+
 static int handle_tostring(lua_State *L) {
     char text[128];
     neap_handle_describe(self(L)->handle, text, sizeof text);
@@ -188,6 +197,7 @@ void nl_open_handle(lua_State *L, nl_state *st) {
     static const luaL_Reg methods[] = {{"cancel", handle_cancel},
                                        {"cancelled", handle_cancelled},
                                        {"when", handle_when},
+                                       {"reset", handle_reset},
                                        {NULL, NULL}};
     nl_class(L, st, NL_HANDLE, "neap.handle", methods, NULL, metas);
     lua_pop(L, 1);

@@ -581,6 +581,17 @@ static void N5_a_reset_fails_a_receive_that_starts_after_it(void **state) {
     net_end(conn);
 }
 
+static void a_sendall_that_may_not_wait_is_refused_and_sends_nothing(void **state) {
+    (void)state;
+    int peer;
+    char byte;
+    neap_sock *conn = net_tcp(&peer);
+    assert_code(neap_sock_sendall(conn, "abc", 3, NEAP_NOWAIT, NULL), NEAP_EINVAL);
+    assert_int_equal(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
+    net_close(peer);
+    net_end(conn);
+}
+
 static void N5_a_reset_fails_a_waiting_sendall_and_tells_how_much_went(void **state) {
     (void)state;
     int peer;
@@ -858,6 +869,7 @@ static void connections_are_made_without_delay_of_small_writes(void **state) {
 }
 
 NT_MAIN(NT_TEST(N1_recv_with_data_waiting_registers_and_allocates_nothing),
+        NT_TEST(a_sendall_that_may_not_wait_is_refused_and_sends_nothing),
         NT_TEST(N1_send_that_fits_registers_and_allocates_nothing),
         NT_TEST(N1_recv_without_data_registers_once_and_never_again),
         NT_TEST(N1_both_directions_share_one_registration),

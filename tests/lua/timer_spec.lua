@@ -130,6 +130,26 @@ describe("call_later", function()
         assert.is_false(called)
     end))
 
+    it("a timer is moved until it has fired, and by its own callback", in_loop(function(loop)
+        local times = {}
+        local timer
+        timer = loop:call_later(1, function()
+            times[#times + 1] = loop:time()
+            if #times < 3 then timer:reset(5) end
+        end)
+        assert.equal(timer, timer:reset(2))
+        assert.equal(2, timer:when())
+        neap.sleep(1.5)
+        timer:reset(2)
+        neap.sleep(100)
+        assert.same({ 3.5, 8.5, 13.5 }, times)
+        raises("invalid_state", timer.reset, timer, 1)
+        local cancelled = loop:call_later(1, function() end)
+        cancelled:cancel()
+        raises("invalid_state", cancelled.reset, cancelled, 1)
+        raises("invalid_state", function() loop:call_soon(function() end):reset(1) end)
+    end))
+
     it("M6: cancelling a timer that has fired does nothing", in_loop(function(loop)
         local timer = loop:call_later(1, function() end)
         neap.sleep(2)

@@ -435,6 +435,12 @@ function handle:cancelled() end
 ---@return neap.seconds?
 function handle:when() end
 
+--- Moves the deadline of a timer: it fires so many seconds from now. `invalid_state` if it was cancelled or has fired, unless
+--- its own callback asks.
+---@param seconds neap.seconds
+---@return neap.handle self
+function handle:reset(seconds) end
+
 -- Sockets
 
 --- A TCP socket, opened by `bind` or `connect` in the family of the address.
