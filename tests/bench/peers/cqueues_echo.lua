@@ -10,7 +10,7 @@ local function serve(conn)
     conn:setmode("bn", "bn")
     conn:onerror(quiet)
     while true do
-        local data = conn:read(-4096)
+        local data = conn:read(-65536)
         if not data or not conn:write(data) then break end
     end
     conn:close()
