@@ -1,5 +1,7 @@
-"""nginx_echo.py DIRECTORY ROOT: becomes an nginx of one process that runs nginx_echo.lua. It keeps its
-files in the directory; the Lua module lies in the root, `/` or where its packages were unpacked.
+"""nginx_echo.py DIRECTORY ROOT: becomes an nginx of one process that runs nginx_echo.lua.
+
+It keeps its files in the directory; the Lua module lies in the root, `/` or where its packages were
+unpacked.
 
 nginx prints no port, so a process of its own does that once nginx listens."""
 
