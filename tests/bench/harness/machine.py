@@ -7,6 +7,7 @@ import resource
 import select
 import signal
 import subprocess
+import tempfile
 import time
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -48,13 +49,14 @@ def _prefer(pid):
 class Child:
     """A program on one processor; leaving the `with` block kills it and what it started."""
 
-    def __init__(self, argv, cpu, *, stdin=None, stderr=subprocess.PIPE, env=None):
+    def __init__(self, argv, cpu, *, stdin=None, env=None):
         self.argv = argv
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # a full pipe would stop it
         self.process = subprocess.Popen(
             argv,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=self.errors,
             text=True,
             bufsize=1,
             start_new_session=True,
@@ -70,7 +72,7 @@ class Child:
     def __exit__(self, *_):
         self._kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
             if pipe:
                 pipe.close()
 
@@ -88,19 +90,22 @@ class Child:
         if text:
             return text.strip()
         self._kill()
-        rest = self.process.stderr.read() if self.process.stderr else ""
-        words = rest.strip().splitlines() or ["no output"]
-        raise RuntimeError(f"{os.path.basename(self.argv[0])}: {words[-1]}")
+        words = self._last_words() or "no output"
+        raise RuntimeError(f"{os.path.basename(self.argv[0])}: {words}")
+
+    def _last_words(self):
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        return lines[-1] if lines else ""
 
     def finish(self, seconds):
         """All output until the child ends."""
         try:
-            out, err = self.process.communicate(timeout=seconds)
+            out, _ = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"no end within {seconds:.0f} s") from None
         if self.process.returncode != 0 and not out.strip():
-            words = err.strip().splitlines() or ["it failed silently"]
-            raise RuntimeError(words[-1])
+            raise RuntimeError(self._last_words() or "it failed silently")
         return out
 
     def cpu_ns(self):

@@ -78,13 +78,16 @@ TARANTOOL = ("file:/usr/bin/tarantool", "tarantool")
 ASYNCIO = ("file:" + PYTHON, "python3")
 UVLOOP = (ASYNCIO, ((PYTHON, "-c", "import uvloop"), "python3-uvloop"))
 NODE = ("file:/usr/bin/node", "nodejs")
-COPAS = (("cmd:lua5.4", "lua5.4"), (_lua_module("lua5.4", "socket"), "lua-socket"),
-         (_lua_module("lua5.4", "copas", COPAS_PATH), "lua-copas"))
 
 
 def _scripted(interpreter, module):
     return ((f"cmd:{interpreter}", interpreter),
             (_lua_module(interpreter, module), f"lua-{module}"))
+
+
+def _copas(interpreter):
+    return (*_scripted(interpreter, "socket"),
+            (_lua_module(interpreter, "copas", COPAS_PATH), "lua-copas"))
 
 
 class Catalogue:
@@ -123,6 +126,7 @@ class Catalogue:
         built, at = self.built, self._at
         asyncio, node = at("peers", "asyncio_echo.py"), at("peers", "node_echo.js")
         luv, cqueues = at("peers", "luv_echo.lua"), at("peers", "cqueues_echo.lua")
+        copas = at("peers", "copas_echo.lua")
         return [
             Program("epoll", [built("epoll_echo")]),
             Program("ideal54", [built("coro_echo_lua54")], (LUA54,)),
@@ -133,7 +137,8 @@ class Catalogue:
             Program("luvjit", ["luajit", luv], _scripted("luajit", "luv")),
             Program("cqueues54", ["lua5.4", cqueues], _scripted("lua5.4", "cqueues")),
             Program("cqueuesjit", ["luajit", cqueues], _scripted("luajit", "cqueues")),
-            Program("copas", ["lua5.4", at("peers", "copas_echo.lua")], COPAS, max_conns=900),
+            Program("copas54", ["lua5.4", copas], _copas("lua5.4"), max_conns=900),
+            Program("copasjit", ["luajit", copas], _copas("luajit"), max_conns=900),
             self._nginx(),
             Program("tarantool", ["/usr/bin/tarantool", at("peers", "tarantool_echo.lua")],
                     (TARANTOOL,)),
@@ -167,7 +172,7 @@ class Catalogue:
     def micros(self):
         """Programs that take a case of CASES and a scale."""
         built, at = self.built, self._at
-        cqueues = at("micro", "cqueues_tasks.lua")
+        cqueues, copas = at("micro", "cqueues_tasks.lua"), at("micro", "copas_tasks.lua")
         asyncio = at("micro", "asyncio_tasks.py")
         tasks = tuple(c for c in CASES if c != "timers")
         no_stall = tuple(c for c in tasks if c != "stall")
@@ -185,7 +190,8 @@ class Catalogue:
                     timers),
             Program("cqueues54", ["lua5.4", cqueues], _scripted("lua5.4", "cqueues"), tasks),
             Program("cqueuesjit", ["luajit", cqueues], _scripted("luajit", "cqueues"), tasks),
-            Program("copas", ["lua5.4", at("micro", "copas_tasks.lua")], COPAS, ("spawn",)),
+            Program("copas54", ["lua5.4", copas], _copas("lua5.4"), ("spawn",)),
+            Program("copasjit", ["luajit", copas], _copas("luajit"), ("spawn",)),
             Program("tarantool", ["/usr/bin/tarantool", at("micro", "tarantool_tasks.lua")],
                     (TARANTOOL,), no_stall),
             *self._nodes(at("micro", "node_tasks.js"), CASES),
