@@ -51,6 +51,8 @@ class Builder:
         log = self._build(os.path.join(self.root, "tests", "bench"), self.bench, options)
         if log:
             raise SystemExit(f"bench: its own programs do not build, see {self._shown(log)}")
+        self._build_go()
+        self._build_tokio()
 
     def _build_neap(self):
         self.say("building neap in build-release/")
@@ -63,9 +65,6 @@ class Builder:
                 self.neap_errors.setdefault("lua", self.neap_errors[part])
                 self.say(self.neap_errors[part])
                 return
-
-        self._build_go()
-        self._build_tokio()
 
     def _peer(self, programs, tool, argv, env):
         """A peer that does not build is reported in its place."""
