@@ -229,6 +229,7 @@ func stall(parked int) map[string]float64 {
 	debug.SetGCPercent(10)
 	var before, now runtime.MemStats
 	runtime.ReadMemStats(&before)
+	time.Sleep(time.Millisecond)
 	trash := make([][]byte, 64)
 	turns := []float64{}
 	worst, began := 0.0, time.Now()
