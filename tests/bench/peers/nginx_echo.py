@@ -37,7 +37,7 @@ http {{
 }}
 """
 
-prefix, root = os.path.abspath(sys.argv[1]), sys.argv[2].rstrip("/")
+prefix, root = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]).rstrip("/")
 script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nginx_echo.lua")
 files = os.sysconf("SC_OPEN_MAX")
 with socket.create_server(("127.0.0.1", 0)) as listener:
