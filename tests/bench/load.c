@@ -2,7 +2,7 @@
  * on each, every byte that comes back compared with the byte that went out.
  *
  *   load --port P [--conns 64] [--size 64] [--depth 1] [--idle 0] [--pid SERVER]
- *        [--warmup 0.3] (--seconds 1 | --requests N)
+ *        [--warmup 0.3] [--greeting TEXT] [--churn] (--seconds 1 | --requests N)
  *   load --port P --hold 100,10000
  *
  * The first form prints one JSON line: requests and seconds of the measured window, percentiles of
@@ -10,6 +10,11 @@
  * --pid), and how busy this process itself was: near 1.0 it, and not the server, was the limit.
  * With --requests the number of requests is exact, so that counts taken from outside (system
  * calls, instructions) can be compared between two runs.
+ *
+ * With --churn a request is a whole connection: opened, one message sent and echoed, closed. The
+ * connections come from 200 addresses in turn, because a closed one keeps its port for a minute.
+ * The greeting is sent once at the start of each connection and not echoed: HTTP wants a request
+ * before it lets go of a socket.
  *
  * The second form opens connections in steps, lets each echo one message so that the server has
  * accepted and served it, prints "held COUNT" and waits for a line on its standard input before
@@ -37,7 +42,9 @@
 
 enum {
     PATTERN_PERIOD = 65521, /* prime: no message size divides it, so a shifted echo shows */
-    WINDOW = 256 * 1024,    /* the most that one send or recv moves */
+    SEND_MAX = 1 << 20,     /* the most that one send takes */
+    INBOX = 256 * 1024,
+    SOURCES = 200, /* addresses that --churn connects from */
     EVENTS_MAX = 512,
     STALL_S = 10, /* no byte for so long is a failed run, not a slow one */
 };
@@ -50,6 +57,7 @@ struct conn {
     uint64_t sent;     /* stream position of the next byte to send */
     uint64_t received; /* stream position of the next byte to come */
     uint64_t unsent;   /* bytes of started messages that the kernel has not taken yet */
+    size_t greeted;    /* bytes of the greeting that the kernel has taken */
     uint64_t started;  /* messages */
     uint64_t done;     /* messages */
     uint64_t *stamps;  /* start of each message in flight, by number modulo depth */
@@ -66,6 +74,9 @@ struct options {
     uint64_t requests; /* 0: bounded by seconds */
     pid_t pid;
     const char *hold;
+    const char *greeting;
+    size_t greeting_len;
+    bool churn;
 };
 
 /* Everything that is read at both ends of the measured window. */
@@ -78,9 +89,10 @@ struct snapshot {
     uint64_t server_system_ticks;
 };
 
-static struct options opt = {.conns = 64, .depth = 1, .size = 64, .warmup_s = 0.3, .seconds = 1};
-static unsigned char pattern[PATTERN_PERIOD + WINDOW];
-static unsigned char inbox[WINDOW];
+static struct options opt = {
+    .conns = 64, .depth = 1, .size = 64, .warmup_s = 0.3, .seconds = 1, .greeting = ""};
+static unsigned char pattern[PATTERN_PERIOD + SEND_MAX];
+static unsigned char inbox[INBOX];
 static struct hist latency;
 static struct conn *conns;
 static int epoll_fd = -1;
@@ -174,17 +186,33 @@ static void raise_descriptor_limit(long needed) {
         die("descriptor limit too low: %ld needed, hard limit %ld", needed, (long)limit.rlim_max);
 }
 
-static int connect_one(void) {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+static int new_socket(int flags) {
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0)
         die("socket: %s", strerror(errno));
-    int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
-        die("connect to 127.0.0.1:%d: %s", opt.port, strerror(errno));
     return fd;
+}
+
+/* A non-blocking one may still be under way: its sends give EAGAIN meanwhile. */
+static void connect_socket(int fd) {
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 && errno != EINPROGRESS)
+        die("connect to 127.0.0.1:%d: %s", opt.port, strerror(errno));
+}
+
+static int connect_one(void) {
+    int fd = new_socket(0);
+    connect_socket(fd);
+    return fd;
+}
+
+static void watch(struct conn *c) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
+        die("epoll_ctl: %s", strerror(errno));
 }
 
 /* One blocking message there and back: the server has accepted this connection and serves it. */
@@ -194,7 +222,8 @@ static void touch(int fd, struct conn *c) {
     size_t got = 0;
     struct timeval patience = {.tv_sec = STALL_S};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (send(fd, pattern_at(c, 0), want, MSG_NOSIGNAL) != (ssize_t)want)
+    if (send(fd, opt.greeting, opt.greeting_len, MSG_NOSIGNAL) != (ssize_t)opt.greeting_len ||
+        send(fd, pattern_at(c, 0), want, MSG_NOSIGNAL) != (ssize_t)want)
         die("send: %s", strerror(errno));
     while (got < want) {
         ssize_t n = recv(fd, back + got, want - got, 0);
@@ -221,21 +250,37 @@ static void open_active(void) {
         die("no memory for %d connections", opt.conns);
     for (int i = 0; i < opt.conns; i++) {
         struct conn *c = &conns[i];
-        c->fd = connect_one();
         c->base = (size_t)i * 977;
         c->stamps = stamps + (size_t)i * (size_t)opt.depth;
+        if (opt.churn)
+            continue; /* each message opens its own */
+        c->fd = connect_one();
         fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
-        struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
-        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
-            die("epoll_ctl: %s", strerror(errno));
+        watch(c);
     }
 }
 
 /* --- the echo --- */
 
+/* Whether all of the greeting is sent. */
+static bool greet(struct conn *c) {
+    while (c->greeted < opt.greeting_len) {
+        ssize_t n = send(c->fd, opt.greeting + c->greeted, opt.greeting_len - c->greeted,
+                         MSG_NOSIGNAL | MSG_MORE);
+        if (n < 0 && errno == EAGAIN)
+            return false;
+        if (n < 0 && errno != EINTR)
+            die("send: %s", strerror(errno));
+        c->greeted += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
 static void flush(struct conn *c) {
+    if (c->unsent > 0 && !greet(c))
+        return;
     while (c->unsent > 0) {
-        size_t len = c->unsent < WINDOW ? (size_t)c->unsent : WINDOW;
+        size_t len = c->unsent < SEND_MAX ? (size_t)c->unsent : SEND_MAX;
         ssize_t n = send(c->fd, pattern_at(c, c->sent), len, MSG_NOSIGNAL);
         if (n < 0) {
             if (errno == EAGAIN)
@@ -263,6 +308,24 @@ static void start_messages(struct conn *c, uint64_t count, uint64_t now) {
     flush(c);
 }
 
+/* The connection's next life, if there is to be one: it comes from another address. */
+static void reconnect(struct conn *c) {
+    static uint32_t sources;
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    int on = 1;
+    if (!sending || (opt.requests != 0 && requests_started == opt.requests))
+        return;
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + sources++ % SOURCES);
+    c->fd = new_socket(SOCK_NONBLOCK);
+    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+    if (bind(c->fd, (struct sockaddr *)&source, sizeof(source)) != 0)
+        die("bind: %s", strerror(errno));
+    connect_socket(c->fd);
+    c->greeted = 0;
+    watch(c);
+    start_messages(c, 1, now_ns());
+}
+
 static void verify(struct conn *c, size_t len) {
     if (memcmp(inbox, pattern_at(c, c->received), len) != 0)
         die("wrong bytes came back on connection %d", (int)(c - conns));
@@ -287,6 +350,11 @@ static void receive(struct conn *c) {
         for (uint64_t i = 0; i < complete; i++)
             hist_add(&latency, now - c->stamps[c->done++ % (uint64_t)opt.depth]);
         requests_done += complete;
+        if (opt.churn && complete > 0) {
+            close(c->fd);
+            reconnect(c);
+            return;
+        }
         start_messages(c, complete, now);
         if ((size_t)n < sizeof(inbox))
             return; /* drained: more bytes make a new edge */
@@ -351,8 +419,12 @@ static void run_echo(void) {
     if (opt.requests != 0)
         before = take_snapshot(); /* an exact number of requests leaves none for a warm-up */
     uint64_t now = now_ns();
-    for (int i = 0; i < opt.conns; i++)
-        start_messages(&conns[i], (uint64_t)opt.depth, now);
+    for (int i = 0; i < opt.conns; i++) {
+        if (opt.churn)
+            reconnect(&conns[i]);
+        else
+            start_messages(&conns[i], (uint64_t)opt.depth, now);
+    }
     if (opt.requests == 0) {
         run_until(seconds_from_now(opt.warmup_s), UINT64_MAX);
         hist_clear(&latency);
@@ -400,7 +472,8 @@ static void parse_options(int argc, char **argv) {
         {"port", 1, NULL, 'p'},   {"conns", 1, NULL, 'c'},    {"size", 1, NULL, 'b'},
         {"depth", 1, NULL, 'd'},  {"idle", 1, NULL, 'i'},     {"seconds", 1, NULL, 's'},
         {"warmup", 1, NULL, 'w'}, {"requests", 1, NULL, 'n'}, {"pid", 1, NULL, 'P'},
-        {"hold", 1, NULL, 'h'},   {NULL, 0, NULL, 0},
+        {"hold", 1, NULL, 'h'},   {"greeting", 1, NULL, 'g'}, {"churn", 0, NULL, 'C'},
+        {NULL, 0, NULL, 0},
     };
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -435,12 +508,21 @@ static void parse_options(int argc, char **argv) {
         case 'h':
             opt.hold = optarg;
             break;
+        case 'g':
+            opt.greeting = optarg;
+            opt.greeting_len = strlen(optarg);
+            break;
+        case 'C':
+            opt.churn = true;
+            break;
         default:
             die("unknown option; the head of load.c lists them");
         }
     }
     if (opt.port <= 0 || opt.conns <= 0 || opt.depth <= 0 || opt.size == 0 || opt.idle < 0)
         die("--port, and positive numbers for the rest, please");
+    if (opt.churn && opt.depth != 1)
+        die("a connection of --churn carries one message");
 }
 
 int main(int argc, char **argv) {

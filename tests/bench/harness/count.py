@@ -12,14 +12,14 @@ import tempfile
 import time
 
 from . import machine
-from .echo import run_load
+from .echo import greeting, run_load
 
 LIMIT_S = 240
 SETTLE_S = 0.5  # all connections are closed by then, in both runs alike
 
 
 def _traced_server(tool_argv, program, cpu):
-    child = machine.Child([*tool_argv, *program.argv], cpu)
+    child = machine.Child([*tool_argv, *program.argv], cpu, env=program.env)
     first = child.line(60)
     return child, int(re.search(r"(\d+)$", first).group(1))
 
@@ -34,7 +34,8 @@ def _descendant(pid):
 def _run_counted(tool_argv, program, load, cpus, requests, conns):
     child, port = _traced_server(tool_argv, program, cpus[0])
     with child:
-        arguments = ["--conns", conns, "--requests", requests, "--seconds", LIMIT_S]
+        arguments = ["--conns", conns, "--requests", requests, "--seconds", LIMIT_S,
+                     *greeting(program)]
         run_load(load, cpus[1], port, arguments, LIMIT_S + 30)
         time.sleep(SETTLE_S)
         os.kill(_descendant(child.pid), signal.SIGTERM)

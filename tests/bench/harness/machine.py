@@ -7,6 +7,7 @@ import resource
 import select
 import signal
 import subprocess
+import tempfile
 import time
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -46,20 +47,21 @@ def _prefer(pid):
 
 
 class Child:
-    """A program on one processor; leaving the `with` block kills it."""
+    """A program on one processor; leaving the `with` block kills it and what it started."""
 
-    def __init__(self, argv, cpu, *, stdin=None, stderr=subprocess.PIPE, env=None):
+    def __init__(self, argv, cpu, *, stdin=None, env=None):
         self.argv = argv
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # a full pipe would stop it
         self.process = subprocess.Popen(
             argv,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=self.errors,
             text=True,
             bufsize=1,
             start_new_session=True,
             preexec_fn=_child_setup(cpu),
-            env=env,
+            env=None if not env else {**os.environ, **env},
         )
         self.pid = self.process.pid
         _prefer(self.pid)
@@ -68,12 +70,18 @@ class Child:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
+        self._kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
             if pipe:
                 pipe.close()
+
+    def _kill(self):
+        """The session that the child leads has nobody in it but its own children."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def line(self, seconds):
         """The next line of output; a dead or silent child is an error with its own words."""
@@ -81,17 +89,23 @@ class Child:
         text = self.process.stdout.readline() if ready else ""
         if text:
             return text.strip()
-        self.process.kill()
-        rest = self.process.stderr.read() if self.process.stderr else ""
-        words = rest.strip().splitlines() or ["no output"]
-        raise RuntimeError(f"{os.path.basename(self.argv[0])}: {words[-1]}")
+        self._kill()
+        words = self._last_words() or "no output"
+        raise RuntimeError(f"{os.path.basename(self.argv[0])}: {words}")
+
+    def _last_words(self):
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        return lines[-1] if lines else ""
 
     def finish(self, seconds):
         """All output until the child ends."""
-        out, err = self.process.communicate(timeout=seconds)
+        try:
+            out, _ = self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"no end within {seconds:.0f} s") from None
         if self.process.returncode != 0 and not out.strip():
-            words = err.strip().splitlines() or ["it failed silently"]
-            raise RuntimeError(words[-1])
+            raise RuntimeError(self._last_words() or "it failed silently")
         return out
 
     def cpu_ns(self):

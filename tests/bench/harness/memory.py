@@ -3,7 +3,7 @@
 import subprocess
 
 from . import machine
-from .echo import start_server
+from .echo import greeting, start_server
 from .stats import spread
 
 # Code is paged in and tables get their first size with these, so they are not in the difference.
@@ -14,7 +14,8 @@ def idle_connections(program, load, cpus, count):
     """Bytes per connection that was accepted, has echoed one message, and waits for the next."""
     server, port = start_server(program, cpus[0])
     with server:
-        argv = [load, "--port", str(port), "--hold", f"{FIRST},{count}"]
+        argv = [load, "--port", str(port), "--hold", f"{FIRST},{count}",
+                *greeting(program)]
         with machine.Child(argv, cpus[1], stdin=subprocess.PIPE) as child:
             _expect_held(child, FIRST)
             before = server.rss_bytes()

@@ -30,7 +30,7 @@ def percent(value):
     return "-" if value is None else f"{100 * value:.0f} %"
 
 
-def echo_table(title, summary):
+def echo_table(title, summary, unit):
     rows = []
     ordered = sorted(summary.items(), key=lambda x: median(x[1]["ratio_cpu_us"]) or 0.0)
     for name, s in ordered:
@@ -47,7 +47,7 @@ def echo_table(title, summary):
             number(median(s["p999_us"])),
             percent(median(s["client_busy"])),
         ])
-    header = ["server", "n", "req/s", "req/s ratio (quartiles)", "CPU us/req",
+    header = ["server", "n", f"{unit}/s", f"{unit}/s ratio (quartiles)", f"CPU us/{unit}",
               "CPU ratio (quartiles)", "user", "p50 us", "p99 us", "p99.9 us", "load busy"]
     return table(title, header, rows)
 
@@ -74,12 +74,17 @@ def reasons_table(reasons):
     return table("not measured", ["what", "why"], list(reasons.items()), left=(0, 1))
 
 
-def goals_table(goals):
+def goals_table(title, goals):
     rows = []
     for g in goals:
-        digits = 3 if g.unit == "calls" else 0 if g.unit == "B" else 2
-        sign = ">=" if g.at_least else "<" if g.strict else "<="
+        digits = 3 if g.unit == "calls" else 0 if g.unit in ("B", "%") else 2
+        sign = "=" if g.exact else ">=" if g.at_least else "<" if g.strict else "<="
         limit = "-" if g.limit is None else f"{sign} {g.limit:,.{digits}f} {g.unit}"
-        rows.append([g.what, number(g.value, digits), limit,
-                     "-" if g.aim is None else f"{g.aim:,.{digits}f}", g.verdict])
-    return table("goals", ["what", "measured", "limit", "aim", "verdict"], rows)
+        rows.append([g.what, number(g.value, digits), limit, number(g.ideal, digits), g.verdict])
+    return table(title, ["what", "measured", "limit", "ideal", "verdict"], rows)
+
+
+def programs_table(programs):
+    """(name, what it takes part in, None or why it cannot)."""
+    rows = [[name, parts, reason or "there"] for name, parts, reason in programs]
+    return table("programs", ["name", "takes part in", "here"], rows, left=(0, 1, 2))

@@ -1,14 +1,19 @@
 /* coro.c - what bare Lua coroutines cost when C drives them: the floor under every task figure.
- * Built for Lua 5.4 and for LuaJIT. Cases: tasks, sleepers. */
+ * Built for Lua 5.4 and for LuaJIT. Cases: spawn, switch, futures, sleepers, stall; futures and
+ * stall are neap's own scripts on a bare ring (ring.c). */
 #include "../lua_compat.h"
 #include "micro.h"
+#include "ring.h"
+
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
 enum {
     BATCH = 1000
 };
 
 static const char *const yielder_source = "local yield = coroutine.yield while true do yield() end";
-static const char *const awaiter_source = "local await = ... while true do await() end";
 
 static void push_chunk(lua_State *L, const char *source) {
     if (luaL_loadstring(L, source) != 0) {
@@ -34,7 +39,21 @@ static lua_State *new_coroutine(lua_State *L, int function) {
     return co;
 }
 
-static void measure_switch(const char *name, size_t tasks, size_t switches) {
+/* An epoll with a listening socket that nobody connects to. */
+static int park_socket(void) {
+    struct epoll_event ev = {.events = EPOLLIN};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0 || listen(fd, 1) != 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
+        perror("parked socket");
+        exit(1);
+    }
+    return epoll_fd;
+}
+
+/* With a parked socket (epoll_fd >= 0) each turn looks at the kernel, as a loop has to. */
+static void measure_switch(const char *name, size_t tasks, size_t switches, int epoll_fd) {
+    struct epoll_event event;
     lua_State *L = new_state();
     lua_State **co = calloc(tasks, sizeof(*co));
     push_chunk(L, yielder_source);
@@ -44,9 +63,12 @@ static void measure_switch(const char *name, size_t tasks, size_t switches) {
     }
     size_t rounds = switches / tasks + 1;
     uint64_t start = micro_cpu_ns();
-    for (size_t r = 0; r < rounds; r++)
+    for (size_t r = 0; r < rounds; r++) {
         for (size_t i = 0; i < tasks; i++)
             bench_resume(co[i], L, 0);
+        if (epoll_fd >= 0)
+            epoll_wait(epoll_fd, &event, 1, 0);
+    }
     micro_print(name, (double)(micro_cpu_ns() - start) / (double)(rounds * tasks));
     free(co);
     lua_close(L);
@@ -98,48 +120,6 @@ static void measure_spawn_reused(size_t count) {
     lua_close(L);
 }
 
-/* --- a hop: a future is made, awaited, resolved; its waiter goes through a ready ring --- */
-
-struct ring_future {
-    int value;
-    int done;
-};
-
-static struct ring_future *awaited;
-
-static int await(lua_State *L) {
-    struct ring_future *f = lua_newuserdata(L, sizeof(*f));
-    f->done = 0;
-    awaited = f;
-    return lua_yield(L, 1);
-}
-
-static void measure_hop(size_t count) {
-    enum {
-        RING = 64
-    };
-    lua_State *ring[RING];
-    lua_State *L = new_state();
-    push_chunk(L, awaiter_source);
-    lua_State *co = new_coroutine(L, 1);
-    lua_pushcfunction(co, await);
-    bench_resume(co, L, 1);
-    unsigned head = 0;
-    unsigned tail = 0;
-    uint64_t start = micro_cpu_ns();
-    for (size_t i = 0; i < count; i++) {
-        awaited->value = (int)i;
-        awaited->done = 1;
-        ring[tail++ % RING] = co;
-        lua_State *ready = ring[head++ % RING];
-        lua_settop(ready, 0);
-        lua_pushinteger(ready, awaited->value);
-        bench_resume(ready, L, 1);
-    }
-    micro_print("hop_ns", (double)(micro_cpu_ns() - start) / (double)count);
-    lua_close(L);
-}
-
 static void measure_sleepers(size_t count) {
     lua_State *L = new_state();
     push_chunk(L, yielder_source);
@@ -151,17 +131,34 @@ static void measure_sleepers(size_t count) {
     lua_close(L);
 }
 
+static void measure_switches(size_t count, size_t many) {
+    int epoll_fd = park_socket();
+    measure_switch("switch_1_ns", 1, count, -1);
+    measure_switch("switch_1000_ns", 1000, count, -1);
+    measure_switch("switch_100000_ns", many, count, -1);
+    measure_switch("switch_1_parked_ns", 1, count / 4, epoll_fd);
+    measure_switch("switch_1000_parked_ns", 1000, count, epoll_fd);
+    measure_switch("switch_100000_parked_ns", many, count, epoll_fd);
+}
+
 int main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "sleepers") == 0) {
-        measure_sleepers(micro_scaled(argc, argv, 100000));
-    } else {
-        size_t count = micro_scaled(argc, argv, 2000000);
-        measure_switch("switch_1_ns", 1, count);
-        measure_switch("switch_1000_ns", 1000, count);
-        measure_switch("switch_100000_ns", 100000, count);
+    size_t count = micro_scaled(argc, argv, 2000000);
+    size_t many = micro_scaled(argc, argv, 100000);
+    if (micro_case(argc, argv, "spawn")) {
         measure_spawn_new(count / 4);
         measure_spawn_reused(count);
-        measure_hop(count);
+    } else if (micro_case(argc, argv, "switch")) {
+        measure_switches(count, many);
+    } else if (micro_case(argc, argv, "futures")) {
+        ring_run(BENCH_MICRO, "futures.lua", count / 2, argv);
+        return 0;
+    } else if (micro_case(argc, argv, "stall")) {
+        ring_run(BENCH_MICRO, "stall.lua", many / 2, argv);
+        return 0;
+    } else if (micro_case(argc, argv, "sleepers")) {
+        measure_sleepers(many);
+    } else {
+        micro_unknown_case(argv[0]);
     }
     micro_end();
     return 0;

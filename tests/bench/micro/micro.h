@@ -37,17 +37,32 @@ static inline size_t micro_scaled(int argc, char **argv, size_t count) {
     return n < 1 ? 1 : (size_t)n;
 }
 
+/* The longest delay of the timers: a second, less when the counts are small. */
+static inline uint32_t micro_delay_max_ms(int argc, char **argv) {
+    size_t max = micro_scaled(argc, argv, 1000);
+    return max > 1000 ? 1000 : max < 50 ? 50 : (uint32_t)max;
+}
+
+static inline int micro_case(int argc, char **argv, const char *name) {
+    return argc > 1 && strcmp(argv[1], name) == 0;
+}
+
+__attribute__((noreturn)) static inline void micro_unknown_case(const char *program) {
+    fprintf(stderr, "%s: no such case\n", program);
+    exit(2);
+}
+
 static int micro_figures;
 
 static inline void micro_print(const char *name, double value) {
-    printf("%s\"%s\": %.2f", micro_figures++ == 0 ? "{" : ", ", name, value);
+    printf("%s\"%s\": %.3f", micro_figures++ == 0 ? "{" : ", ", name, value);
 }
 
 static inline void micro_end(void) {
     puts(micro_figures == 0 ? "{}" : "}");
 }
 
-/* The same million pseudo-random delays, 1..1000 ms, for every timer benchmark. */
+/* The same pseudo-random delays for every timer benchmark in C. */
 static inline uint32_t micro_random(uint32_t *state) {
     *state ^= *state << 13;
     *state ^= *state >> 17;

@@ -1,5 +1,5 @@
-/* uv_timers.c - libuv's timers: a million with random delays of 1..1000 ms, added and fired, and
- * added and all stopped.
+/* uv_timers.c - libuv's timers: a million with random delays of up to a second, added and fired,
+ * and added and all stopped.
  *
  * The handles are there beforehand and each case has run once before it is measured, so no page
  * fault is counted. Between adding and firing the program sleeps until all are due: what is
@@ -9,6 +9,7 @@
 #include <uv.h>
 
 static size_t fired;
+static uint32_t delay_max_ms;
 
 static void on_timer(uv_timer_t *timer) {
     (void)timer;
@@ -18,7 +19,7 @@ static void on_timer(uv_timer_t *timer) {
 static void add_all(uv_timer_t *timers, size_t count) {
     uint32_t seed = 2463534242u;
     for (size_t i = 0; i < count; i++)
-        uv_timer_start(&timers[i], on_timer, 1 + micro_random(&seed) % 1000, 0);
+        uv_timer_start(&timers[i], on_timer, 1 + micro_random(&seed) % delay_max_ms, 0);
 }
 
 static double add_and_fire(uv_loop_t *loop, uv_timer_t *timers, size_t count) {
@@ -27,7 +28,7 @@ static double add_and_fire(uv_loop_t *loop, uv_timer_t *timers, size_t count) {
     uint64_t start = micro_cpu_ns();
     add_all(timers, count);
     uint64_t added = micro_cpu_ns() - start;
-    usleep(1100 * 1000);
+    usleep((delay_max_ms + 100) * 1000);
     start = micro_cpu_ns();
     while (fired < count)
         uv_run(loop, UV_RUN_ONCE);
@@ -45,6 +46,9 @@ static double add_and_stop(uv_loop_t *loop, uv_timer_t *timers, size_t count) {
 
 int main(int argc, char **argv) {
     size_t count = micro_scaled(argc, argv, 1000000);
+    delay_max_ms = micro_delay_max_ms(argc, argv);
+    if (!micro_case(argc, argv, "timers"))
+        micro_unknown_case(argv[0]);
     uv_loop_t *loop = uv_default_loop();
     uv_timer_t *timers = calloc(count, sizeof(*timers));
     if (timers == NULL)

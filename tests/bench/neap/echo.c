@@ -1,5 +1,6 @@
 /* echo.c - the echo of a user of the C interface: a task per connection, driven by a step function,
- * with receives into memory that the loop lends. */
+ * with receives into memory that the loop lends. The argument is the backend; else the environment's
+ * NEAP_BACKEND, else the best one. */
 #include "../peers/peer.h"
 
 #include <neap.h>
@@ -106,11 +107,11 @@ static int32_t accept_step(neap_task *task, neap_future *awaited, int32_t wake, 
 
 static const neap_task_ops accept_ops = {.size = sizeof(neap_task_ops), .step = accept_step};
 
-int main(void) {
+int main(int argc, char **argv) {
     neap_loop *loop;
     neap_sock *listener;
     neap_addr addr;
-    const char *backend = getenv("NEAP_BACKEND");
+    const char *backend = argc > 1 ? argv[1] : getenv("NEAP_BACKEND");
     neap_loop_options options = {.size = sizeof(options), .backend = backend};
     peer_raise_descriptor_limit();
     check(neap_loop_new(&options, &loop), "loop");

@@ -3,7 +3,7 @@ local neap = require "neap"
 
 local function serve(conn)
     while true do
-        local data = conn:recv(4096)
+        local data = conn:recv(65536)
         if not data or not conn:sendall(data) then break end
     end
     conn:close()

@@ -1,4 +1,5 @@
--- neap's tasks from Lua. Cases: tasks, sleepers. Run by the neap command, so this is a task itself.
+-- neap's tasks from Lua. Cases: spawn, switch, futures, timers, sleepers, stall. Run by the neap command, so this is a
+-- task itself.
 package.path = arg[0]:gsub("[^/]*/[^/]*$", "") .. "micro/?.lua;" .. package.path
 local figures = require "figures"
 local neap = require "neap"
@@ -48,37 +49,46 @@ local function switch(count, size)
 end
 
 -- The loop has to look at the kernel as well when somebody waits for it.
-local function switch_beside_a_parked_socket(count)
+local function beside_a_parked_socket(fn, ...)
     local listener = neap.tcp()
     assert(listener:bind("127.0.0.1:0"))
     assert(listener:listen())
     local acceptor = neap.spawn(function() listener:accept() end)
     neap.yield()
-    local cost = switch(count, 1)
+    local cost = fn(...)
     acceptor:cancel()
     neap.yield()
     listener:close()
     return cost
 end
 
--- Two tasks resolve each other's futures: a hop is one future made, awaited, resolved, resumed.
-local function hop(count)
-    local ball = {}
-    local rounds = math.ceil(count / 2)
-    local function player(mine, other)
-        for i = 1, rounds do
-            local future = neap.future()
-            ball[mine] = future
-            if ball[other] and not ball[other]:done() then ball[other]:set_result(i) end
-            future:await()
-        end
-        if not ball[other]:done() then ball[other]:set_result(0) end
+-- Timers with callbacks, random delays; a first pass is not measured. Blocked until all are due, then fired.
+local function timers(count)
+    local loop = neap.loop()
+    local fired, handles = 0, {}
+    local function fire() fired = fired + 1 end
+    local function add()
+        math.randomseed(1)
+        for i = 1, count do handles[i] = loop:call_later(math.random(figures.delay_max_ms) / 1000, fire) end
     end
-    return figures.cost(rounds * 2, function()
-        local a, b = neap.spawn(player, 1, 2), neap.spawn(player, 2, 1)
-        a:await()
-        b:await()
-    end)
+    local function add_fire()
+        fired = 0
+        return figures.cost(count, function()
+            add()
+            os.execute("sleep " .. (figures.delay_max_ms + 100) / 1000)
+            repeat neap.yield() until fired == count
+        end)
+    end
+    local function add_cancel()
+        return figures.cost(count, function()
+            add()
+            for i = 1, count do handles[i]:cancel() end
+        end)
+    end
+    add_fire()
+    local first = add_fire()
+    add_cancel()
+    figures.print { add_fire_ns = first, add_cancel_ns = add_cancel() }
 end
 
 local function sleepers(count)
@@ -88,20 +98,30 @@ local function sleepers(count)
     for _ = 1, count do neap.spawn(sleeper) end
     neap.sleep(0.1)
     figures.print { sleeping_task_bytes = (figures.rss_bytes() - before) / count }
-    os.exit(0)
 end
 
-if figures.case == "sleepers" then
-    sleepers(figures.scaled(100000))
-else
-    local count = figures.scaled(1000000)
-    figures.print {
-        spawn_finish_ns = spawn_finish(count / 2),
-        spawn_await_ns = spawn_await(count / 2),
-        switch_1_ns = switch(count, 1),
-        switch_1_parked_ns = switch_beside_a_parked_socket(count / 4),
-        switch_1000_ns = switch(count, 1000),
-        switch_100000_ns = switch(count, figures.scaled(100000)),
-        hop_ns = hop(count),
-    }
-end
+local count, many = figures.scaled(1000000), figures.scaled(100000)
+figures.run {
+    spawn = function()
+        figures.print { spawn_finish_ns = spawn_finish(count / 2), spawn_await_ns = spawn_await(count / 2) }
+    end,
+    switch = function()
+        figures.print {
+            switch_1_ns = switch(count, 1),
+            switch_1000_ns = switch(count, 1000),
+            switch_100000_ns = switch(count, many),
+            switch_1_parked_ns = beside_a_parked_socket(switch, count / 4, 1),
+            switch_1000_parked_ns = beside_a_parked_socket(switch, count, 1000),
+            switch_100000_parked_ns = beside_a_parked_socket(switch, count, many),
+        }
+    end,
+    futures = function() require "futures"(neap, count) end,
+    timers = function() timers(figures.scaled(200000)) end,
+    sleepers = function() sleepers(many) end,
+    stall = function()
+        local loop = neap.loop()
+        local function time() return loop:time() end
+        require "stall"({ spawn = neap.spawn, sleep = neap.sleep, time = time }, many / 2)
+    end,
+}
+os.exit(0) -- those that still sleep are not waited for

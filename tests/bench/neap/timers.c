@@ -5,6 +5,7 @@
 #include <neap.h>
 
 static size_t fired;
+static uint32_t delay_max_ms;
 
 static void on_timer(void *user) {
     (void)user;
@@ -23,7 +24,7 @@ static void expect_timers(neap_loop *loop, size_t expected) {
 static void add_all(neap_loop *loop, neap_handle **handles, size_t count) {
     uint32_t seed = 2463534242u;
     for (size_t i = 0; i < count; i++) {
-        int64_t delay_ns = (int64_t)(1 + micro_random(&seed) % 1000) * 1000000;
+        int64_t delay_ns = (int64_t)(1 + micro_random(&seed) % delay_max_ms) * 1000000;
         if (neap_call_later(loop, delay_ns, on_timer, NULL, NULL,
                             handles != NULL ? &handles[i] : NULL) < 0)
             exit(1);
@@ -37,7 +38,7 @@ static double add_and_fire(neap_loop *loop, size_t count) {
     add_all(loop, NULL, count);
     uint64_t added = micro_cpu_ns() - start;
     expect_timers(loop, count);
-    usleep(1100 * 1000);
+    usleep((delay_max_ms + 100) * 1000);
     start = micro_cpu_ns();
     while (fired < count)
         neap_loop_run_once(loop, -1);
@@ -59,6 +60,9 @@ static double add_and_cancel(neap_loop *loop, neap_handle **handles, size_t coun
 
 int main(int argc, char **argv) {
     size_t count = micro_scaled(argc, argv, 1000000);
+    delay_max_ms = micro_delay_max_ms(argc, argv);
+    if (!micro_case(argc, argv, "timers"))
+        micro_unknown_case(argv[0]);
     neap_loop *loop;
     neap_handle **handles = calloc(count, sizeof(neap_handle *));
     if (handles == NULL || neap_loop_new(NULL, &loop) < 0)

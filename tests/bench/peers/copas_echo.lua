@@ -7,7 +7,7 @@ local server = assert(socket.bind("127.0.0.1", 0, 1024))
 copas.addserver(server, function(skt)
     skt:setoption("tcp-nodelay", true)
     while true do
-        local data, err, part = copas.receivePartial(skt, 4096)
+        local data, err, part = copas.receivePartial(skt, 65536)
         data = data or part
         if not data or data == "" then break end
         if not copas.send(skt, data) or err == "closed" then break end

@@ -26,7 +26,7 @@ struct conn {
 
 static const char handler[] = "local conn = ...\n"
                               "while true do\n"
-                              "  local data = conn:recv(4096)\n"
+                              "  local data = conn:recv(65536)\n"
                               "  if not data then break end\n"
                               "  if not conn:sendall(data) then break end\n"
                               "end\n"

@@ -10,19 +10,20 @@ local function serve(conn)
     conn:setmode("bn", "bn")
     conn:onerror(quiet)
     while true do
-        local data = conn:read(-4096)
+        local data = conn:read(-65536)
         if not data or not conn:write(data) then break end
     end
     conn:close()
 end
 
 local queue = cqueues.new()
-local server = socket.listen { host = "127.0.0.1", port = 0, nodelay = true, backlog = 4096 }
+local server = socket.listen { host = "127.0.0.1", port = 0, backlog = 4096 }
 server:onerror(quiet)
 assert(server:listen())
 queue:wrap(function()
-    for conn in server:clients() do
-        queue:wrap(serve, conn)
+    while true do
+        local conn = server:accept { nodelay = true } -- an accepted socket does not inherit it
+        if conn then queue:wrap(serve, conn) end
     end
 end)
 local _, _, port = server:localname()

@@ -13,7 +13,7 @@
 
 enum {
     PEER_BACKLOG = 4096,
-    PEER_CHUNK = 4096
+    PEER_CHUNK = 65536
 };
 
 __attribute__((noreturn)) static inline void peer_die(const char *what) {
