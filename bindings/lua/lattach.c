@@ -56,7 +56,8 @@ void neap_lua_push_future(lua_State *L, neap_future *future) {
 neap_future *neap_lua_to_future(lua_State *L, int index) {
     nl_state *st = nl_state_of(L);
     nl_object *o = nl_to_object(L, st, index);
-    if (o == NULL || st->closed || (o->future == NULL && o->node.kind != NL_TASK))
+    int gone = o == NULL || st->closed || (o->future == NULL && o->node.kind != NL_TASK);
+    if (gone || ((o->node.flags & NL_KEPT) && !nl_is_kept(L, index)))
         return NULL;
     nl_share(L, st, index);
     return o->future;

@@ -85,7 +85,9 @@ nl_object *nl_check_object(lua_State *L, nl_state *st, int index) {
     nl_object *o = nl_to_object(L, st, index);
     if (o == NULL)
         nl_type_error(L, st, index, "a future or task");
-    if (st->closed || (o->future == NULL && o->node.kind != NL_TASK))
+    int gone = o->node.flags & NL_KEPT ? !nl_is_kept(L, index)
+                                       : o->future == NULL && o->node.kind != NL_TASK;
+    if (st->closed || gone)
         nl_throw_code(L, st, NEAP_ECLOSED);
     return o;
 }

@@ -68,7 +68,8 @@ enum {
     NL_DERIVED = 4,  /* its Lua values are those of the future in slot NL_LINK */
     NL_CACHED = 8,  /* slot NL_VALUE holds the outcome although the core's future does not say so */
     NL_FAILED = 16, /* in the list of failures that may still be reported */
-    NL_RECEIVED = 32 /* its integer counts bytes in the buffer in slot NL_LINK */
+    NL_RECEIVED = 32, /* its integer counts bytes in the buffer in slot NL_LINK */
+    NL_KEPT = 64      /* of a task: its future is the keeper's */
 };
 
 /* The head of the userdata of futures and tasks. */
@@ -118,7 +119,6 @@ struct nl_task {
     uint8_t pooled;  /* the thread is ours and goes back to the pool */
     uint8_t ended;   /* the last step was seen */
     uint8_t exiting; /* called exit: is not resumed again */
-    uint8_t kept;    /* the reference is the keeper's */
     union {
         nl_wait wait;
         uint64_t id; /* once it let go of the core */
@@ -329,6 +329,7 @@ void nl_check_body(lua_State *L, nl_state *st, int index);
 void nl_push_task(lua_State *L, nl_state *st, neap_task *task);
 void nl_bury(nl_state *st);
 void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud);
+int nl_is_kept(lua_State *L, int ud);
 void nl_revive(lua_State *L, nl_state *st, int ud);
 void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);

@@ -119,7 +119,7 @@ static int32_t ended(nl_task *t, int status, int nres) {
 /* ---- A suspension ---- */
 
 static int is_token(lua_State *co, int nres) {
-    return nres == 1 && lua_islightuserdata(co, -1) && lua_touserdata(co, -1) == NL_TOKEN;
+    return nres == 1 && lua_touserdata(co, -1) == NL_TOKEN;
 }
 
 /* Whether what the thread yielded is the wait that its task began. */
@@ -233,7 +233,7 @@ static void bury(lua_State *L, nl_state *st, void *arg) {
         close_owned(L, st, t);
     if (t->co != NULL)
         nl_thread_give(t, nl_reset(t->co));
-    if (t->o.future == NULL || t->kept)
+    if (t->o.future == NULL || (t->o.node.flags & NL_KEPT))
         return;
     nl_anchored(L, t->o.node.ref);
     nl_keep(L, t, t->o.future, lua_gettop(L));
@@ -288,7 +288,7 @@ static void destroy(void *user) {
     nl_wait_end(t);
     if (!st->closed && is_plain_end(t)) {
         end_plainly(t);
-    } else if (!st->closed && t->kept) {
+    } else if (!st->closed && (t->o.node.flags & NL_KEPT)) {
         let_go(t);
     } else {
         t->ended = 1;

@@ -139,14 +139,14 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
     nl_task *t = new_task(L, st);
     lua_insert(L, first);
     load_thread(L, st, t, first, nargs);
+    note_site(L, t, first);
+    if (how->name != NULL)
+        note_name(L, first, how->name);
     nl_hold(L, &t->o, first);
     if (how->owns != 0) {
         lua_pushvalue(L, how->owns);
         t->owns = nl_anchor(L, st);
     }
-    note_site(L, t, first);
-    if (how->name != NULL)
-        note_name(L, first, how->name);
     neap_task_options options = {sizeof options, how->name, NULL};
     nl_track(&t->o.node);
     neap_task *task = NULL;
@@ -267,8 +267,7 @@ static int all_tasks(lua_State *L) {
 
 static nl_task *check_task(lua_State *L) {
     nl_task *t = nl_check(L, NL_STATE(L), 1, NL_TASK, "a task");
-    if (t->o.node.st->closed)
-        nl_throw_code(L, t->o.node.st, NEAP_ECLOSED);
+    nl_check_object(L, t->o.node.st, 1);
     return t;
 }
 
@@ -289,8 +288,10 @@ static const char *push_name(lua_State *L, nl_task *t) {
         return lua_pushstring(L, neap_task_name(task)), lua_tostring(L, -1);
     push_note(L, 1, "name");
     if (lua_isnil(L, -1)) {
+        char made[32];
+        snprintf(made, sizeof made, "task-%llu", (unsigned long long)t->id);
         lua_pop(L, 1);
-        lua_pushfstring(L, "task-%d", (int)t->id);
+        lua_pushstring(L, made);
     }
     return lua_tostring(L, -1);
 }
@@ -396,13 +397,12 @@ static int task_tostring(lua_State *L) {
 /* ---- Letting go of the core ---- */
 
 /* The state closes: nothing of the core points at the userdata afterwards. */
-
 void nl_task_drop(nl_task *t) {
     neap_task *task = nl_core_task(t);
     nl_untrack(&t->o.node);
     nl_forget_callbacks(&t->o);
     t->o.future = NULL;
-    if (task == NULL || t->kept)
+    if (task == NULL || (t->o.node.flags & NL_KEPT))
         return;
     if (!t->ended)
         neap_task_abort(task);
@@ -425,12 +425,24 @@ static nl_object *push_keeper(lua_State *L, nl_state *st, int ud) {
     return keeper;
 }
 
+/* Whether the keeper of the task at `ud` has not been finalized: a finalizer of the script that runs later may still see the
+   task. */
+int nl_is_kept(lua_State *L, int ud) {
+    int top = lua_gettop(L);
+    nl_getslot(L, ud, NL_LINK);
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "keeper");
+    nl_object *keeper = lua_touserdata(L, -1);
+    lua_settop(L, top);
+    return keeper != NULL && keeper->future != NULL;
+}
+
 /* The task at `ud` has ended: its reference of the core's task, with this future, becomes the keeper's. */
 void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud) {
     nl_object *keeper = push_keeper(L, t->o.node.st, ud);
     keeper->future = t->o.future = future;
     keeper->node.flags = NL_INTERNAL;
-    t->kept = 1;
+    t->o.node.flags |= NL_KEPT;
     lua_pop(L, 1);
 }
 
@@ -443,6 +455,7 @@ void nl_revive(lua_State *L, nl_state *st, int ud) {
     nl_check_code(L, st, neap_future_new(l->loop, &keeper->future));
     nl_check_code(L, st, nl_settle_again(L, st, o, ud, keeper->future));
     o->future = keeper->future;
+    o->node.flags |= NL_KEPT;
     lua_pop(L, 1);
 }
 

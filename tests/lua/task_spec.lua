@@ -1047,6 +1047,35 @@ describe("a task that has ended with values", function()
     end))
 end)
 
+describe("a task that failed", function()
+    it("answers a finalizer that sees it after it has gone", in_loop(function()
+        local answers = {}
+        local function ask(task)
+            answers[#answers + 1] = select(2, pcall(task.exception, task)).code
+            answers[#answers + 1] = select(2, pcall(task.await, task)).code
+            answers[#answers + 1] = select(2, pcall(task.name, task)).code
+        end
+        local function leave()
+            local holder
+            if newproxy then
+                holder = newproxy(true)
+                local meta = getmetatable(holder)
+                meta.__gc = function() ask(meta.task) end
+            else
+                holder = setmetatable({}, { __gc = function(self) ask(self.task) end })
+            end
+            local task = neap.spawn(function() error "x" end)
+            if newproxy then getmetatable(holder).task = task else holder.task = task end
+            task:ignore()
+            ticks(3)
+        end
+        leave()
+        helper.collect()
+        assert.equal(3, #answers)
+        for _, code in ipairs(answers) do assert.is_true(code == "closed" or code == nil) end
+    end))
+end)
+
 describe("a sleeping task", function()
     it("C2: hears a cancellation in its sleep and before it", in_loop(function()
         local log = {}
