@@ -86,6 +86,22 @@ void nl_push_notes(lua_State *L, int ud) {
     nl_setslot(L, ud, NL_NOTES);
 }
 
+/* From here on the userdata's end frees the record, whatever fails. */
+static nl_callback *new_callback(lua_State *L, nl_object *o, int held) {
+    nl_callback *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        if (held)
+            nl_release(o);
+        luaL_error(L, "not enough memory");
+    } else {
+        c->o = o;
+        c->held = held;
+        c->next = o->calls;
+        o->calls = c;
+    }
+    return c;
+}
+
 int nl_add_done_callback(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_object *o = nl_check_object(L, st, 1);
@@ -94,15 +110,13 @@ int nl_add_done_callback(lua_State *L) {
     neap_future *future = nl_check_future(L, st, 1);
     lua_settop(L, 2);
     nl_push_notes(L, 1);
-    nl_callback *c = nl_alloc(L, sizeof *c);
-    c->o = o;
-    c->next = o->calls;
-    o->calls = c;
+    int held = (o->node.flags & NL_INTERNAL) || neap_future_done(future);
+    if (held)
+        nl_hold(L, o, 1);
+    nl_callback *c = new_callback(L, o, held);
     lua_pushlightuserdata(L, c);
     lua_pushvalue(L, 2);
     lua_rawset(L, 3);
-    if ((o->node.flags & NL_INTERNAL) || neap_future_done(future))
-        hold_for(L, c, 1);
     nl_check_code(L, st, neap_future_on_done(future, callback_fire, c, callback_gone, &c->handle));
     return 0;
 }

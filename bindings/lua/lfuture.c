@@ -6,11 +6,14 @@
 
 /* ---- Staying alive ---- */
 
-/* Keeps the userdata at `ud` until as many releases. */
+/* Keeps the userdata at `ud` until as many releases.  A task's is in the state's list as long: it has no finalizer that
+   would take it out. */
 void nl_hold(lua_State *L, nl_object *o, int ud) {
     if (o->holds == 0) {
         lua_pushvalue(L, ud);
         o->node.ref = nl_anchor(L, o->node.st);
+        if (o->node.kind == NL_TASK)
+            nl_track(&o->node);
     }
     o->holds++;
 }
@@ -20,6 +23,8 @@ void nl_release(nl_object *o) {
         return;
     nl_unanchor(o->node.st, o->node.ref);
     o->node.ref = LUA_NOREF;
+    if (o->node.kind == NL_TASK)
+        nl_untrack(&o->node);
 }
 
 /* A failure may be reported at the end of its tick: until then its userdata stays findable. */

@@ -198,12 +198,14 @@ static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
 /* The core did not take the wait. */
 static int refuse_wait(lua_State *L, nl_state *st, nl_task *t) {
     int32_t error = t->wait.error;
-    const char *own = neap_loop_name(neap_future_loop(t->o.future));
-    const char *other = neap_loop_name(neap_future_loop(t->wait.future));
-    nl_wait_end(t);
-    if (error == NEAP_EOTHER_LOOP)
+    if (error == NEAP_EOTHER_LOOP) {
+        const char *own = neap_loop_name(neap_future_loop(t->o.future));
+        const char *other = neap_loop_name(neap_future_loop(t->wait.future));
+        nl_wait_end(t);
         return nl_throw(L, st, error, "a task of loop '%s' cannot wait for a future of loop '%s'",
                         own, other);
+    }
+    nl_wait_end(t);
     return nl_throw_code(L, st, error);
 }
 

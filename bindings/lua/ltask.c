@@ -148,7 +148,6 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         t->owns = nl_anchor(L, st);
     }
     neap_task_options options = {sizeof options, how->name, NULL};
-    nl_track(&t->o.node);
     neap_task *task = NULL;
     nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &task));
     t->o.future = neap_task_future(task);
@@ -398,11 +397,12 @@ static int task_tostring(lua_State *L) {
 
 /* The state closes: nothing of the core points at the userdata afterwards. */
 void nl_task_drop(nl_task *t) {
-    neap_task *task = nl_core_task(t);
+    int kept = t->o.node.flags & NL_KEPT; /* and the keeper may have gone before */
+    neap_task *task = kept ? NULL : nl_core_task(t);
     nl_untrack(&t->o.node);
     nl_forget_callbacks(&t->o);
     t->o.future = NULL;
-    if (task == NULL || (t->o.node.flags & NL_KEPT))
+    if (task == NULL)
         return;
     if (!t->ended)
         neap_task_abort(task);

@@ -1,0 +1,147 @@
+/* The Lua binding under failing memory: Lua's allocations and the core's come from one heap, of which the 1st, 2nd, 3rd ...
+   fails, once each and from there on.  A script may end with an error, and nothing else may happen: no error outside of a
+   protected call, nothing left when state and loop are closed. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "neap_lua.h"
+#include "support.h"
+
+/* Lua relies on shrinking. */
+static void *lua_memory(void *ud, void *p, size_t old, size_t n) {
+    neap_allocator *a = ud;
+    if (n == 0) {
+        a->free(a->ctx, p, old);
+        return NULL;
+    }
+    if (p == NULL)
+        return a->alloc(a->ctx, n);
+    long at = n <= old ? atomic_exchange(&nt.heap.fail_at, 0) : atomic_load(&nt.heap.fail_at);
+    void *q = a->realloc(a->ctx, p, old, n);
+    atomic_store(&nt.heap.fail_at, at);
+    return q;
+}
+
+static int panic(lua_State *L) {
+    fprintf(stderr, "an error outside of a protected call: %s\n", lua_tostring(L, -1));
+    return 0; /* Lua aborts */
+}
+
+static lua_State *state_on(neap_loop *loop, const char *script) {
+    lua_State *L = lua_newstate(lua_memory, &nt.heap.hook);
+    assert_non_null(L);
+    lua_atpanic(L, panic);
+    luaL_openlibs(L);
+    const char *paths =
+        "package.path = '" NEAP_TEST_LUA_DIR "/?.lua;" NEAP_TEST_LUA_DIR "/?/init.lua'\n"
+        "package.cpath = '" NEAP_TEST_LUA_CDIR "/?.so'\n"
+        "neap = require 'neap'";
+    if (luaL_dostring(L, paths) != 0 || luaL_loadstring(L, script) != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+    assert_int_equal(neap_lua_attach(L, loop), 0);
+    return L;
+}
+
+/* Turns until no task is left; the clock is virtual. */
+static void run_tasks(neap_loop *loop) {
+    for (int turns = 0; turns < 300 && nt_metrics_of(loop).tasks > 0; turns++) {
+        int32_t n = neap_loop_run_once(loop, 10 * NT_SEC);
+        assert_true(n >= 0 || n == NEAP_ENOMEM);
+    }
+}
+
+/* Runs the script with the loop of a host; memory fails while it runs. */
+static void run_script(const char *script) {
+    long at = atomic_load(&nt.heap.fail_at);
+    int on = atomic_load(&nt.heap.fail_on);
+    nt_heap_fail(&nt.heap, 0, 0);
+    neap_loop *loop = nt_fault_loop(NEAP_LOOP_VIRTUAL_CLOCK);
+    lua_State *L = state_on(loop, script);
+    nt_heap_fail(&nt.heap, at, on);
+    if (lua_pcall(L, 0, 0, 0) != 0)
+        lua_pop(L, 1);
+    run_tasks(loop);
+    lua_close(L);
+    assert_ok(neap_loop_close(loop, 0));
+    neap_loop_unref(loop);
+}
+
+static void tasks(void) {
+    run_script("neap.spawn(function()\n"
+               "  local value = neap.spawn(function() neap.sleep(1) return {1}, 2 end)\n"
+               "  local named = neap.spawn{function() neap.yield() return 'text' end, name = "
+               "'named', owns = {}}\n"
+               "  local failing = neap.spawn(function() error{'x'} end)\n"
+               "  local sleeping = neap.spawn(function() neap.sleep(1000) end)\n"
+               "  local early = neap.spawn(function() end)\n"
+               "  early:cancel('never starts')\n"
+               "  pcall(failing.await, failing)\n"
+               "  neap.gather(value, named)\n"
+               "  sleeping:cancel('enough')\n"
+               "  pcall(sleeping.await, sleeping)\n"
+               "  neap.wait({value, named, neap.future()}, {timeout = 1})\n"
+               "  neap.shield(named):await()\n"
+               "  named:add_done_callback(function() end)\n"
+               "  return named:name(), named:site(), failing:traceback()\n"
+               "end)");
+}
+
+static void futures_and_timers(void) {
+    run_script("neap.spawn(function()\n"
+               "  local f, loop = neap.future(), neap.loop()\n"
+               "  f:add_done_callback(function() end)\n"
+               "  loop:call_later(0.5, function(...) f:set_result(...) end, 1, {})\n"
+               "  local every = loop:call_every(1, function() end)\n"
+               "  f:await()\n"
+               "  pcall(neap.wait_for, neap.future(), 2)\n"
+               "  every:cancel()\n"
+               "  local broken = neap.future()\n"
+               "  loop:call_soon(broken.set_exception, broken, {'broken'})\n"
+               "  pcall(broken.await, broken)\n"
+               "  local inner = coroutine.wrap(function() neap.sleep(0.1) coroutine.yield(1) end)\n"
+               "  inner()\n"
+               "  local key = neap.task_local()\n"
+               "  key:set({})\n"
+               "  neap.spawn(function() return key:get() end):await()\n"
+               "end)");
+}
+
+static void sockets(void) {
+    run_script("neap.spawn(function()\n"
+               "  local a, b = neap.socketpair()\n"
+               "  if not a then return end\n"
+               "  local echo = neap.spawn(function()\n"
+               "    while true do\n"
+               "      local data = b:recv(100)\n"
+               "      if not data or not b:sendall(data) then break end\n"
+               "    end\n"
+               "    b:close()\n"
+               "  end)\n"
+               "  for i = 1, 3 do\n"
+               "    if not a:sendall(('x'):rep(40 * i)) or not a:recv(1000) then break end\n"
+               "  end\n"
+               "  local loop = neap.loop()\n"
+               "  local received = loop:sock_recv(a, 10)\n"
+               "  loop:sock_sendall(a, 'y')\n"
+               "  received:await()\n"
+               "  a:close()\n"
+               "  echo:await()\n"
+               "end)");
+}
+
+#define SWEEP(scenario)                                         \
+    static void under_failing_memory_##scenario(void **state) { \
+        (void)state;                                            \
+        nt_fault(scenario);                                     \
+    }
+
+SWEEP(tasks)
+SWEEP(futures_and_timers)
+SWEEP(sockets)
+
+NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
+        NT_TEST_BARE(under_failing_memory_futures_and_timers),
+        NT_TEST_BARE(under_failing_memory_sockets))
