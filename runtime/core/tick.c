@@ -146,24 +146,27 @@ void np_run_node(neap_loop *loop, np_ready *node) {
     np_run_internal(loop);
 }
 
-/* With many tasks each one's memory has left the caches since its last step: while one runs, the next one's user and the
-   one's after that are fetched. */
+/* With many tasks or timers each one's memory has left the caches since it was last used: while one entry runs, the third
+   after it is fetched, and what the second task after it calls its user. */
+enum {
+    FETCH_FROM = 2048 /* objects of a loop that stay in the caches anyway */
+};
+
 static void fetch_lines(const void *at, size_t size) {
     for (size_t line = 0; line < size; line += 64)
         __builtin_prefetch((const char *)at + line);
 }
 
 static void fetch_ahead(const neap_loop *loop) {
-    const np_list *near = loop->batch.next;
-    const np_ready *node = np_container(near, np_ready, link);
-    if (near == &loop->batch)
+    const np_list *first = loop->batch.next, *end = &loop->batch;
+    const np_list *second = first == end ? end : first->next;
+    const np_list *third = second == end ? end : second->next;
+    if (third == end)
         return;
-    if (node->kind == NP_RUN_TASK) {
+    const np_ready *node = np_container(second, np_ready, link);
+    if (node->kind == NP_RUN_TASK)
         fetch_lines(np_container(node, neap_task, node)->user, 192);
-        fetch_lines((const char *)near->next - offsetof(neap_task, node), sizeof(neap_task));
-    } else {
-        fetch_lines((const char *)near->next - offsetof(neap_handle, node), 128);
-    }
+    fetch_lines((const char *)third - offsetof(neap_task, node), sizeof(neap_task));
 }
 
 int32_t np_run_batch(neap_loop *loop, uint32_t max) {
@@ -175,7 +178,8 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
-        fetch_ahead(loop);
+        if (np_unlikely(loop->objects > FETCH_FROM))
+            fetch_ahead(loop);
         np_run_node(loop, node);
         n++;
     }
