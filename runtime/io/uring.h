@@ -137,7 +137,8 @@ static inline bool np_uring_has(const np_uring_slot *slot) {
     return slot->first != NP_UR_NO_BUF || slot->end != NP_UR_OPEN;
 }
 
-void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe);
+/* `wanted`: until this completion the slot had it that the kernel receives. */
+void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe, bool wanted);
 int64_t np_uring_take(np_io *io, np_op *op);
 uint32_t np_uring_drop(np_uring *u, np_uring_slot *slot); /* the number of bytes */
 

@@ -40,8 +40,18 @@ static void append(np_uring *u, np_uring_slot *slot, uint16_t buf, uint32_t len)
     slot->held++;
 }
 
+/* There was no buffer, which ended the receive: it goes on where there are some now.  Else the stream is polled. */
+static bool starved(np_io *io, uint32_t fd) {
+    np_uring *u = np_uring_of(io);
+    if (u->bufs_free == 0 && !np_uring_bufs_grow(io))
+        return true;
+    if (u->slots[fd].held <= NP_UR_BUFS_FEW)
+        np_uring_want(io, fd, u->slots[fd].want | 1u << NP_UR_RECV);
+    return u->slots[fd].held > NP_UR_BUFS_FEW;
+}
+
 /* The descriptor may have a new owner, or none: then only the buffer counts. */
-void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe) {
+void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe, bool wanted) {
     np_uring *u = np_uring_of(io);
     np_uring_slot *slot = fd < u->slots_len ? &u->slots[fd] : NULL;
     if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
@@ -52,12 +62,12 @@ void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe) {
         else
             np_uring_give_back(u, buf);
     }
-    if (cqe->res == -ENOBUFS)
-        (void)np_uring_bufs_grow(io);
-    else if (slot != NULL && cqe->res <= 0 && cqe->res != -ECANCELED && cqe->res != -EINTR)
+    if (slot == NULL || cqe->res == -ECANCELED ||
+        (cqe->res == -ENOBUFS && wanted && !starved(io, fd)))
+        return;
+    if (cqe->res <= 0 && cqe->res != -ENOBUFS && cqe->res != -EINTR)
         slot->end = cqe->res;
-    if (slot != NULL && cqe->res != -ECANCELED)
-        slot->events |= NP_EV_READ;
+    slot->events |= NP_EV_READ;
 }
 
 uint32_t np_uring_drop(np_uring *u, np_uring_slot *slot) {
@@ -126,7 +136,7 @@ int64_t np_uring_take(np_io *io, np_op *op) {
     if (op->kind != NP_OP_RECV)
         return ask(op->desc, op);
     if (op->addr != NULL) {
-        struct sockaddr_storage none;
+        const struct sockaddr_storage none = {0};
         np_addr_from_raw(op->addr, &none, 0);
     }
     int64_t result = slot->first != NP_UR_NO_BUF ? take_bytes(u, slot, op) : take_end(slot);

@@ -304,10 +304,11 @@ static int news(np_io *io, const struct io_uring_cqe *cqe) {
     if (kind >= NP_UR_KINDS)
         return kind == NP_UR_WAKE && cqe->res > 0;
     bool stale = io->slots[fd].generation != (uint32_t)cqe->user_data;
+    bool wanted = !stale && (u->slots[fd].want & bit_of(kind)) != 0;
     if (!more && !stale)
         ended(u, fd, kind);
     if (kind == NP_UR_RECV)
-        np_uring_received(io, stale ? NP_UR_OUT : fd, cqe);
+        np_uring_received(io, stale ? NP_UR_OUT : fd, cqe, wanted);
     else if (!stale && cqe->res != -ECANCELED)
         u->slots[fd].events |= (uint8_t)(kind == NP_UR_READ ? read_events(cqe->res) : NP_EV_WRITE);
     if (stale)
