@@ -157,6 +157,19 @@ static void attend(np_io *io, uint32_t fd) {
         np_uring_want(io, fd, slot->want & ~(1u << NP_UR_RECV));
 }
 
+/* A short read took the last bytes: from the next turn on the kernel receives, or a busy peer would keep us calling recv.
+   What that needs is there or made by the first receive that has to wait. */
+static int64_t uring_begin(np_io *io, np_op *op) {
+    const np_uring *u = np_uring_of(io);
+    const np_desc *desc = op->desc;
+    int64_t result = np_ready_begin(io, op);
+    bool drained = op->kind == NP_OP_RECV && result > 0 && (size_t)result < op->len;
+    if (drained && np_uring_streams(desc) && (uint32_t)desc->fd < u->slots_len &&
+        (desc->bits & (NP_D_ATTACHED | NP_D_WATCHED_READ)) == NP_D_ATTACHED && u->bufs_free > 0)
+        np_uring_want(io, (uint32_t)desc->fd, u->slots[desc->fd].want | 1u << NP_UR_RECV);
+    return result;
+}
+
 static int uring_park(np_io *io, np_op *op) {
     int rc = np_ready_park(io, op, watch);
     if (rc == 0)
@@ -270,7 +283,7 @@ const np_backend np_backend_uring = {
     .name = "io_uring",
     .open = uring_open,
     .close = uring_close,
-    .begin = np_ready_begin,
+    .begin = uring_begin,
     .park = uring_park,
     .cancel = uring_cancel,
     .take = np_uring_take,

@@ -114,12 +114,13 @@ static int64_t take_end(np_uring_slot *slot) {
     return end;
 }
 
-/* Nothing is here: the kernel may have more than it has told.  A stream that it receives for is announced. */
-static int64_t ask(np_desc *desc, np_op *op) {
+/* Nothing is here: the kernel may have more than it has told.  What it has not told, it will. */
+static int64_t ask(const np_uring_slot *slot, np_op *op) {
     int64_t result = np_op_attempt(op);
+    np_desc *desc = op->desc;
     bool watched = (desc->bits & NP_D_WATCHED_READ) != 0;
-    if (watched &&
-        (result == NP_WAIT || (op->kind == NP_OP_RECV && result > 0 && (size_t)result < op->len)))
+    bool armed = (slot->want & slot->armed & 1u << NP_UR_RECV) != 0;
+    if (armed || (watched && result == NP_WAIT))
         desc->bits = (uint16_t)(desc->bits & ~NP_D_READ);
     return result;
 }
@@ -130,11 +131,11 @@ int64_t np_uring_take(np_io *io, np_op *op) {
     if (!np_uring_has(slot) && io_uring_cq_ready(&u->ring) > 0)
         (void)np_uring_collect(io); /* what came for others waits for the next turn */
     if (!np_uring_has(slot))
-        return ask(op->desc, op);
+        return ask(slot, op);
     if (op->kind == NP_OP_POLL)
         return NEAP_READ;
     if (op->kind != NP_OP_RECV)
-        return ask(op->desc, op);
+        return ask(slot, op);
     if (op->addr != NULL) {
         const struct sockaddr_storage none = {0};
         np_addr_from_raw(op->addr, &none, 0);

@@ -97,7 +97,7 @@ void np_uring_mark(np_io *io, uint32_t fd) {
         bits |= NP_D_FED;
     if (has)
         bits |= NP_D_READ;
-    else if (fed && reads)
+    else if ((slot->want & slot->armed & bit_of(NP_UR_RECV)) != 0)
         bits &= ~(unsigned)NP_D_READ;
     desc->bits = (uint16_t)bits;
 }
@@ -157,6 +157,7 @@ static bool submit(np_io *io, uint32_t fd, int kind) {
     prepare(sqe, kind, io->slots[fd].desc);
     io_uring_sqe_set_data64(sqe, word_of((uint64_t)kind, fd, io->slots[fd].generation));
     np_uring_of(io)->slots[fd].armed |= (uint8_t)bit_of(kind);
+    np_uring_mark(io, fd);
     io->registrations++;
     return true;
 }

@@ -134,6 +134,27 @@ static void bytes_received_ahead_come_before_those_of_the_kernel(void **state) {
     net_close(peer);
 }
 
+static void a_stream_that_was_drained_is_received_for_without_a_wait(void **state) {
+    (void)state;
+    int peers[2];
+    char buf[8];
+    neap_sock *first = armed(&peers[0]); /* there are buffers from here on */
+    neap_sock *conn = net_tcp(&peers[1]);
+    neap_future *other = net_park_recv(first, buf, sizeof buf);
+    net_put(peers[1], "a");
+    net_wait(neap_sock_fd(conn), POLLIN);
+    assert_int_equal(neap_sock_recv(conn, buf, sizeof buf, NEAP_NOWAIT, NULL), 1);
+    nt_turn();
+    net_put(peers[1], "b");
+    receive_ahead(conn);
+    net_recv_text(conn, "b");
+    net_end(conn);
+    net_end(first);
+    net_failure(other, NEAP_ECLOSED);
+    net_close(peers[0]);
+    net_close(peers[1]);
+}
+
 static void the_end_and_an_error_stand_behind_the_bytes(void **state) {
     (void)state;
     char buf[8];
@@ -576,6 +597,7 @@ static void a_turn_with_nothing_to_fetch_makes_no_call_of_the_ring(void **state)
 NT_MAIN(NT_TEST(a_machine_that_forbids_rings_has_another_backend),
         NT_TEST(a_machine_that_forbids_provided_buffers_has_another_backend),
         NT_TEST(bytes_received_ahead_come_before_those_of_the_kernel),
+        NT_TEST(a_stream_that_was_drained_is_received_for_without_a_wait),
         NT_TEST(the_end_and_an_error_stand_behind_the_bytes),
         NT_TEST(a_cancelled_receive_loses_no_byte_that_is_under_way),
         NT_TEST(a_watch_sees_what_was_received_ahead),
