@@ -164,9 +164,12 @@ static int64_t uring_begin(np_io *io, np_op *op) {
     const np_desc *desc = op->desc;
     int64_t result = np_ready_begin(io, op);
     bool drained = op->kind == NP_OP_RECV && result > 0 && (size_t)result < op->len;
-    if (drained && np_uring_streams(desc) && (uint32_t)desc->fd < u->slots_len &&
-        (desc->bits & (NP_D_ATTACHED | NP_D_WATCHED_READ)) == NP_D_ATTACHED && u->bufs_free > 0)
-        np_uring_want(io, (uint32_t)desc->fd, u->slots[desc->fd].want | 1u << NP_UR_RECV);
+    bool unwatched = (desc->bits & (NP_D_ATTACHED | NP_D_WATCHED_READ)) == NP_D_ATTACHED;
+    if (!drained || !unwatched || !np_uring_streams(desc) || (uint32_t)desc->fd >= u->slots_len)
+        return result;
+    const np_uring_slot *slot = &u->slots[desc->fd];
+    if (u->bufs_free > 0 && !np_uring_has(slot))
+        np_uring_want(io, (uint32_t)desc->fd, slot->want | 1u << NP_UR_RECV);
     return result;
 }
 
@@ -181,6 +184,7 @@ static bool uring_cancel(np_io *io, np_op *op) {
     uint32_t fd = (uint32_t)op->desc->fd;
     bool free = np_ready_cancel(io, op);
     attend(io, fd);
+    tell_kernel(io);
     return free;
 }
 

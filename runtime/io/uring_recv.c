@@ -40,7 +40,8 @@ static void append(np_uring *u, np_uring_slot *slot, uint16_t buf, uint32_t len)
     slot->held++;
 }
 
-/* There was no buffer, which ended the receive: it goes on where there are some now.  Else the stream is polled. */
+/* There was no buffer, which ended the receive: it goes on if there are some now (false).  Else its readers ask the kernel
+   themselves. */
 static bool starved(np_io *io, uint32_t fd) {
     np_uring *u = np_uring_of(io);
     if (u->bufs_free == 0 && !np_uring_bufs_grow(io))
@@ -65,7 +66,7 @@ void np_uring_received(np_io *io, uint32_t fd, const struct io_uring_cqe *cqe, b
     if (slot == NULL || cqe->res == -ECANCELED ||
         (cqe->res == -ENOBUFS && wanted && !starved(io, fd)))
         return;
-    if (cqe->res <= 0 && cqe->res != -ENOBUFS && cqe->res != -EINTR)
+    if (cqe->res <= 0 && cqe->res != -ENOBUFS && cqe->res != -EINTR && slot->end == NP_UR_OPEN)
         slot->end = cqe->res;
     slot->events |= NP_EV_READ;
 }
