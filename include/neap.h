@@ -139,7 +139,7 @@ enum {
    [S] */
 NEAP_API int32_t neap_version(void);
 
-/* 1 if the library was built with the named feature ("epoll", "poll"), else 0.
+/* 1 if the library was built with the named feature ("epoll", "poll", "io_uring"), else 0.
    [S] */
 NEAP_API int32_t neap_has(const char *feature);
 
@@ -224,15 +224,16 @@ enum {
 typedef struct neap_loop_options {
     size_t size;                     /* sizeof(neap_loop_options) */
     const neap_allocator *allocator; /* copied; NULL: malloc */
-    const char *backend;             /* "epoll", "poll", or NULL: the best one that works here */
-    const char *name;                /* copied; for reports; NULL: "loop" */
-    uint32_t flags;                  /* NEAP_LOOP_* */
-    uint32_t events_max;             /* kernel events taken in one poll; 0: 256 */
-    int64_t slow_ns; /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
+    const char *backend; /* "epoll", "poll", "io_uring", or NULL: the library's choice */
+    const char *name;    /* copied; for reports; NULL: "loop" */
+    uint32_t flags;      /* NEAP_LOOP_* */
+    uint32_t events_max; /* kernel events taken in one poll; 0: 256 */
+    int64_t slow_ns;     /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
 } neap_loop_options;
 
 /* Makes a loop that belongs to the calling thread.  `options` may be NULL.  Returns a new reference.
-   Errors: NEAP_ENOTSUP for an unknown backend, NEAP_E2BIG for options from the future, the system's.
+   Errors: NEAP_ENOTSUP for a backend that is unknown or that this machine refuses, NEAP_E2BIG for options from the
+   future, the system's.
    [M] */
 NEAP_API int32_t neap_loop_new(const neap_loop_options *options, neap_loop **ret_loop);
 
@@ -282,7 +283,7 @@ NEAP_API int32_t neap_loop_is_closed(const neap_loop *loop);
    [M] */
 NEAP_API const char *neap_loop_name(const neap_loop *loop);
 
-/* The name of the backend in use: "epoll" or "poll".
+/* The name of the backend in use: "epoll", "poll" or "io_uring".
    [M] */
 NEAP_API const char *neap_loop_backend(const neap_loop *loop);
 
@@ -1066,7 +1067,8 @@ NEAP_API void neap_sock_unref(neap_sock *sock);
    [L] */
 NEAP_API int32_t neap_sock_close(neap_sock *sock);
 
-/* The descriptor, borrowed: NEAP_ECLOSED after close, NEAP_EBADF before it was opened.
+/* The descriptor, borrowed: NEAP_ECLOSED after close, NEAP_EBADF before it was opened.  Not for reading beside the
+   socket: a backend may have received ahead of its receives (io_uring does, for TCP).
    [L] */
 NEAP_API neap_fd neap_sock_fd(const neap_sock *sock);
 

@@ -9,13 +9,18 @@
 #include "base/fd.h"
 
 /* In order of preference. */
-static const np_backend *const backends[] = {&np_backend_epoll, &np_backend_poll};
+static const np_backend *const backends[] = {&np_backend_epoll, &np_backend_poll,
+                                             &np_backend_uring};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
+static bool is_named(const np_backend *backend, const char *name) {
+    return backend->name != NULL && strcmp(backend->name, name) == 0;
+}
+
 int32_t neap_has(const char *feature) {
     for (size_t i = 0; feature != NULL && i < COUNT(backends); i++)
-        if (strcmp(backends[i]->name, feature) == 0)
+        if (is_named(backends[i], feature))
             return 1;
     return 0;
 }
@@ -28,7 +33,7 @@ static int open_one(np_io *io, const np_backend *backend, uint32_t events_max) {
 static int open_named(np_io *io, const char *name, uint32_t events_max) {
     int rc = NEAP_ENOTSUP;
     for (size_t i = 0; i < COUNT(backends); i++) {
-        if (name != NULL && strcmp(backends[i]->name, name) != 0)
+        if (backends[i]->name == NULL || (name != NULL && !is_named(backends[i], name)))
             continue;
         rc = open_one(io, backends[i], events_max);
         if (rc == 0 || rc == NEAP_ENOMEM || rc == NEAP_EMFILE)

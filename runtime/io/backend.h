@@ -7,6 +7,8 @@
    - park takes an operation over (0), or fails and leaves it with the caller.
    - cancel ends a parked operation: true if it is free again at once (the caller finishes it), false if it will come
      through the completed list, with NEAP_ECANCELED or, if the kernel was faster, with its result.
+   - take tries an operation that reads a descriptor whose bytes the backend receives by itself (NP_D_FED); only such a
+     backend has it.
    - perform finishes a lent receive that was armed, now that it has a buffer: result, code, or NP_WAIT (parked again).
    - detach ends all operations of a descriptor with `code` through the completed list and forgets the descriptor.
    - wait collects what happened, waiting at most timeout_ns (-1: for ever; rounded up if the clock of the kernel is
@@ -30,6 +32,7 @@ typedef struct np_backend {
     int64_t (*begin)(np_io *io, np_op *op);
     int (*park)(np_io *io, np_op *op);
     bool (*cancel)(np_io *io, np_op *op);
+    int64_t (*take)(np_io *io, np_op *op);
     int64_t (*perform)(np_io *io, np_op *op);
     void (*detach)(np_io *io, np_desc *desc, int32_t code);
     int (*wait)(np_io *io, int64_t timeout_ns);
@@ -62,6 +65,7 @@ struct np_io {
 
 extern const np_backend np_backend_epoll;
 extern const np_backend np_backend_poll;
+extern const np_backend np_backend_uring; /* without a name where it was not built */
 
 /* Opens the named backend, or the best that works when name is NULL. */
 int np_io_open(np_io *io, np_alloc *alloc, const char *name, uint32_t events_max);

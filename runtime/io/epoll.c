@@ -65,9 +65,16 @@ static void epoll_close(np_io *io) {
     io->impl = NULL;
 }
 
-static int add(np_io *io, np_desc *desc, uint32_t generation) {
-    uint64_t word = (uint64_t)generation << 32 | (uint32_t)desc->fd;
-    return add_word(io->impl, desc->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, word);
+static int add(np_io *io, np_op *op) {
+    np_desc *desc = op->desc;
+    uint64_t word = (uint64_t)io->slots[desc->fd].generation << 32 | (uint32_t)desc->fd;
+    int rc =
+        add_word(io->impl, desc->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET, word);
+    if (rc < 0)
+        return rc;
+    desc->bits |= NP_D_WATCHED_READ | NP_D_WATCHED_WRITE;
+    io->registrations++;
+    return 0;
 }
 
 /* A file that nobody else holds leaves the set by its close. */

@@ -64,19 +64,29 @@ struct np_desc {
 };
 
 enum {
-    NP_D_READ = 1,       /* may be readable: try; clear only when the kernel said no */
-    NP_D_WRITE = 2,      /* may be writable */
-    NP_D_ATTACHED = 4,   /* in the table of descriptors */
-    NP_D_REGISTERED = 8, /* the kernel announces its edges */
+    NP_D_READ = 1,         /* may be readable: try; clear only when the kernel said no */
+    NP_D_WRITE = 2,        /* may be writable */
+    NP_D_ATTACHED = 4,     /* in the table of descriptors */
+    NP_D_WATCHED_READ = 8, /* the kernel announces when it becomes readable */
     NP_D_STICKY =
         16, /* an event carried RDHUP, HUP, ERR or PRI: a short read proves nothing any more */
     NP_D_HUP =
         32, /* RDHUP or HUP was announced and recv has not yet returned the end or an error */
     NP_D_SHARED =
         64, /* others may hold the file (adopted, raw): take it out of the kernel's set before close */
-    NP_D_STREAM = 128, /* TCP: a short read means that nothing is left */
-    NP_D_RAW = 256     /* belongs to watches, not to a socket */
+    NP_D_STREAM = 128,        /* TCP: a short read means that nothing is left */
+    NP_D_RAW = 256,           /* belongs to watches, not to a socket */
+    NP_D_WATCHED_WRITE = 512, /* the kernel announces when it becomes writable */
+    NP_D_FED = 1024           /* the backend receives by itself: its take knows what is there */
 };
+
+static inline unsigned np_dir_bit(int dir) {
+    return dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
+}
+
+static inline unsigned np_watched_bit(int dir) {
+    return dir == NP_DIR_READ ? NP_D_WATCHED_READ : NP_D_WATCHED_WRITE;
+}
 
 static inline void np_desc_init(np_desc *d, int fd, unsigned bits) {
     np_list_init(&d->queue[NP_DIR_READ]);

@@ -36,12 +36,9 @@ static void poll_close(np_io *io) {
 }
 
 /* Room for one more descriptor is made when it registers, so that waiting needs no memory. */
-static int add(np_io *io, np_desc *desc, uint32_t generation) {
+static int reserve(np_io *io) {
     poll_state *st = io->impl;
-    (void)generation;
     uint32_t need = io->slots_len + 1;
-    if (np_unlikely(desc->fd < 0))
-        return NEAP_EBADF;
     if (need <= st->cap)
         return 0;
     struct pollfd *set =
@@ -50,6 +47,16 @@ static int add(np_io *io, np_desc *desc, uint32_t generation) {
         return NEAP_ENOMEM;
     st->set = set;
     st->cap = need;
+    return 0;
+}
+
+static int add(np_io *io, np_op *op) {
+    np_desc *desc = op->desc;
+    int rc = np_unlikely(desc->fd < 0) ? NEAP_EBADF : reserve(io);
+    if (rc < 0)
+        return rc;
+    desc->bits |= NP_D_WATCHED_READ | NP_D_WATCHED_WRITE;
+    io->registrations++;
     return 0;
 }
 

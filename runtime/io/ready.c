@@ -2,13 +2,9 @@
 
    Each descriptor has a bit per direction that says "the kernel has not said no since the last edge".  While it is set
    an operation is tried at once, while it is clear an operation waits for the next announcement without a system call.
-   A bit is cleared by EAGAIN once the descriptor is registered; on a TCP socket also by a short read, unless an event has carried RDHUP, HUP, ERR or PRI:
+   A bit is cleared by EAGAIN once the direction is watched; on a TCP socket also by a short read, unless an event has carried RDHUP, HUP, ERR or PRI:
    behind those stands something that only another recv shows. */
 #include "io/ready.h"
-
-static unsigned dir_bit(const np_op *op) {
-    return op->dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
-}
 
 static void clear_bits(np_desc *desc, unsigned bits) {
     desc->bits = (uint16_t)(desc->bits & ~bits);
@@ -23,13 +19,15 @@ static void note_recv(np_desc *desc, const np_op *op, int64_t result) {
 }
 
 /* Makes the call and keeps the bits true.  Until the kernel announces edges nothing would set a bit again, so all stay. */
-static int64_t try_op(np_desc *desc, np_op *op) {
+static int64_t try_op(np_io *io, np_desc *desc, np_op *op) {
+    if (np_unlikely((desc->bits & NP_D_FED) != 0) && op->dir == NP_DIR_READ)
+        return io->backend->take(io, op);
     int64_t result = np_op_attempt(op);
-    if ((desc->bits & NP_D_REGISTERED) == 0)
+    if ((desc->bits & np_watched_bit(op->dir)) == 0)
         return result;
     if (result == NP_WAIT) {
         if (op->dir == NP_DIR_WRITE || (desc->bits & NP_D_HUP) == 0)
-            clear_bits(desc, dir_bit(op));
+            clear_bits(desc, np_dir_bit(op->dir));
     } else if (op->kind == NP_OP_RECV) {
         note_recv(desc, op, result);
     }
@@ -56,8 +54,7 @@ static void serve_polls(np_io *io, np_list *queue, int64_t event) {
 
 static void serve(np_io *io, np_desc *desc, int dir) {
     np_list *queue = &desc->queue[dir];
-    unsigned bit = dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
-    while (!np_list_empty(queue) && (desc->bits & bit) != 0) {
+    while (!np_list_empty(queue) && (desc->bits & np_dir_bit(dir)) != 0) {
         np_op *op = np_container(queue->next, np_op, link);
         if (op->state == NP_OP_ARMED)
             return;
@@ -71,7 +68,7 @@ static void serve(np_io *io, np_desc *desc, int dir) {
             complete(io, op, NEAP_ENOMEM);
             continue;
         }
-        int64_t result = try_op(desc, op);
+        int64_t result = try_op(io, desc, op);
         if (result == NP_WAIT)
             return;
         complete(io, op, result);
@@ -102,26 +99,23 @@ void np_ready_event(np_io *io, uint32_t fd, uint32_t generation, unsigned events
 
 int64_t np_ready_begin(np_io *io, np_op *op) {
     np_desc *desc = op->desc;
-    (void)io;
-    if ((desc->bits & dir_bit(op)) == 0)
+    if ((desc->bits & np_dir_bit(op->dir)) == 0)
         return NP_WAIT;
     if (op->kind != NP_OP_POLL && !np_list_empty(&desc->queue[op->dir]))
         return NP_WAIT;
-    return try_op(desc, op);
+    return try_op(io, desc, op);
 }
 
-int np_ready_park(np_io *io, np_op *op, int (*add)(np_io *io, np_desc *desc, uint32_t generation)) {
+int np_ready_park(np_io *io, np_op *op, int (*add)(np_io *io, np_op *op)) {
     np_desc *desc = op->desc;
     int rc = np_io_attach(io, desc, false);
     if (rc < 0)
         return rc;
-    if ((desc->bits & NP_D_REGISTERED) == 0) {
-        rc = add(io, desc, io->slots[desc->fd].generation);
+    if ((desc->bits & np_watched_bit(op->dir)) == 0) {
+        rc = add(io, op);
         if (rc < 0)
             return rc;
-        desc->bits |= NP_D_REGISTERED;
-        clear_bits(desc, dir_bit(op)); /* the kernel announces what is there now, too */
-        io->registrations++;
+        clear_bits(desc, np_dir_bit(op->dir)); /* what is there now is announced, too */
     }
     op->state = NP_OP_PARKED;
     np_list_append(&desc->queue[op->dir], &op->link);
@@ -142,7 +136,7 @@ bool np_ready_cancel(np_io *io, np_op *op) {
 
 int64_t np_ready_perform(np_io *io, np_op *op) {
     np_desc *desc = op->desc;
-    int64_t result = try_op(desc, op);
+    int64_t result = try_op(io, desc, op);
     if (result == NP_WAIT) {
         op->state = NP_OP_PARKED;
         return result;
@@ -163,14 +157,14 @@ static void end_all(np_io *io, np_desc *desc, int32_t code) {
 void np_ready_detach(np_io *io, np_desc *desc, int32_t code,
                      void (*del)(np_io *io, np_desc *desc)) {
     end_all(io, desc, code);
-    if ((desc->bits & NP_D_REGISTERED) != 0 && !io->abandoned)
+    if ((desc->bits & (NP_D_WATCHED_READ | NP_D_WATCHED_WRITE)) != 0 && !io->abandoned)
         del(io, desc);
     if ((desc->bits & NP_D_ATTACHED) != 0) {
         np_slot *slot = &io->slots[desc->fd];
         slot->desc = NULL;
         slot->generation++;
     }
-    clear_bits(desc, NP_D_ATTACHED | NP_D_REGISTERED);
+    clear_bits(desc, NP_D_ATTACHED | NP_D_WATCHED_READ | NP_D_WATCHED_WRITE | NP_D_FED);
 }
 
 void np_ready_drain(np_io *io) {

@@ -13,9 +13,10 @@ enum {
     NP_EV_HUP = 8     /* RDHUP or HUP */
 };
 
-/* Backend functions that every poller shares; add and del are the poller's own ways to change its set. */
+/* Backend functions that every poller shares; add and del are the poller's own ways to change its set.  add watches for
+   what the operation needs, marks the directions that are watched from now on, and counts. */
 int64_t np_ready_begin(np_io *io, np_op *op);
-int np_ready_park(np_io *io, np_op *op, int (*add)(np_io *io, np_desc *desc, uint32_t generation));
+int np_ready_park(np_io *io, np_op *op, int (*add)(np_io *io, np_op *op));
 bool np_ready_cancel(np_io *io, np_op *op);
 int64_t np_ready_perform(np_io *io, np_op *op);
 void np_ready_detach(np_io *io, np_desc *desc, int32_t code, void (*del)(np_io *io, np_desc *desc));

@@ -112,8 +112,8 @@ static void fini(watch *w) {
 /* Parks for the next announcement, which comes for what is ready already when the descriptor is new to the kernel. */
 static int32_t await_event(watch *w) {
     np_desc *desc = w->op.desc;
-    unsigned bit = w->op.dir == NP_DIR_READ ? NP_D_READ : NP_D_WRITE;
-    bool known_ready = (desc->bits & NP_D_REGISTERED) != 0 && (desc->bits & bit) != 0;
+    unsigned both = np_watched_bit(w->op.dir) | np_dir_bit(w->op.dir);
+    bool known_ready = (desc->bits & both) == both;
     np_io *io = &w->loop->io;
     return known_ready ? 1 : io->backend->park(io, &w->op);
 }

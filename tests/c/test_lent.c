@@ -2,6 +2,7 @@
    back. */
 #include "net.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -565,11 +566,22 @@ static void C10_a_task_cancelled_in_the_batch_before_its_step_has_taken_nothing(
     net_close(peer);
 }
 
+/* A connection that others may hold, too: its bytes stay in the kernel until they are taken. */
+static neap_sock *shared_tcp(int *ret_peer) {
+    neap_sock *conn = net_tcp(ret_peer);
+    neap_sock *shared = NULL;
+    int fd = fcntl((int)neap_sock_fd(conn), F_DUPFD_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    net_end(conn);
+    assert_ok(neap_sock_adopt(nt.loop, fd, &shared));
+    return shared;
+}
+
 static void bytes_that_somebody_else_took_meanwhile_are_waited_for_again(void **state) {
     (void)state;
     int peer;
     int64_t timeout;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = shared_tcp(&peer);
     reader r = {.sock = conn, .max = 64, .want = 5};
     neap_task *task = spawn_reader(&r);
     nt_turns(2);
@@ -849,7 +861,7 @@ static void a_callback_that_comes_at_the_last_moment_gets_the_bytes_too(void **s
 static void a_small_dispatch_leaves_the_bytes_where_they_are(void **state) {
     (void)state;
     int peer;
-    neap_sock *conn = net_tcp(&peer);
+    neap_sock *conn = shared_tcp(&peer);
     reader r = {.sock = conn, .max = 64, .want = 5};
     neap_task *task = spawn_reader(&r);
     nt_turns(2);

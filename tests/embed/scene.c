@@ -1,5 +1,6 @@
 #include "scene.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- The end --------------------------------------------------------------------------------- */
@@ -118,7 +119,8 @@ static void *post_all(void *user) {
 }
 
 int scene_setup(void **state) {
-    nt.backend = "epoll";
+    const char *named = getenv("NEAP_TEST_BACKEND");
+    nt.backend = named != NULL && *named != '\0' ? named : "epoll";
     return nt_setup(state);
 }
 

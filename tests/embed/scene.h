@@ -40,7 +40,7 @@ void scene_begin(scene *s, neap_loop *loop, void (*finished)(void *host), void *
 /* Asserts that all of it happened, and ends what is open. */
 void scene_end(scene *s);
 
-/* The setup of a host's test: a loop on epoll, the backend that has a descriptor. */
+/* The setup of a host's test: a loop on a backend that has a descriptor. */
 int scene_setup(void **state);
 
 #define SCENE_TEST(f) cmocka_unit_test_setup_teardown(f, scene_setup, nt_teardown)

@@ -50,7 +50,8 @@ static void begin(void) {
 }
 
 static int setup_fd(void **state) {
-    nt.backend = "epoll";
+    if (nt.backend == NULL)
+        nt.backend = "epoll";
     if (nt_setup(state) != 0)
         return -1;
     begin();

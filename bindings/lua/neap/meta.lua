@@ -36,7 +36,7 @@ function neap.run(fn, ...) end
 ---@field debug? boolean debug mode: creation sites, reports of swallowed cancellations and forgotten sockets
 ---@field signals? boolean SIGINT and SIGTERM cancel the main task; a second one ends the run at once
 ---@field virtual? boolean a clock that starts at 0 and jumps to the next deadline when nothing else can happen
----@field backend? string `"epoll"` or `"poll"`; default: the environment's `NEAP_BACKEND`, else the best that works
+---@field backend? string `"epoll"`, `"poll"` or `"io_uring"`; default: the environment's `NEAP_BACKEND`, else the best that works
 ---@field name? string the loop's name
 ---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
 ---@field coroutines? boolean `false`: leave the functions of the `coroutine` table alone
@@ -322,7 +322,7 @@ function loop:is_closed() end
 ---@return string
 function loop:name() end
 
---- The backend in use, `"epoll"` or `"poll"`.
+--- The backend in use, `"epoll"`, `"poll"` or `"io_uring"`.
 ---@return string
 function loop:backend() end
 

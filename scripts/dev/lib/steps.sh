@@ -26,8 +26,17 @@ step() {
     fi
 }
 
+# skipped NAME REASON: a step that this machine cannot take; the verdict names it again.
+not_run=
+skipped() {
+    printf '[%4ds] %-44s NOT RUN: %s\n' $(($(date +%s) - began)) "$1" "$2"
+    not_run="$not_run
+  $1: $2"
+}
+
 # finish: the verdict; ends the program.
 finish() {
+    [ -z "$not_run" ] || printf 'not run on this machine:%s\n' "$not_run"
     seconds=$(($(date +%s) - began))
     if [ -n "$failed" ]; then
         printf 'FAILED after %d s:%s\n' "$seconds" "$failed"
