@@ -379,11 +379,6 @@ static int state_gc(lua_State *L) {
 }
 
 static void open_tables(lua_State *L, nl_state *st) {
-    st->idle = lua_newthread(L);
-    luaL_ref(L, LUA_REGISTRYINDEX);
-    if (!lua_checkstack(st->idle, NL_POOL_MAX + LUA_MINSTACK))
-        luaL_error(L, "not enough memory");
-    lua_settop(st->idle, NL_POOL_MAX); /* full of nil, so that giving a thread back cannot fail */
     st->patched = new_ref(L);
     st->owned = new_weak_ref(L, "k");
     st->waiting = new_weak_ref(L, "k");

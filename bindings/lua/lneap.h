@@ -46,10 +46,9 @@ typedef struct nl_node {
 /* Lua values that hang from a future's userdata. */
 enum {
     NL_VALUE = 1, /* its result or error */
-    NL_NOTES =
-        2, /* its callbacks: [record] = function; task: also site= and name=, or the function that spawned it */
+    NL_NOTES = 2, /* [record] = callback; task: also site= and name=, or the spawner alone */
     NL_LINK =
-        3, /* task: its thread, once failed {traceback=, stack=}, its keeper; derived future: the source */
+        3, /* task: its keeper, once failed {traceback=, stack=, keeper=}; derived future: the source */
     NL_SLOTS = 3
 };
 
@@ -81,6 +80,12 @@ struct nl_object {
     int holds; /* reasons to keep the userdata alive: while there are any it is anchored */
 };
 
+/* A coroutine and its anchor. */
+typedef struct nl_thread {
+    lua_State *L;
+    int ref;
+} nl_thread;
+
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
 enum {
     NL_WAIT_NOT = 0,
@@ -110,7 +115,7 @@ typedef struct nl_wait {
    needs a future of the core later. */
 struct nl_task {
     nl_object o;
-    lua_State *co; /* NULL once it ended */
+    nl_thread co;  /* .L is NULL once it ended */
     int nargs;     /* values on its stack for the next resume */
     int owns;      /* an anchor: what is closed if it never starts */
     int line;      /* where it was spawned */
@@ -215,12 +220,12 @@ struct nl_state {
     int trail;    /* registry: the traceback of the last failed call */
     int fault;    /* registry: the error of the callback that has just failed */
     int recent;   /* registry: the userdata of `handle` */
-    int key_code, key_message; /* registry: strings that are needed when memory may be out */
-    int patched;               /* registry: the coroutine functions as they were */
-    int coroutine;             /* registry: neap.coroutine */
-    int passers;               /* registry: set of C functions that can be suspended */
-    int patches;               /* runs that want the coroutine functions replaced */
-    lua_State *idle;           /* its stack holds the pooled threads, from the bottom */
+    int key_code, key_message;   /* registry: strings that are needed when memory may be out */
+    int patched;                 /* registry: the coroutine functions as they were */
+    int coroutine;               /* registry: neap.coroutine */
+    int passers;                 /* registry: set of C functions that can be suspended */
+    int patches;                 /* runs that want the coroutine functions replaced */
+    nl_thread pool[NL_POOL_MAX]; /* threads that wait for a task */
     int pool_len;
     uint8_t wired; /* neap/init.lua is through */
     int exit_status;
@@ -335,7 +340,7 @@ void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
 int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
 int nl_is_wait(nl_state *st, lua_State *co, int nres);
-lua_State *nl_thread_take(lua_State *L, nl_state *st);
+void nl_thread_take(lua_State *L, nl_state *st, nl_task *t);
 void nl_thread_give(nl_task *t, int reusable);
 void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error);
 void nl_renote_death(lua_State *L, nl_state *st);

@@ -93,7 +93,7 @@ void nl_check_wait(lua_State *L, nl_state *st) {
     for (;; at = link->outer, link = link->up) {
         if (!lua_isyieldable(at))
             refuse_thread(L, st, at);
-        if (at == t->co)
+        if (at == t->co.L)
             return;
         if (link == NULL || link->inner != at)
             refuse_resumer(L, st);

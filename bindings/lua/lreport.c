@@ -55,12 +55,13 @@ static void add_task(lua_State *L, nl_state *st, neap_task *task) {
     lua_setfield(L, 1, "task");
     lua_pushvalue(L, -1);
     lua_setfield(L, 1, "future");
+    lua_State *co = ((nl_task *)lua_touserdata(L, -1))->co.L;
     nl_getslot(L, -1, NL_LINK);
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "traceback");
         lua_setfield(L, 1, "traceback");
-    } else if (lua_isthread(L, -1)) {
-        luaL_traceback(L, lua_tothread(L, -1), NULL, 0);
+    } else if (co != NULL) {
+        luaL_traceback(L, co, NULL, 0);
         lua_pushfstring(L, "\n\ttask '%s' spawned at %s", neap_task_name(task),
                         neap_task_site(task));
         lua_concat(L, 2);

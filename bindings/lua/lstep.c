@@ -10,15 +10,15 @@ static void finish_values(lua_State *L, nl_state *st, void *arg) {
     int n = t->nargs;
     nl_anchored(L, t->o.node.ref);
     luaL_checkstack(L, n, "too many results");
-    lua_xmove(t->co, L, n);
+    lua_xmove(t->co.L, L, n);
     nl_settle(L, st, 1, 2, n);
 }
 
 /* The value on top of the thread stays with the userdata when the core's task goes. */
 static void leave_value(nl_state *st, nl_task *t) {
     nl_anchored(st->R, t->o.node.ref);
-    lua_pushvalue(t->co, -1);
-    lua_xmove(t->co, st->R, 1);
+    lua_pushvalue(t->co.L, -1);
+    lua_xmove(t->co.L, st->R, 1);
     nl_setslot(st->R, -2, NL_VALUE);
     lua_pop(st->R, 1);
     if ((t->o.node.flags & NL_SHARED) == 0)
@@ -30,7 +30,7 @@ static int32_t end_values(nl_task *t, int n) {
     int32_t code;
     if (n == 0) {
         neap_future_set_none(t->o.future);
-    } else if (n == 1 && nl_settle_plain(t->co, t->o.future, lua_gettop(t->co), &code)) {
+    } else if (n == 1 && nl_settle_plain(t->co.L, t->o.future, lua_gettop(t->co.L), &code)) {
         leave_value(st, t);
     } else {
         t->nargs = n;
@@ -71,7 +71,7 @@ static void push_record(lua_State *L, nl_task *t) {
             return;
     }
     lua_pop(L, 1);
-    nl_record_failure(L, t, t->co, 0, 2);
+    nl_record_failure(L, t, t->co.L, 0, 2);
     nl_getslot(L, 1, NL_VALUE);
 }
 
@@ -80,9 +80,9 @@ static void finish_error(lua_State *L, nl_state *st, void *arg) {
     failing *f = arg;
     nl_task *t = f->t;
     nl_anchored(L, t->o.node.ref);
-    lua_xmove(t->co, L, 1);
+    lua_xmove(t->co.L, L, 1);
     push_record(L, t);
-    nl_thread_give(t, lua_status(t->co) == LUA_OK || nl_reset(t->co));
+    nl_thread_give(t, lua_status(t->co.L) == LUA_OK || nl_reset(t->co.L));
     lua_pushvalue(L, 3);
     nl_setslot(L, 1, NL_LINK);
     nl_keep(L, t, t->o.future, 1);
@@ -101,14 +101,14 @@ static int32_t end_error(nl_task *t) {
     if (nl_enter(st, finish_error, &f) != LUA_OK) {
         lua_pop(st->R, 1);
         neap_future_set_error(t->o.future, NEAP_ENOMEM, NULL);
-        if (t->co != NULL)
+        if (t->co.L != NULL)
             nl_thread_give(t, 0);
     }
     return f.step;
 }
 
 static int32_t ended(nl_task *t, int status, int nres) {
-    lua_State *co = t->co;
+    lua_State *co = t->co.L;
     nl_wait_end(t);
     t->ended = 1;
     if (status == LUA_OK && nres == 2 && lua_touserdata(co, -2) == NL_FAILURE)
@@ -146,7 +146,7 @@ static int32_t fall_asleep(neap_task *task, nl_task *t) {
 }
 
 static int32_t suspended(neap_task *task, nl_task *t) {
-    lua_pop(t->co, 1);
+    lua_pop(t->co.L, 1);
     if (t->wait.mode == NL_WAIT_TICK)
         return NEAP_STEP_YIELD;
     if (t->wait.mode == NL_WAIT_SLEEP)
@@ -161,7 +161,7 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     nl_task *t = user;
     nl_state *st = t->o.node.st;
     (void)awaited;
-    if (st->closed || t->co == NULL)
+    if (st->closed || t->co.L == NULL)
         return NEAP_STEP_CANCELLED;
     if (st->dead != NULL || st->failed != NULL)
         nl_tidy(st);
@@ -179,8 +179,8 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     t->spent = 0;
     st->task = t;
     st->chain = NULL;
-    int status = nl_resume(t->co, st->R, nargs, &nres);
-    int waits = status == LUA_YIELD && nl_is_wait(st, t->co, nres);
+    int status = nl_resume(t->co.L, st->R, nargs, &nres);
+    int waits = status == LUA_YIELD && nl_is_wait(st, t->co.L, nres);
     st->task = outer;
     st->chain = chain;
     nl_takeback(st);
@@ -197,10 +197,10 @@ static void describe(neap_task *task, void *user, char *buf, size_t cap) {
     if (cap == 0)
         return;
     buf[0] = '\0';
-    if (t->o.node.st->closed || t->co == NULL)
+    if (t->o.node.st->closed || t->co.L == NULL)
         return;
-    for (int level = 0; lua_getstack(t->co, level, &ar); level++) {
-        lua_getinfo(t->co, "Sl", &ar);
+    for (int level = 0; lua_getstack(t->co.L, level, &ar); level++) {
+        lua_getinfo(t->co.L, "Sl", &ar);
         if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
             snprintf(buf, cap, "%s:%d", ar.short_src, ar.currentline);
             return;
@@ -231,8 +231,8 @@ static void bury(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     if (t->owns >= 0 && !t->started)
         close_owned(L, st, t);
-    if (t->co != NULL)
-        nl_thread_give(t, nl_reset(t->co));
+    if (t->co.L != NULL)
+        nl_thread_give(t, nl_reset(t->co.L));
     if (t->o.future == NULL || (t->o.node.flags & NL_KEPT))
         return;
     nl_anchored(L, t->o.node.ref);

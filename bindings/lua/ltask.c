@@ -101,26 +101,27 @@ static void note_site(lua_State *L, nl_task *t, int ud) {
         }
         lua_pop(L, 1);
     }
+    lua_pushnil(L);
+    nl_setslot(L, ud,
+               NL_NOTES); /* makes room for the others, which may be set where nothing may fail */
 }
 
 /* Gives the task, whose userdata is at `ud`, its thread, with the body and n arguments that lie above. */
 static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
     if (lua_isthread(L, ud + 1)) {
-        t->co = lua_tothread(L, ud + 1);
         nl_thread_own(L, st, ud + 1);
         lua_pushvalue(L, ud + 1);
-        nl_setslot(L, ud, NL_LINK);
+        t->co.ref = nl_anchor(L, st);
+        t->co.L = lua_tothread(L, ud + 1);
     } else {
-        t->co = nl_thread_take(L, st);
-        t->pooled = 1;
-        nl_setslot(L, ud, NL_LINK);
+        nl_thread_take(L, st, t);
     }
-    if (!lua_checkstack(t->co, n + 4))
+    if (!lua_checkstack(t->co.L, n + 4))
         nl_throw(L, st, NEAP_E2BIG, "too many arguments");
     t->nargs = n;
     if (t->pooled)
-        t->nargs += nl_push_body(t->co, st->failing);
-    lua_xmove(L, t->co, t->pooled ? n + 1 : n);
+        t->nargs += nl_push_body(t->co.L, st->failing);
+    lua_xmove(L, t->co.L, t->pooled ? n + 1 : n);
     lua_settop(L, ud);
 }
 
@@ -354,8 +355,8 @@ static int task_site(lua_State *L) {
 /* The frames of a live task, or those of the error of a failed one. */
 static int task_stack(lua_State *L) {
     nl_task *t = check_task(L);
-    if (t->co != NULL) {
-        nl_push_stack(L, t->co);
+    if (t->co.L != NULL) {
+        nl_push_stack(L, t->co.L);
         return 1;
     }
     nl_getslot(L, 1, NL_LINK);
@@ -368,8 +369,8 @@ static int task_stack(lua_State *L) {
 
 static int task_traceback(lua_State *L) {
     nl_task *t = check_task(L);
-    if (t->co != NULL) {
-        luaL_traceback(L, t->co, NULL, 0);
+    if (t->co.L != NULL) {
+        luaL_traceback(L, t->co.L, NULL, 0);
         return 1;
     }
     nl_getslot(L, 1, NL_LINK);

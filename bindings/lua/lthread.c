@@ -11,37 +11,32 @@ enum {
 
 /* ---- The pool ---- */
 
-/* Pushes a thread with an empty stack. */
-lua_State *nl_thread_take(lua_State *L, nl_state *st) {
+/* Gives the task a thread with an empty stack. */
+void nl_thread_take(lua_State *L, nl_state *st, nl_task *t) {
     if (st->pool_len > 0) {
-        lua_pushvalue(st->idle, st->pool_len);
-        lua_xmove(st->idle, L, 1);
-        lua_pushnil(st->idle);
-        lua_replace(st->idle, st->pool_len--);
-        return lua_tothread(L, -1);
+        t->co = st->pool[--st->pool_len];
+    } else {
+        lua_State *co = lua_newthread(L);
+        if (NL_MARK_THREADS)
+            nl_thread_own(L, st, lua_gettop(L));
+        t->co.ref = nl_anchor(L, st);
+        t->co.L = co;
     }
-    lua_State *co = lua_newthread(L);
-    if (NL_MARK_THREADS)
-        nl_thread_own(L, st, lua_gettop(L));
-    return co;
+    t->pooled = 1;
 }
 
 /* Ends the task's use of its thread, which goes back to the pool if it can run again.  The collector shrinks the stacks
-   of those that wait there.  Never allocates. */
+   of those that wait there. */
 void nl_thread_give(nl_task *t, int reusable) {
     nl_state *st = t->o.node.st;
-    lua_State *R = st->R, *co = t->co;
-    t->co = NULL;
-    nl_anchored(R, t->o.node.ref);
+    nl_thread co = t->co;
+    t->co.L = NULL;
     if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
-        lua_settop(co, 0);
-        nl_getslot(R, -1, NL_LINK);
-        lua_xmove(R, st->idle, 1);
-        lua_replace(st->idle, ++st->pool_len);
+        lua_settop(co.L, 0);
+        st->pool[st->pool_len++] = co;
+    } else {
+        nl_unanchor(st, co.ref);
     }
-    lua_pushnil(R);
-    nl_setslot(R, -2, NL_LINK);
-    lua_pop(R, 1);
 }
 
 /* ---- Whose a thread is ---- */

@@ -91,7 +91,7 @@ static int yield_tick(lua_State *L) {
 int nl_yield(lua_State *L) {
     nl_state *st = NL_STATE(L);
     int n = lua_gettop(L);
-    if (st->task == NULL || st->task->co != L)
+    if (st->task == NULL || st->task->co.L != L)
         return lua_yield(L, n);
     nl_check_wait(L, st);
     switch (classify(L, st, n)) {
@@ -118,8 +118,8 @@ static void raw_answer(lua_State *L, nl_task *t, int ok) {
     lua_pushboolean(L, ok);
     lua_insert(L, 1);
     t->nargs = lua_gettop(L);
-    lua_checkstack(t->co, t->nargs + 1);
-    lua_xmove(L, t->co, t->nargs);
+    lua_checkstack(t->co.L, t->nargs + 1);
+    lua_xmove(L, t->co.L, t->nargs);
 }
 
 static void raw_error(lua_State *L, nl_state *st, nl_task *t, int32_t code) {
@@ -151,7 +151,7 @@ static void raw_begin(lua_State *L, nl_state *st, void *arg) {
     raw *r = arg;
     nl_task *t = r->t;
     lua_checkstack(L, r->nres + LUA_MINSTACK);
-    lua_xmove(t->co, L, r->nres);
+    lua_xmove(t->co.L, L, r->nres);
     nl_wait_end(t);
     t->wait.mode = NL_WAIT_RAW_TICK;
     switch (classify(L, st, r->nres)) {
@@ -162,7 +162,7 @@ static void raw_begin(lua_State *L, nl_state *st, void *arg) {
         t->wait.future = nl_check_future(L, st, 1);
         t->wait.mode = NL_WAIT_RAW;
         nl_reach(L, nl_to_object(L, st, 1), 1);
-        lua_xmove(L, t->co, 1);
+        lua_xmove(L, t->co.L, 1);
         break;
     case YIELD_FD:
         raw_begin_fd(L, st, t);
@@ -178,7 +178,7 @@ static void raw_begin(lua_State *L, nl_state *st, void *arg) {
 static void raw_refused(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     int32_t code = t->wait.error;
-    lua_settop(t->co, 0);
+    lua_settop(t->co.L, 0);
     nl_wait_end(t);
     t->wait.mode = NL_WAIT_RAW_TICK;
     raw_error(L, st, t, code);
@@ -189,8 +189,8 @@ static void raw_give_up(nl_task *t) {
     lua_pop(t->o.node.st->R, 1);
     nl_wait_end(t);
     t->wait.mode = NL_WAIT_RAW_TICK;
-    lua_settop(t->co, 0);
-    lua_pushboolean(t->co, 0);
+    lua_settop(t->co.L, 0);
+    lua_pushboolean(t->co.L, 0);
     t->nargs = 1;
 }
 
@@ -213,9 +213,9 @@ int32_t nl_raw_yield(neap_task *task, nl_task *t, int nres) {
 static void raw_end(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     neap_future *future = t->wait.future;
-    int kept = lua_gettop(t->co) > 0 && nl_to_object(t->co, st, -1) != NULL;
+    int kept = lua_gettop(t->co.L) > 0 && nl_to_object(t->co.L, st, -1) != NULL;
     if (kept)
-        lua_xmove(t->co, L, 1);
+        lua_xmove(t->co.L, L, 1);
     int n = nl_push_outcome(L, st, future, kept ? 1 : 0);
     if (kept)
         lua_remove(L, 1);
@@ -226,7 +226,7 @@ static void raw_end(lua_State *L, nl_state *st, void *arg) {
 
 static void raw_cancelled(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
-    lua_settop(t->co, 0);
+    lua_settop(t->co.L, 0);
     nl_push_cancelled(L, st, neap_task_cancel_message(nl_core_task(t)));
     raw_answer(L, t, 0);
 }
