@@ -267,9 +267,10 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
 
 /* The bytes that a receive has put into its buffer. */
 static int push_received(lua_State *L, int ud, size_t count) {
-    if (ud == 0)
+    nl_object *o = ud != 0 ? lua_touserdata(L, ud) : NULL;
+    if (o == NULL || (o->node.flags & (NL_RECEIVED | NL_DERIVED)) == 0)
         return 0;
-    nl_object *o = push_source(L, ud);
+    o = push_source(L, ud);
     if ((o->node.flags & NL_RECEIVED) == 0) {
         lua_pop(L, 1);
         return 0;
