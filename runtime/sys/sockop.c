@@ -83,12 +83,17 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
+/* What the block of an operation measures: one that has an address keeps it behind itself. */
+static size_t size_of(const np_op *op) {
+    return sizeof(np_sockop) + (op->addr != NULL ? sizeof(neap_addr) : 0);
+}
+
 static void destroy(np_obj *obj) {
     np_sockop *so = np_sockop_of(np_container(obj, neap_future, obj));
     if (so->conn != NULL)
         np_obj_unref(&so->conn->obj);
     np_future_fini(&so->f);
-    np_obj_free(obj, so->size);
+    np_obj_free(obj, size_of(&so->op));
 }
 
 static const np_future_type op_type = {
@@ -98,15 +103,13 @@ static const np_future_type op_type = {
 
 /* The block for an operation that is to wait; `from` is what was tried in vain. */
 np_sockop *np_sockop_make(neap_sock *s, const np_op *from) {
-    size_t size = sizeof(np_sockop) + (from->addr != NULL ? sizeof(neap_addr) : 0);
-    neap_future *f = np_future_new(s->obj.loop, &op_type, size);
+    neap_future *f = np_future_new(s->obj.loop, &op_type, size_of(from));
     if (f == NULL)
         return NULL;
     np_sockop *so = np_sockop_of(f);
     so->op = *from;
     np_list_init(&so->op.link);
     so->op.done = np_sockop_done;
-    so->size = size;
     if (from->addr != NULL) {
         so->addr[0] = *from->addr;
         so->op.addr = &so->addr[0];

@@ -11,7 +11,6 @@ typedef struct np_sockop {
     np_op op;
     neap_sock *sock; /* held while pending */
     neap_sock *conn; /* of an accept: the husk for the connection */
-    size_t size;
     neap_addr addr[]; /* one, for those that carry an address */
 } np_sockop;
 
