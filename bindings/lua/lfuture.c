@@ -142,8 +142,10 @@ static int push_shared(lua_State *L, nl_state *st, neap_future *future) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->shared);
     lua_pushlightuserdata(L, future);
     lua_rawget(L, -2);
+/* A task that let go of the core may still be noted under the address of its former future. */
     lua_replace(L, -2);
-    if (!lua_isnil(L, -1))
+    nl_object *o = lua_touserdata(L, -1);
+    if (o != NULL && o->future == future)
         return 1;
     lua_pop(L, 1);
     return 0;
