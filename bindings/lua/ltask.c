@@ -72,6 +72,7 @@ void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index) {
     int at = lua_gettop(L) + 1;
     if (nl_has_await(L, index)) {
         luaL_getmetafield(L, index, "__await");
+        nl_check_body(L, st, at);
         lua_pushvalue(L, index);
     } else {
         lua_pushvalue(L, index);
