@@ -218,9 +218,10 @@ static int loop_run_until_complete(lua_State *L) {
     lua_settop(L, 2);
     nl_refuse_running(L, st, l);
     nl_ensure(L, st, l, 2);
-    neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
-    nl_reach(L, nl_to_object(L, st, 2), 2);
+    nl_reach(L, nl_check_object(L, st, 2), 2);
+    nl_check_future(L, st, 2);
     nl_run_begin(L, l, 1, 1);
+    neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
     int32_t code;
     do
         code = neap_loop_run_until(l->loop, future);
