@@ -276,7 +276,8 @@ static int is_plain_end(const nl_task *t) {
 static void end_plainly(nl_task *t) {
     neap_task *task = nl_core_task(t);
     t->o.future = NULL;
-    t->id = neap_task_id(task);
+    t->past.id = neap_task_id(task);
+    t->past.loop = neap_future_loop(neap_task_future(task));
     let_go(t);
     neap_task_unref(task);
 }

@@ -290,7 +290,7 @@ static const char *push_name(lua_State *L, nl_task *t) {
     push_note(L, 1, "name");
     if (lua_isnil(L, -1)) {
         char made[32];
-        snprintf(made, sizeof made, "task-%llu", (unsigned long long)t->id);
+        snprintf(made, sizeof made, "task-%llu", (unsigned long long)t->past.id);
         lua_pop(L, 1);
         lua_pushstring(L, made);
     }
@@ -446,12 +446,18 @@ void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud) {
     t->o.node.flags |= NL_KEPT;
     lua_pop(L, 1);
 }
+/* The loop for a future of a task that has ended: where somebody can wait for it now, else where the task ran. */
+static nl_loop *loop_of_ended(lua_State *L, nl_state *st, const nl_task *t) {
+    nl_loop *l = st->task == NULL ? nl_find_loop(st, t->past.loop) : NULL;
+    return l != NULL && !neap_loop_is_closed(l->loop) ? l : nl_loop_now(L, st);
+}
+
 
 /* The task at `ud` let go of the core, which now needs a future with its outcome. */
 void nl_revive(lua_State *L, nl_state *st, int ud) {
     ud = lua_absindex(L, ud);
     nl_object *o = lua_touserdata(L, ud);
-    nl_loop *l = nl_loop_now(L, st);
+    nl_loop *l = loop_of_ended(L, st, (nl_task *)o);
     nl_object *keeper = push_keeper(L, st, ud);
     nl_check_code(L, st, neap_future_new(l->loop, &keeper->future));
     nl_check_code(L, st, nl_settle_again(L, st, o, ud, keeper->future));
