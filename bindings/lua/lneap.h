@@ -219,6 +219,7 @@ struct nl_state {
     int fault;    /* registry: the error of the callback that has just failed */
     int recent;   /* registry: the userdata of `handle` */
     int key_code, key_message; /* registry: strings that are needed when memory may be out */
+    int key_site;              /* registry: likewise, for where no Lua may run */
     int patched;               /* registry: the coroutine functions as they were */
     int coroutine;             /* registry: neap.coroutine */
     int passers;               /* registry: set of C functions that can be suspended */

@@ -317,7 +317,7 @@ static int task_set_name(lua_State *L) {
 static void write_site(lua_State *L, const nl_task *t, char *buf, size_t cap) {
     lua_Debug ar;
     if (lua_istable(L, -1)) {
-        lua_pushliteral(L, "site");
+        lua_rawgeti(L, LUA_REGISTRYINDEX, t->o.node.st->key_site);
         lua_rawget(L, -2);
         lua_replace(L, -2);
     }
