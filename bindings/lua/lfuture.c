@@ -6,11 +6,13 @@
 
 /* ---- Staying alive ---- */
 
-/* Keeps the userdata at `ud` until as many releases. */
+/* Keeps the userdata at `ud` until as many releases.  A task is in the state's list for as long. */
 void nl_hold(lua_State *L, nl_object *o, int ud) {
     if (o->holds == 0) {
         lua_pushvalue(L, ud);
         o->node.ref = nl_anchor(L, o->node.st);
+        if (o->node.kind == NL_TASK)
+            nl_track(&o->node);
     }
     o->holds++;
 }
@@ -18,6 +20,8 @@ void nl_hold(lua_State *L, nl_object *o, int ud) {
 void nl_release(nl_object *o) {
     if (--o->holds > 0)
         return;
+    if (o->node.kind == NL_TASK)
+        nl_untrack(&o->node);
     nl_unanchor(o->node.st, o->node.ref);
     o->node.ref = LUA_NOREF;
 }
@@ -138,11 +142,11 @@ static int push_failed(lua_State *L, nl_state *st, neap_future *future) {
     return 0;
 }
 
+/* A task that let go of the core may still be noted under the address of its former future. */
 static int push_shared(lua_State *L, nl_state *st, neap_future *future) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->shared);
     lua_pushlightuserdata(L, future);
     lua_rawget(L, -2);
-/* A task that let go of the core may still be noted under the address of its former future. */
     lua_replace(L, -2);
     nl_object *o = lua_touserdata(L, -1);
     if (o != NULL && o->future == future)

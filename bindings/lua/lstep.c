@@ -242,7 +242,6 @@ static void bury(lua_State *L, nl_state *st, void *arg) {
 static void let_go(nl_task *t) {
     nl_unanchor(t->o.node.st, t->owns);
     t->owns = LUA_NOREF;
-    nl_untrack(&t->o.node);
     nl_release(&t->o);
 }
 

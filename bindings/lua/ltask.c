@@ -149,7 +149,6 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         t->owns = nl_anchor(L, st);
     }
     neap_task_options options = {sizeof options, how->name, NULL};
-    nl_track(&t->o.node);
     neap_task *task = NULL;
     nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &task));
     t->o.future = neap_task_future(task);
@@ -399,11 +398,11 @@ static int task_tostring(lua_State *L) {
 
 /* The state closes: nothing of the core points at the userdata afterwards. */
 void nl_task_drop(nl_task *t) {
-    neap_task *task = nl_core_task(t);
+    neap_task *task = t->o.node.flags & NL_KEPT ? NULL : nl_core_task(t);
     nl_untrack(&t->o.node);
     nl_forget_callbacks(&t->o);
     t->o.future = NULL;
-    if (task == NULL || (t->o.node.flags & NL_KEPT))
+    if (task == NULL)
         return;
     if (!t->ended)
         neap_task_abort(task);
@@ -446,12 +445,12 @@ void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud) {
     t->o.node.flags |= NL_KEPT;
     lua_pop(L, 1);
 }
+
 /* The loop for a future of a task that has ended: where somebody can wait for it now, else where the task ran. */
 static nl_loop *loop_of_ended(lua_State *L, nl_state *st, const nl_task *t) {
     nl_loop *l = st->task == NULL ? nl_find_loop(st, t->past.loop) : NULL;
     return l != NULL && !neap_loop_is_closed(l->loop) ? l : nl_loop_now(L, st);
 }
-
 
 /* The task at `ud` let go of the core, which now needs a future with its outcome. */
 void nl_revive(lua_State *L, nl_state *st, int ud) {

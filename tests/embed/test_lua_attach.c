@@ -76,6 +76,34 @@ static void closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host(voi
     assert_notes("the loop goes on");
 }
 
+static void callbacks_of_ended_tasks_go_with_the_state(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local loop = require 'neap'.loop() "
+                 "ended = loop:create_task(function() return 1 end) "
+                 "failed = loop:create_task(function() error 'x' end):ignore()");
+    nt_turns(2);
+    run_chunk(L, "ended:add_done_callback(print) failed:add_done_callback(print)");
+    lua_close(L);
+    nt_turns(2);
+}
+
+static void a_callback_on_a_task_of_the_host_goes_with_the_state(void **state) {
+    (void)state;
+    nt_script script;
+    neap_task *task = nt_spawn(&script, "host", NT_ACTS(NT_YIELD, NT_YIELD));
+    lua_State *L = state_on(nt.loop);
+    neap_lua_push_future(L, neap_task_future(task));
+    lua_setglobal(L, "theirs");
+    run_chunk(L, "theirs:add_done_callback(print)");
+    lua_close(L);
+    nt_turns(4);
+    assert_int_equal(neap_future_done(neap_task_future(task)), 1);
+    neap_task_unref(task);
+}
+
 NT_MAIN(NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
         NT_TEST_VIRTUAL(a_future_of_the_host_suspends_a_script_until_the_host_completes_it),
-        NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host))
+        NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host),
+        NT_TEST_VIRTUAL(callbacks_of_ended_tasks_go_with_the_state),
+        NT_TEST_VIRTUAL(a_callback_on_a_task_of_the_host_goes_with_the_state))
