@@ -198,12 +198,12 @@ static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
 /* The core did not take the wait. */
 static int refuse_wait(lua_State *L, nl_state *st, nl_task *t) {
     int32_t error = t->wait.error;
-    const char *own = neap_loop_name(neap_future_loop(t->o.future));
-    const char *other = neap_loop_name(neap_future_loop(t->wait.future));
+    neap_loop *own = neap_future_loop(t->o.future);
+    neap_loop *other = t->wait.future != NULL ? neap_future_loop(t->wait.future) : own;
     nl_wait_end(t);
     if (error == NEAP_EOTHER_LOOP)
         return nl_throw(L, st, error, "a task of loop '%s' cannot wait for a future of loop '%s'",
-                        own, other);
+                        neap_loop_name(own), neap_loop_name(other));
     return nl_throw_code(L, st, error);
 }
 
