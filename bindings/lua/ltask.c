@@ -343,12 +343,14 @@ void nl_write_site(neap_task *task, void *user, char *buf, size_t cap) {
     lua_pop(st->R, 1);
 }
 
+/* Of a task that this state did not spawn only the core knows. */
 static int task_site(lua_State *L) {
     char site[LUA_IDSIZE + 16];
     nl_task *t = check_task(L);
+    neap_task *task = nl_core_task(t);
     nl_getslot(L, 1, NL_NOTES);
     write_site(L, t, site, sizeof site);
-    lua_pushstring(L, site);
+    lua_pushstring(L, site[0] == '\0' && task != NULL ? neap_task_site(task) : site);
     return 1;
 }
 

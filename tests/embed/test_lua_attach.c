@@ -102,6 +102,22 @@ static void a_callback_on_a_task_of_the_host_goes_with_the_state(void **state) {
     neap_task_unref(task);
 }
 
+static void a_script_sees_where_a_task_of_the_host_was_spawned(void **state) {
+    (void)state;
+    static const neap_task_ops ops = {.size = sizeof ops};
+    neap_task_options options = {.size = sizeof options, .name = "theirs", .site = "host.c:7"};
+    neap_task *task = NULL;
+    assert_ok(neap_task_spawn(nt.loop, &ops, NULL, &options, &task));
+    lua_State *L = state_on(nt.loop);
+    neap_lua_push_future(L, neap_task_future(task));
+    lua_setglobal(L, "theirs");
+    run_chunk(L, "assert(theirs:name() == 'theirs') assert(theirs:site() == 'host.c:7')");
+    assert_int_equal(neap_task_abort(task), 1);
+    run_chunk(L, "assert(theirs:site() == 'host.c:7')");
+    lua_close(L);
+    neap_task_unref(task);
+}
+
 static void a_sleep_for_which_there_is_no_memory_raises(void **state) {
     (void)state;
     lua_State *L = state_on(nt.loop);
@@ -153,6 +169,7 @@ NT_MAIN(NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
         NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host),
         NT_TEST_VIRTUAL(callbacks_of_ended_tasks_go_with_the_state),
         NT_TEST_VIRTUAL(a_callback_on_a_task_of_the_host_goes_with_the_state),
+        NT_TEST_VIRTUAL(a_script_sees_where_a_task_of_the_host_was_spawned),
         NT_TEST_VIRTUAL(a_sleep_for_which_there_is_no_memory_raises),
         NT_TEST_VIRTUAL(a_task_whose_result_finds_no_memory_fails),
         NT_TEST_VIRTUAL(an_ended_task_keeps_its_result_when_there_is_no_memory_for_a_future))
