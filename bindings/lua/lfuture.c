@@ -21,10 +21,10 @@ void nl_hold(lua_State *L, nl_object *o, int ud) {
 void nl_release(nl_object *o) {
     if (--o->holds > 0)
         return;
-    nl_unanchor(o->node.st, o->node.ref);
-    o->node.ref = LUA_NOREF;
     if (o->node.kind == NL_TASK)
         nl_untrack(&o->node);
+    nl_unanchor(o->node.st, o->node.ref);
+    o->node.ref = LUA_NOREF;
 }
 
 /* A failure may be reported at the end of its tick: until then its userdata stays findable. */
@@ -143,12 +143,14 @@ static int push_failed(lua_State *L, nl_state *st, neap_future *future) {
     return 0;
 }
 
+/* A task that let go of the core may still be noted under the address of its former future. */
 static int push_shared(lua_State *L, nl_state *st, neap_future *future) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->shared);
     lua_pushlightuserdata(L, future);
     lua_rawget(L, -2);
     lua_replace(L, -2);
-    if (!lua_isnil(L, -1))
+    nl_object *o = lua_touserdata(L, -1);
+    if (o != NULL && o->future == future)
         return 1;
     lua_pop(L, 1);
     return 0;

@@ -112,7 +112,7 @@ static int new_loop(lua_State *L) {
 
 /* ---- Finding ---- */
 
-static nl_loop *find(nl_state *st, neap_loop *loop) {
+nl_loop *nl_find_loop(nl_state *st, neap_loop *loop) {
     for (nl_loop *l = st->loops; l != NULL; l = l->next)
         if (l->loop == loop)
             return l;
@@ -121,7 +121,7 @@ static nl_loop *find(nl_state *st, neap_loop *loop) {
 
 /* The loop of the running task, else the running one, else the state's, which is made when it is first needed. */
 nl_loop *nl_loop_now(lua_State *L, nl_state *st) {
-    nl_loop *l = st->task != NULL ? find(st, neap_future_loop(st->task->o.future)) : NULL;
+    nl_loop *l = st->task != NULL ? nl_find_loop(st, neap_future_loop(st->task->o.future)) : NULL;
     if (l == NULL)
         l = st->running;
     if (l == NULL && st->loop == NULL) {
@@ -218,9 +218,10 @@ static int loop_run_until_complete(lua_State *L) {
     lua_settop(L, 2);
     nl_refuse_running(L, st, l);
     nl_ensure(L, st, l, 2);
-    neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
-    nl_reach(L, nl_to_object(L, st, 2), 2);
+    nl_reach(L, nl_check_object(L, st, 2), 2);
+    nl_check_future(L, st, 2);
     nl_run_begin(L, l, 1, 1);
+    neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
     int32_t code;
     do
         code = neap_loop_run_until(l->loop, future);

@@ -388,6 +388,7 @@ static void open_tables(lua_State *L, nl_state *st) {
     st->recent = new_slot(L);
     st->key_code = new_string(L, "code");
     st->key_message = new_string(L, "message");
+    st->key_site = new_string(L, "site");
     note_passers(L, st);
     push_function(L, st, keep_trail);
     st->tracing = luaL_ref(L, LUA_REGISTRYINDEX);

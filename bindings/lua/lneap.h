@@ -126,7 +126,10 @@ struct nl_task {
     uint8_t exiting; /* called exit: is not resumed again */
     union {
         nl_wait wait;
-        uint64_t id; /* once it let go of the core */
+        struct {
+            uint64_t id;
+            neap_loop *loop; /* to compare only */
+        } past;              /* once it let go of the core */
     };
 };
 
@@ -221,6 +224,7 @@ struct nl_state {
     int fault;    /* registry: the error of the callback that has just failed */
     int recent;   /* registry: the userdata of `handle` */
     int key_code, key_message;   /* registry: strings that are needed when memory may be out */
+    int key_site;                /* registry: likewise, for where no Lua may run */
     int patched;                 /* registry: the coroutine functions as they were */
     int coroutine;               /* registry: neap.coroutine */
     int passers;                 /* registry: set of C functions that can be suspended */
@@ -380,6 +384,7 @@ nl_loop *nl_new_loop(lua_State *L, nl_state *st);
 void nl_loop_begin(nl_loop *l, neap_loop *loop);
 nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options);
 nl_loop *nl_loop_now(lua_State *L, nl_state *st);
+nl_loop *nl_find_loop(nl_state *st, neap_loop *loop);
 nl_loop *nl_check_loop(lua_State *L, nl_state *st, int index);
 void nl_push_loop(lua_State *L, nl_loop *l);
 void nl_set_loop(lua_State *L, nl_state *st, nl_loop *l, int ud);

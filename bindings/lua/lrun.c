@@ -125,18 +125,18 @@ static neap_future *main_future(lua_State *L, const run *r) {
 static void drive(lua_State *L, run *r) {
     nl_state *st = r->st;
     neap_loop *loop = r->l->loop;
-    neap_future *future = neap_future_ref(main_future(L, r));
     nl_run_begin(L, r->l, r->loop_at, r->patch);
+    neap_future *future = neap_future_ref(main_future(L, r)); /* signals cancel it to the end */
     do
         r->code = neap_loop_run_until(loop, future);
     while (r->code == NEAP_EINTR && !nl_interrupted(L, st));
-    neap_future_unref(future);
     r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
     if (!r->l->attached)
         neap_loop_shutdown(loop, r->code == NL_RAISE_ABORT ? 0 : r->grace);
     nl_tidy(st);
     if (r->signals)
         nl_signals_off(&r->watch);
+    neap_future_unref(future);
     st->exiting = 0;
     nl_run_end(L, r->l, r->patch);
 }

@@ -27,11 +27,14 @@ static void leave_value(nl_state *st, nl_task *t) {
 
 static int32_t end_values(nl_task *t, int n) {
     nl_state *st = t->o.node.st;
-    int32_t code;
+    int32_t code = 0;
     if (n == 0) {
         neap_future_set_none(t->o.future);
     } else if (n == 1 && nl_settle_plain(t->co.L, t->o.future, lua_gettop(t->co.L), &code)) {
-        leave_value(st, t);
+        if (code >= 0)
+            leave_value(st, t);
+        else
+            neap_future_set_error(t->o.future, code, NULL);
     } else {
         t->nargs = n;
         if (nl_enter(st, finish_values, t) != LUA_OK) {
@@ -275,7 +278,8 @@ static int is_plain_end(const nl_task *t) {
 static void end_plainly(nl_task *t) {
     neap_task *task = nl_core_task(t);
     t->o.future = NULL;
-    t->id = neap_task_id(task);
+    t->past.id = neap_task_id(task);
+    t->past.loop = neap_future_loop(neap_task_future(task));
     let_go(t);
     neap_task_unref(task);
 }

@@ -72,6 +72,7 @@ void nl_ensure(lua_State *L, nl_state *st, nl_loop *loop, int index) {
     int at = lua_gettop(L) + 1;
     if (nl_has_await(L, index)) {
         luaL_getmetafield(L, index, "__await");
+        nl_check_body(L, st, at);
         lua_pushvalue(L, index);
     } else {
         lua_pushvalue(L, index);
@@ -289,7 +290,7 @@ static const char *push_name(lua_State *L, nl_task *t) {
     push_note(L, 1, "name");
     if (lua_isnil(L, -1)) {
         char made[32];
-        snprintf(made, sizeof made, "task-%llu", (unsigned long long)t->id);
+        snprintf(made, sizeof made, "task-%llu", (unsigned long long)t->past.id);
         lua_pop(L, 1);
         lua_pushstring(L, made);
     }
@@ -316,7 +317,7 @@ static int task_set_name(lua_State *L) {
 static void write_site(lua_State *L, const nl_task *t, char *buf, size_t cap) {
     lua_Debug ar;
     if (lua_istable(L, -1)) {
-        lua_pushliteral(L, "site");
+        lua_rawgeti(L, LUA_REGISTRYINDEX, t->o.node.st->key_site);
         lua_rawget(L, -2);
         lua_replace(L, -2);
     }
@@ -343,12 +344,14 @@ void nl_write_site(neap_task *task, void *user, char *buf, size_t cap) {
     lua_pop(st->R, 1);
 }
 
+/* Of a task that this state did not spawn only the core knows. */
 static int task_site(lua_State *L) {
     char site[LUA_IDSIZE + 16];
     nl_task *t = check_task(L);
+    neap_task *task = nl_core_task(t);
     nl_getslot(L, 1, NL_NOTES);
     write_site(L, t, site, sizeof site);
-    lua_pushstring(L, site);
+    lua_pushstring(L, site[0] == '\0' && task != NULL ? neap_task_site(task) : site);
     return 1;
 }
 
@@ -447,11 +450,17 @@ void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud) {
     lua_pop(L, 1);
 }
 
+/* The loop for a future of a task that has ended: where somebody can wait for it now, else where the task ran. */
+static nl_loop *loop_of_ended(lua_State *L, nl_state *st, const nl_task *t) {
+    nl_loop *l = st->task == NULL ? nl_find_loop(st, t->past.loop) : NULL;
+    return l != NULL && !neap_loop_is_closed(l->loop) ? l : nl_loop_now(L, st);
+}
+
 /* The task at `ud` let go of the core, which now needs a future with its outcome. */
 void nl_revive(lua_State *L, nl_state *st, int ud) {
     ud = lua_absindex(L, ud);
     nl_object *o = lua_touserdata(L, ud);
-    nl_loop *l = nl_loop_now(L, st);
+    nl_loop *l = loop_of_ended(L, st, (nl_task *)o);
     nl_object *keeper = push_keeper(L, st, ud);
     nl_check_code(L, st, neap_future_new(l->loop, &keeper->future));
     nl_check_code(L, st, nl_settle_again(L, st, o, ud, keeper->future));

@@ -121,7 +121,7 @@ int32_t nl_settle_again(lua_State *L, nl_state *st, nl_object *o, int ud, neap_f
     nl_getslot(L, ud, NL_VALUE);
     int plain = o->node.form == NL_ONE && nl_settle_plain(L, future, lua_gettop(L), &code);
     lua_pop(L, 1);
-    if (plain)
+    if (plain && code >= 0)
         o->node.form = NL_NONE;
     return plain ? code : neap_future_set_ptr(future, st, (void *)&nl_forms[o->node.form], NULL);
 }

@@ -84,7 +84,7 @@ static bool before(const np_heap_entry *a, const np_heap_entry *b) {
 }
 
 static int compare(const void *a, const void *b) {
-    return before(a, b) ? -1 : 1;
+    return before(a, b) ? -1 : before(b, a);
 }
 
 /* Numbers of insertion ran out: a sorted array is a heap as well, and its order gives new ones. */

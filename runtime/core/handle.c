@@ -212,7 +212,8 @@ static void due_once(neap_loop *loop, np_timer *t, bool ended) {
     neap_handle *h = &np_container(t, np_timer_call, timer)->h;
     if (ended)
         np_handle_cancel(h);
-    else
+    else if (h->node.where ==
+             NP_AT_NONE) /* else it was reset while a host had it, who will run it */
         np_enqueue(loop, &h->node);
 }
 
@@ -372,7 +373,8 @@ int32_t neap_handle_reset(neap_handle *handle, int64_t delay_ns) {
     else if ((rc = np_timer_start(loop, &t->timer, when)) < 0)
         return rc;
     t->when = when;
-    if (handle->node.where == NP_AT_READY) /* was due already: no longer */
+    if (handle->node.where == NP_AT_READY ||
+        handle->node.where == NP_AT_EVENT) /* was due already: no longer */
         np_dequeue(&handle->node);
     return 0;
 }

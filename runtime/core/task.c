@@ -44,11 +44,14 @@ static bool are_ops(const neap_task_ops *ops) {
     return ops != NULL && ops->size >= offsetof(neap_task_ops, site);
 }
 
-/* Tasks are aborted before the loop's timers end. */
+/* Tasks are aborted before the loop's timers end.  A host may answer after the time is over. */
 static void slept(neap_loop *loop, np_timer *timer, bool ended) {
     neap_task *t = np_container(timer, neap_task, timer);
     (void)ended;
-    np_enqueue(loop, &t->node);
+    if (t->open)
+        t->rested = true;
+    else
+        np_enqueue(loop, &t->node);
 }
 
 static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
@@ -270,7 +273,7 @@ static void suspend(neap_task *t) {
     np_trace(loop, NEAP_TRACE_SUSPEND, 0, t, f, NULL);
     t->waiting_since = loop->now;
     if (f == NULL) {
-        if (t->must_cancel)
+        if (t->must_cancel || t->rested)
             wake_sleeper(t);
         return;
     }
@@ -405,6 +408,7 @@ int32_t neap_task_sleep(neap_task *task, int64_t delay_ns) {
         return NEAP_EBUSY;
     int64_t when = np_time_add(loop->now, delay_ns > 0 ? delay_ns : 0);
     rc = when == NP_NEVER ? 0 : np_timer_start(loop, &task->timer, when);
+    task->rested = false;
     task->asleep = rc == 0;
     return rc;
 }

@@ -26,6 +26,7 @@ struct neap_task {
     uint8_t staged;        /* the state that the step has set */
     bool started;
     bool asleep;      /* from neap_task_sleep until the wake-up */
+    bool rested;      /* the time of the sleep was over before the step was */
     bool open;        /* a step is under way, or a task event waits for its answer */
     bool must_cancel; /* a cancellation is to be delivered */
     bool lost;        /* that one lost against a completed operation: not before the next wait */

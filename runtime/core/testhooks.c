@@ -4,7 +4,7 @@ int32_t np_test_step(neap_task *task) {
     if (!np_future_pending(&task->f))
         return NEAP_EINVALID_STATE;
     if ((task->awaiting != NULL && np_future_pending(task->awaiting)) ||
-        np_heap_has(&task->timer.heap))
+        (task->asleep && task->node.where == NP_AT_NONE))
         return NEAP_EAWAIT_NOT_DONE;
     np_dequeue(&task->node);
     np_task_run(task);

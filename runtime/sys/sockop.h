@@ -9,8 +9,8 @@
 typedef struct np_sockop {
     neap_future f;
     np_op op;
-    neap_sock *sock; /* held while pending */
-    neap_sock *conn; /* of an accept: the husk for the connection */
+    neap_sock *sock;  /* held while pending */
+    neap_sock *conn;  /* of an accept: the husk for the connection */
     neap_addr addr[]; /* one, for those that carry an address */
 } np_sockop;
 

@@ -32,6 +32,21 @@ static void a_timer_without_a_function_becomes_an_event(void **state) {
     assert_int_equal(events[0].cookie, 78);
 }
 
+static void a_reset_takes_back_the_event_of_a_timer(void **state) {
+    (void)state;
+    neap_event events[4];
+    neap_handle *timer;
+    assert_ok(neap_call_later(nt.loop, 0, NULL, (void *)(uintptr_t)78, NULL, &timer));
+    nt_turn(); /* the event is there, nobody has taken it */
+    assert_ok(neap_handle_reset(timer, NT_SEC));
+    assert_int_equal(pull(events, 4), 0);
+    assert_ok(neap_loop_advance(nt.loop, NT_SEC));
+    assert_int_equal(pull(events, 4), 1);
+    assert_int_equal(events[0].cookie, 78);
+    assert_int_equal(pull(events, 4), 0);
+    neap_handle_unref(timer);
+}
+
 static void a_completion_without_a_function_becomes_an_event(void **state) {
     (void)state;
     neap_event events[4];
@@ -183,6 +198,45 @@ static void T12_outside_an_open_event_the_outcome_is_the_tasks_alone(void **stat
     assert_ok(neap_future_ignore(neap_task_future(task)));
     assert_ok(neap_task_answer(task, NEAP_STEP_DONE));
     assert_code(neap_future_error(neap_task_future(task)), NEAP_EPIPE);
+    neap_task_unref(task);
+}
+
+static void a_task_without_a_step_sleeps_from_its_answer_on(void **state) {
+    (void)state;
+    int destroyed = 0;
+    neap_event event;
+    neap_task *task = pull_spawn(&destroyed);
+    assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_START);
+    assert_ok(neap_task_sleep(task, NT_SEC));
+    assert_ok(neap_task_answer(task, NEAP_STEP_AWAIT));
+    assert_int_equal(pull(&event, 1), 0);
+    assert_ok(neap_loop_advance(nt.loop, NT_SEC));
+    assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_RESUME);
+    assert_ok(neap_task_answer(task, NEAP_STEP_DONE));
+    assert_int_equal(destroyed, 1);
+    neap_task_unref(task);
+}
+
+static void a_sleep_that_is_over_before_the_answer_wakes_after_it(void **state) {
+    (void)state;
+    int destroyed = 0;
+    neap_event event;
+    neap_task *task = pull_spawn(&destroyed);
+    nt_turn(); /* the event is there, nobody has taken it */
+    assert_ok(neap_task_sleep(task, NT_SEC));
+    assert_ok(neap_loop_advance(nt.loop, NT_SEC));
+    nt_turn();
+    assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_START);
+    assert_int_equal(pull(&event, 1), 0);
+    assert_ok(neap_task_answer(task, NEAP_STEP_AWAIT));
+    assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_RESUME);
+    assert_ok(neap_task_sleep(task, NT_SEC)); /* the next one is whole again */
+    assert_ok(neap_task_answer(task, NEAP_STEP_AWAIT));
+    assert_int_equal(pull(&event, 1), 0);
+    assert_int_equal(neap_task_cancel(task, NULL), 1);
+    assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_CANCEL);
+    assert_ok(neap_task_answer(task, NEAP_STEP_CANCELLED));
+    assert_int_equal(destroyed, 1);
     neap_task_unref(task);
 }
 
@@ -399,6 +453,23 @@ static void L12_an_entry_taken_out_can_still_be_cancelled(void **state) {
     neap_handle_unref(mine);
 }
 
+static void L12_a_timer_that_was_taken_out_and_reset_runs_when_it_is_brought_back(void **state) {
+    (void)state;
+    neap_handle *handle = NULL;
+    neap_handle *mine = nt_later_handle(0, "timer");
+    nt_soon("first");
+    assert_int_equal(neap_loop_dispatch(nt.loop, 1), 1);
+    assert_int_equal(neap_loop_next_ready(nt.loop, &handle), 1);
+    assert_ok(neap_handle_reset(mine, 0));
+    nt_turn();
+    assert_notes("first");
+    assert_ok(neap_handle_run(handle));
+    assert_notes("first timer");
+    nt_turn();
+    assert_notes("first timer");
+    neap_handle_unref(mine);
+}
+
 static void L12_only_what_was_taken_out_can_be_run_by_hand(void **state) {
     (void)state;
     neap_handle *mine = nt_soon_handle("x");
@@ -425,6 +496,7 @@ static void L12_closing_with_an_entry_taken_out_leaves_it_harmless(void **state)
 
 NT_MAIN(NT_TEST(a_callback_without_a_function_becomes_an_event),
         NT_TEST_VIRTUAL(a_timer_without_a_function_becomes_an_event),
+        NT_TEST_VIRTUAL(a_reset_takes_back_the_event_of_a_timer),
         NT_TEST(a_completion_without_a_function_becomes_an_event),
         NT_TEST(the_object_of_an_event_lives_until_the_next_pull),
         NT_TEST(events_come_in_order_and_what_has_no_room_stays),
@@ -432,6 +504,8 @@ NT_MAIN(NT_TEST(a_callback_without_a_function_becomes_an_event),
         NT_TEST(a_task_without_a_step_is_driven_by_events_and_answers),
         NT_TEST(G1_an_answer_without_an_open_event_is_refused),
         NT_TEST(T12_outside_an_open_event_the_outcome_is_the_tasks_alone),
+        NT_TEST_VIRTUAL(a_task_without_a_step_sleeps_from_its_answer_on),
+        NT_TEST_VIRTUAL(a_sleep_that_is_over_before_the_answer_wakes_after_it),
         NT_TEST(a_cancel_reaches_a_task_without_a_step),
         NT_TEST(C5_a_task_without_a_step_cancelled_before_its_start_gets_no_event),
         NT_TEST(C4_a_cancel_during_an_open_event_meets_the_answer),
@@ -444,5 +518,6 @@ NT_MAIN(NT_TEST(a_callback_without_a_function_becomes_an_event),
         NT_TEST(L12_a_hosts_own_queue_drives_tasks_and_wait),
         NT_TEST(L12_a_failing_callback_reaches_the_hosts_error_hook),
         NT_TEST(L12_an_entry_taken_out_can_still_be_cancelled),
+        NT_TEST_VIRTUAL(L12_a_timer_that_was_taken_out_and_reset_runs_when_it_is_brought_back),
         NT_TEST(L12_only_what_was_taken_out_can_be_run_by_hand),
         NT_TEST(L12_closing_with_an_entry_taken_out_leaves_it_harmless))

@@ -76,6 +76,100 @@ static void closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host(voi
     assert_notes("the loop goes on");
 }
 
+static void callbacks_of_ended_tasks_go_with_the_state(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local loop = require 'neap'.loop() "
+                 "ended = loop:create_task(function() return 1 end) "
+                 "failed = loop:create_task(function() error 'x' end):ignore()");
+    nt_turns(2);
+    run_chunk(L, "ended:add_done_callback(print) failed:add_done_callback(print)");
+    lua_close(L);
+    nt_turns(2);
+}
+
+static void a_callback_on_a_task_of_the_host_goes_with_the_state(void **state) {
+    (void)state;
+    nt_script script;
+    neap_task *task = nt_spawn(&script, "host", NT_ACTS(NT_YIELD, NT_YIELD));
+    lua_State *L = state_on(nt.loop);
+    neap_lua_push_future(L, neap_task_future(task));
+    lua_setglobal(L, "theirs");
+    run_chunk(L, "theirs:add_done_callback(print)");
+    lua_close(L);
+    nt_turns(4);
+    assert_int_equal(neap_future_done(neap_task_future(task)), 1);
+    neap_task_unref(task);
+}
+
+static void a_script_sees_where_a_task_of_the_host_was_spawned(void **state) {
+    (void)state;
+    static const neap_task_ops ops = {.size = sizeof ops};
+    neap_task_options options = {.size = sizeof options, .name = "theirs", .site = "host.c:7"};
+    neap_task *task = NULL;
+    assert_ok(neap_task_spawn(nt.loop, &ops, NULL, &options, &task));
+    lua_State *L = state_on(nt.loop);
+    neap_lua_push_future(L, neap_task_future(task));
+    lua_setglobal(L, "theirs");
+    run_chunk(L, "assert(theirs:name() == 'theirs') assert(theirs:site() == 'host.c:7')");
+    assert_int_equal(neap_task_abort(task), 1);
+    run_chunk(L, "assert(theirs:site() == 'host.c:7')");
+    lua_close(L);
+    neap_task_unref(task);
+}
+
+static void a_sleep_for_which_there_is_no_memory_raises(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local neap = require 'neap' "
+                 "neap.loop():create_task(function()"
+                 " local ok, err = pcall(neap.sleep, 1) code = err.code end)");
+    nt_heap_fail(&nt.heap, 1, 1);
+    nt_turns(1);
+    nt_heap_fail(&nt.heap, 0, 0);
+    nt_turns(2);
+    lua_getglobal(L, "code");
+    assert_string_equal(lua_tostring(L, -1), "ENOMEM");
+    lua_close(L);
+}
+
+static void a_task_whose_result_finds_no_memory_fails(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local loop = require 'neap'.loop() "
+                 "local task = loop:create_task(function() return 'result' end) "
+                 "loop:create_task(function()"
+                 " local ok, err = pcall(task.await, task) code = not ok and err.code end)");
+    nt_heap_fail(&nt.heap, 1, 1);
+    nt_turns(1);
+    nt_heap_fail(&nt.heap, 0, 0);
+    nt_turns(2);
+    lua_getglobal(L, "code");
+    assert_string_equal(lua_tostring(L, -1), "ENOMEM");
+    lua_close(L);
+    nt_claim_all();
+}
+
+static void an_ended_task_keeps_its_result_when_there_is_no_memory_for_a_future(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "task = require 'neap'.loop():create_task(function() return 'result' end)");
+    nt_turns(2);
+    for (int n = 1; n <= 3; n++) {
+        nt_heap_fail(&nt.heap, n, 1);
+        run_chunk(L, "pcall(task.add_done_callback, task, print)");
+        nt_heap_fail(&nt.heap, 0, 0);
+        run_chunk(L, "assert(task:result() == 'result')");
+    }
+    lua_close(L);
+}
+
 NT_MAIN(NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
         NT_TEST_VIRTUAL(a_future_of_the_host_suspends_a_script_until_the_host_completes_it),
-        NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host))
+        NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host),
+        NT_TEST_VIRTUAL(callbacks_of_ended_tasks_go_with_the_state),
+        NT_TEST_VIRTUAL(a_callback_on_a_task_of_the_host_goes_with_the_state),
+        NT_TEST_VIRTUAL(a_script_sees_where_a_task_of_the_host_was_spawned),
+        NT_TEST_VIRTUAL(a_sleep_for_which_there_is_no_memory_raises),
+        NT_TEST_VIRTUAL(a_task_whose_result_finds_no_memory_fails),
+        NT_TEST_VIRTUAL(an_ended_task_keeps_its_result_when_there_is_no_memory_for_a_future))

@@ -259,6 +259,26 @@ describe("signals", function()
         child:dispose()
     end)
 
+    it("N20: a signal after the end of the main task, while others clean up, does no harm", function()
+        local child = process.start_lua([[
+            local neap = require "neap"
+            io.stdout:setvbuf "line"
+            neap.spawn(function()
+                pcall(neap.sleep, 1000)
+                print "started cleanup"
+                neap.sleep(0.5)
+                print "cleaned up"
+            end)
+            neap.yield()
+        ]], { command = true })
+        child:await_line "started (%w+)"
+        child:signal "INT"
+        child:wait()
+        assert.equal("started cleanup\ncleaned up\n", child:out())
+        assert.equal("", child:err())
+        child:dispose()
+    end)
+
     it("N20: a signal in a loop without waits takes effect at the second one", function()
         local child = process.start_lua([[
             io.stdout:setvbuf "line"

@@ -243,6 +243,24 @@ describe("running", function()
         loop:close()
     end)
 
+    it("L7: run_until_complete gives the values of a task that ended before", function()
+        local loop = new_loop()
+        local task = loop:create_task(function() return 7, "x" end)
+        assert.same({ 7, "x" }, { loop:run_until_complete(task) })
+        assert.same({ 7, "x" }, { loop:run_until_complete(task) })
+        loop:close()
+    end)
+
+    it("a callback on a task that ended before runs on the task's loop", function()
+        local loop, got = new_loop(), nil
+        local task = loop:create_task(function() return 7 end)
+        loop:run_until_complete(task)
+        task:add_done_callback(function(ended) got = ended:result() end)
+        loop:run_once(0)
+        assert.equal(7, got)
+        loop:close()
+    end)
+
     it("L7: run_until_complete raises the failure, the very value", function()
         local loop, why = new_loop(), { "why" }
         local ok, err = pcall(loop.run_until_complete, loop, function()

@@ -655,6 +655,19 @@ describe("task", function()
         assert.same({ main }, neap.all_tasks())
     end))
 
+    it("T15: all_tasks knows a new task from one that was listed before and has ended", in_loop(function()
+        local main = neap.current_task()
+        local kept = {}
+        for _ = 1, 20 do
+            local task = neap.spawn(neap.yield)
+            assert.same({ main, task }, neap.all_tasks())
+            assert.is_true(rawequal(task, neap.all_tasks()[2]))
+            task:await()
+            kept[#kept + 1] = task
+        end
+        assert.equal(20, #kept)
+    end))
+
     it("T16: a child sees what its parent had set before the spawn", in_loop(function()
         local var = neap.task_local()
         assert.is_nil(var:get())

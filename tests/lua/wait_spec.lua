@@ -440,6 +440,15 @@ describe("ensure_future", function()
         assert.equal(7, (neap.await(awaitable)))
     end))
 
+    it("E1: what __await holds is looked at like any other body of a task", in_loop(function()
+        raises("type_error", neap.ensure_future, setmetatable({}, { __await = 42 }))
+        local body = coroutine.create(neap.yield)
+        local awaitable = setmetatable({}, { __await = body })
+        local task = neap.spawn(body)
+        raises("already_owned", neap.await, awaitable)
+        task:await()
+    end))
+
     for name, value in pairs { ["a number"] = 42, ["a string"] = "f", ["a plain table"] = {}, ["true"] = true } do
         it("E1: " .. name .. " is a type error", in_loop(function()
             raises("type_error", neap.ensure_future, value)
