@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 int np_fd_prepare(int fd) {
@@ -31,6 +32,16 @@ int np_fd_poll(int fd, short events) {
     if (n < 0)
         return -errno;
     return (p.revents & POLLNVAL) != 0 ? -EBADF : p.revents;
+}
+
+int np_fd_arm(int timer_fd, int64_t when_ns) {
+    struct itimerspec its = {0};
+    if (when_ns != NP_NEVER) {
+        int64_t when = when_ns > 0 ? when_ns : 1; /* 0 would disarm */
+        its.it_value.tv_sec = when / NP_NS_PER_S;
+        its.it_value.tv_nsec = when % NP_NS_PER_S;
+    }
+    return timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &its, NULL) < 0 ? -errno : 0;
 }
 
 int np_fd_set_int(int fd, int level, int name, int value) {

@@ -8,7 +8,8 @@
 
 int np_fd_prepare(int fd); /* sets non-blocking and close-on-exec */
 void np_fd_close(int fd);  /* keeps errno, ignores EINTR (Linux has closed it); fd may be -1 */
-int np_fd_poll(int fd, short events); /* events of poll(2) that are there now */
+int np_fd_poll(int fd, short events);         /* events of poll(2) that are there now */
+int np_fd_arm(int timer_fd, int64_t when_ns); /* a timerfd of the monotonic clock; NP_NEVER: not */
 int np_fd_set_int(int fd, int level, int name, int value);
 int np_fd_get_int(int fd, int level, int name, int *ret_value);
 

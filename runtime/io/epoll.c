@@ -160,16 +160,10 @@ static int epoll_arm(np_io *io, int64_t when_ns) {
     epoll_state *st = io->impl;
     if (st->timer_fd < 0 || when_ns == st->armed)
         return 0;
-    struct itimerspec its = {0};
-    if (when_ns != NP_NEVER) {
-        int64_t when = when_ns > 0 ? when_ns : 1; /* 0 would disarm */
-        its.it_value.tv_sec = when / NP_NS_PER_S;
-        its.it_value.tv_nsec = when % NP_NS_PER_S;
-    }
-    if (timerfd_settime(st->timer_fd, TFD_TIMER_ABSTIME, &its, NULL) < 0)
-        return -errno;
-    st->armed = when_ns;
-    return 0;
+    int rc = np_fd_arm(st->timer_fd, when_ns);
+    if (rc == 0)
+        st->armed = when_ns;
+    return rc;
 }
 
 const np_backend np_backend_epoll = {

@@ -91,14 +91,8 @@ int np_uring_host_clear(np_uring *u) {
 int np_uring_host_arm(np_uring *u, int64_t when_ns) {
     if (u->timer_fd < 0 || when_ns == u->timer)
         return 0;
-    struct itimerspec its = {0};
-    if (when_ns != NP_NEVER) {
-        int64_t when = when_ns > 0 ? when_ns : 1; /* 0 would disarm */
-        its.it_value.tv_sec = when / NP_NS_PER_S;
-        its.it_value.tv_nsec = when % NP_NS_PER_S;
-    }
-    if (timerfd_settime(u->timer_fd, TFD_TIMER_ABSTIME, &its, NULL) < 0)
-        return -errno;
-    u->timer = when_ns;
-    return 0;
+    int rc = np_fd_arm(u->timer_fd, when_ns);
+    if (rc == 0)
+        u->timer = when_ns;
+    return rc;
 }
