@@ -621,6 +621,26 @@ static void shield_passes_on_the_outcome(void **state) {
     neap_future_unref(outer);
 }
 
+static void a_long_chain_of_shields_ends_without_a_deep_stack(void **state) {
+    (void)state;
+    enum {
+        N = 300000
+    };
+    neap_future *future = nt_future();
+    int64_t value = 0;
+    assert_ok(neap_future_set_int(future, 7));
+    for (int i = 0; i < N; i++) {
+        neap_future *outer = NULL;
+        assert_ok(neap_shield(future, &outer));
+        neap_future_unref(future);
+        future = outer;
+    }
+    assert_ok(neap_future_get_int(future, &value));
+    assert_int_equal(value, 7);
+    neap_future_unref(future);
+    assert_int_equal(nt_metrics().futures, 0);
+}
+
 static void cancelling_a_shield_leaves_what_is_shielded_alone(void **state) {
     (void)state;
     nt_script inner, waiter;
@@ -690,5 +710,6 @@ NT_MAIN(NT_TEST_VIRTUAL(W1_wait_for_all_returns_when_the_last_is_done),
         NT_TEST_VIRTUAL(cancelling_wait_for_cancels_what_it_waits_for),
         NT_TEST_VIRTUAL(a_wait_for_that_times_out_leaves_a_cancel_of_the_waiter_alone),
         NT_TEST_VIRTUAL(wait_for_without_a_limit_waits), NT_TEST(shield_passes_on_the_outcome),
+        NT_TEST(a_long_chain_of_shields_ends_without_a_deep_stack),
         NT_TEST_VIRTUAL(cancelling_a_shield_leaves_what_is_shielded_alone),
         NT_TEST_VIRTUAL(a_failure_behind_a_cancelled_shield_is_reported))
