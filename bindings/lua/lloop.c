@@ -182,6 +182,18 @@ void nl_run_end(lua_State *L, nl_loop *l, int patch) {
     nl_back(L);
 }
 
+/* Runs the loop until it is stopped, or until `until` is done if that is given.  NEAP_EINTR: the interpreter was
+   interrupted, its error is on top; not looked for where a host runs the process or the run has its own signals. */
+int32_t nl_run_loop(lua_State *L, nl_loop *l, neap_future *until, int interrupts) {
+    nl_state *st = l->node.st;
+    neap_handle *watch = interrupts && !l->attached ? nl_interrupt_on(l->loop) : NULL;
+    int32_t code = NEAP_EINTR;
+    while (code == NEAP_EINTR && !nl_interrupted(L, st))
+        code = until != NULL ? neap_loop_run_until(l->loop, until) : neap_loop_run(l->loop);
+    nl_interrupt_off(watch);
+    return code;
+}
+
 /* What a run that did not end by itself raises. */
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code) {
     if (code == NEAP_EDEADLOCK) {
@@ -204,10 +216,7 @@ static int loop_run_forever(lua_State *L) {
     nl_state *st = l->node.st;
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
-    int32_t code;
-    do
-        code = neap_loop_run(l->loop);
-    while (code == NEAP_EINTR && !nl_interrupted(L, st));
+    int32_t code = nl_run_loop(L, l, NULL, 1);
     nl_run_end(L, l, 1);
     return code == NEAP_EINTR ? lua_error(L) : nl_run_answer(L, st, code);
 }
@@ -222,10 +231,7 @@ static int loop_run_until_complete(lua_State *L) {
     nl_check_future(L, st, 2);
     nl_run_begin(L, l, 1, 1);
     neap_future *future = neap_future_ref(nl_check_future(L, st, 2));
-    int32_t code;
-    do
-        code = neap_loop_run_until(l->loop, future);
-    while (code == NEAP_EINTR && !nl_interrupted(L, st));
+    int32_t code = nl_run_loop(L, l, future, 1);
     neap_future_unref(future);
     nl_run_end(L, l, 1);
     if (code == NEAP_EINTR)
@@ -242,7 +248,9 @@ static int loop_run_once(lua_State *L) {
     int64_t timeout = lua_isnoneornil(L, 2) ? -1 : nl_seconds(L, 2);
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
+    neap_handle *watch = l->attached ? NULL : nl_interrupt_on(l->loop);
     int32_t code = neap_loop_run_once(l->loop, timeout == NL_NEVER ? -1 : timeout);
+    nl_interrupt_off(watch);
     nl_run_end(L, l, 1);
     if (code == NEAP_EINTR && nl_interrupted(L, st))
         return lua_error(L);

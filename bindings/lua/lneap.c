@@ -257,15 +257,6 @@ void nl_takeback(nl_state *st) {
     neap_sock_unrecv(lent.sock, lent.data, lent.len);
 }
 
-/* Lets a hook that a signal handler has set in the meantime raise its error, as the stock interpreter's does for an
-   interrupt.  Answers 1 with the error on top, or 0. */
-int nl_interrupted(lua_State *L, nl_state *st) {
-    if (lua_gethook(L) == NULL)
-        return 0;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->poke);
-    return lua_pcall(L, 0, 0, 0) != LUA_OK;
-}
-
 /* ---- The record ---- */
 
 static int new_ref(lua_State *L) {

@@ -426,7 +426,7 @@ void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
 void nl_run_end(lua_State *L, nl_loop *l, int patch);
-int nl_interrupted(lua_State *L, nl_state *st);
+int32_t nl_run_loop(lua_State *L, nl_loop *l, neap_future *until, int interrupts);
 int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
 void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
 enum {
@@ -442,5 +442,8 @@ typedef struct nl_signals {
 } nl_signals;
 void nl_signals_on(lua_State *L, nl_signals *s);
 void nl_signals_off(nl_signals *s);
+neap_handle *nl_interrupt_on(neap_loop *loop);
+void nl_interrupt_off(neap_handle *watch);
+int nl_interrupted(lua_State *L, nl_state *st);
 
 #endif

@@ -127,9 +127,7 @@ static void drive(lua_State *L, run *r) {
     neap_loop *loop = r->l->loop;
     nl_run_begin(L, r->l, r->loop_at, r->patch);
     neap_future *future = neap_future_ref(main_future(L, r)); /* signals cancel it to the end */
-    do
-        r->code = neap_loop_run_until(loop, future);
-    while (r->code == NEAP_EINTR && !nl_interrupted(L, st));
+    r->code = nl_run_loop(L, r->l, future, !r->signals);
     r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
     if (!r->l->attached)
         neap_loop_shutdown(loop, r->code == NL_RAISE_ABORT ? 0 : r->grace);

@@ -1,5 +1,8 @@
 /* lsignal.c: SIGINT and SIGTERM during a run that asked for them: the first cancels the main task, the second ends the
-   run at once.  For the command, a second one also ends a program that does not come back to its loop. */
+   run at once.  For the command, a second one also ends a program that does not come back to its loop.
+
+   A run that did not ask leaves an interrupt to the interpreter, whose handler sets a hook in the main coroutine.  The
+   loop only sees to it that the hook gets its turn. */
 #include "lneap.h"
 
 #include <signal.h>
@@ -33,6 +36,12 @@ static void on_signal(int32_t signo, void *user) {
 static int is_ignored(int signo) {
     struct sigaction now;
     return sigaction(signo, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+static int is_handled(int signo) {
+    struct sigaction now;
+    return sigaction(signo, NULL, &now) == 0 && now.sa_handler != SIG_DFL &&
+           now.sa_handler != SIG_IGN;
 }
 
 static int32_t watch(nl_signals *s, int i) {
@@ -72,4 +81,36 @@ void nl_signals_off(nl_signals *s) {
         if (s->last_resort)
             signal(watched[i], SIG_DFL);
     }
+}
+
+/* ---- Interrupts that are the interpreter's ---- */
+
+static void on_interrupt(int32_t signo, void *user) {
+    (void)signo;
+    neap_loop_raise(user, NEAP_EINTR);
+}
+
+/* Until nl_interrupt_off, an interrupt ends the loop's runs with NEAP_EINTR, also one that arrives before the loop waits;
+   the handler that is there does its work first.  NULL if there is none. */
+neap_handle *nl_interrupt_on(neap_loop *loop) {
+    neap_handle *watch = NULL;
+    if (is_handled(SIGINT))
+        neap_signal_watch(loop, SIGINT, NEAP_SIGNAL_CHAIN, on_interrupt, loop, NULL, &watch);
+    return watch;
+}
+
+void nl_interrupt_off(neap_handle *watch) {
+    if (watch == NULL)
+        return;
+    neap_handle_cancel(watch);
+    neap_handle_unref(watch);
+}
+
+/* Lets a hook that a signal handler has set in the meantime raise its error, as the stock interpreter's does for an
+   interrupt.  Answers 1 with the error on top, or 0. */
+int nl_interrupted(lua_State *L, nl_state *st) {
+    if (lua_gethook(L) == NULL)
+        return 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->poke);
+    return lua_pcall(L, 0, 0, 0) != LUA_OK;
 }

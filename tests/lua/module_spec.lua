@@ -133,12 +133,32 @@ describe("module", function()
         child:dispose()
     end)
 
+    it("N20: an interrupt that comes while a task runs ends the wait after it", function()
+        local runs = { "neap.run(main)", "neap.loop():run_until_complete(neap.loop():create_task(main))" }
+        if not helper.is_luajit then -- it has one hook for all coroutines: there the task itself is interrupted
+            runs[3] = "neap.loop():create_task(main) neap.loop():run_forever()"
+            runs[4] = "neap.loop():create_task(main) for _ = 1, 3 do neap.loop():run_once() end"
+        end
+        for _, run in ipairs(runs) do
+            local child = process.start_lua([[
+                local neap = require "neap"
+                local function main()
+                    assert(io.popen("kill -INT $PPID")):close()
+                    neap.sleep(1000)
+                end
+            ]] .. run)
+            assert.equal(1, child:wait(), run)
+            helper.contains("interrupted", child:err())
+            child:dispose()
+        end
+    end)
+
     it("N20: in a stock interpreter signals=true cancels the main function", function()
         local child = process.start_lua [[
             local neap = require "neap"
             io.stdout:setvbuf "line"
-            print "started now"
             local ok, err = pcall(neap.run, { function()
+                print "started now"
                 local ok, err = pcall(neap.sleep, 1000)
                 print("cleanup", ok, neap.is_cancelled(err))
                 error(err, 0)
