@@ -39,11 +39,14 @@ void np_obj_publish(np_obj *obj) {
     atomic_store_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
 }
 
+/* With the mail on its way the inner reference is still there. */
 void np_obj_outer_ref(np_obj *obj) {
-    unsigned old = atomic_fetch_add_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
-    /* From 0, on the loop's thread.  With the mail on its way the inner reference is still there. */
-    if (old == 0)
+    if (atomic_load_explicit(&obj->outer, memory_order_relaxed) != 0) {
+        atomic_fetch_add_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&obj->outer, NP_OUTER_ONE, memory_order_relaxed);
         np_obj_ref(obj);
+    }
 }
 
 static void drop_outer(np_obj *obj) {
@@ -91,7 +94,12 @@ void np_obj_outer_unref(np_obj *obj) {
         unref_elsewhere(obj);
         return;
     }
-    unsigned old = atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel);
-    if (old == NP_OUTER_ONE)
+    bool last = atomic_load_explicit(&obj->outer, memory_order_acquire) == NP_OUTER_ONE;
+    if (last)
+        atomic_store_explicit(&obj->outer, 0, memory_order_relaxed);
+    else
+        last = atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel) ==
+               NP_OUTER_ONE;
+    if (last)
         drop_outer(obj);
 }

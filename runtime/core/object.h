@@ -7,7 +7,8 @@
    - on the loop's thread:   count 1 -> 0, not queued: the inner reference goes here.
    - on another thread:      (1, not queued) -> (0, queued) in one step, then the mail is put.
    - (1, queued) -> (0, queued) by anybody: nothing more; whoever handles the mail finds the count 0.
-   Only the loop's thread can raise the count from 0, because only there a borrowed pointer is valid.
+   Only the loop's thread can raise the count from 0, because only there a borrowed pointer is valid, and who has the only
+   reference is alone with it: from 0 to 1 and back, on the loop's thread, nothing has to be atomic.
 
    Whatever else travels by mail, posts and completions, begins with an np_obj that only carries the mail and the type. */
 #ifndef NP_OBJECT_H
