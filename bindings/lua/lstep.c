@@ -29,7 +29,7 @@ static int32_t end_values(nl_task *t, int n) {
     nl_state *st = t->o.node.st;
     int32_t code = 0;
     if (n == 0) {
-        neap_future_set_none(t->o.future);
+        /* what a task has that ends without setting anything */
     } else if (n == 1 && nl_settle_plain(t->co.L, t->o.future, lua_gettop(t->co.L), &code)) {
         if (code >= 0)
             leave_value(st, t);

@@ -117,7 +117,7 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
     } else {
         nl_thread_take(L, st, t);
     }
-    if (!lua_checkstack(t->co.L, n + 4))
+    if (n > LUA_MINSTACK - 4 && !lua_checkstack(t->co.L, n + 4))
         nl_throw(L, st, NEAP_E2BIG, "too many arguments");
     t->nargs = n;
     if (t->pooled)
@@ -151,7 +151,9 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
     }
     neap_task_options options = {sizeof options, how->name, NULL};
     neap_task *task = NULL;
-    nl_check_code(L, st, neap_task_spawn(loop->loop, &nl_task_ops, t, &options, &task));
+    nl_check_code(L, st,
+                  neap_task_spawn(loop->loop, &nl_task_ops, t, how->name != NULL ? &options : NULL,
+                                  &task));
     t->o.future = neap_task_future(task);
     return t;
 }
@@ -197,10 +199,13 @@ static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) 
 /* Spawns what is at `at` and behind on the loop (NULL: the present one); answers the task. */
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at) {
     nl_spawning how = {NULL, 0};
-    int first = nl_expand_options(L, st, at, 2);
-    if (first > at)
-        read_spawning(L, st, at, &how);
-    nl_check_body(L, st, first);
+    int first = at;
+    if (!lua_isfunction(L, at)) {
+        first = nl_expand_options(L, st, at, 2);
+        if (first > at)
+            read_spawning(L, st, at, &how);
+        nl_check_body(L, st, first);
+    }
     nl_spawn(L, st, loop != NULL ? loop : nl_loop_now(L, st), first, &how);
     return 1;
 }

@@ -102,9 +102,11 @@ int32_t neap_task_new(neap_loop *loop, const neap_task_ops *ops, void *user,
 
 int32_t neap_task_spawn(neap_loop *loop, const neap_task_ops *ops, void *user,
                         const neap_task_options *options, neap_task **ret_task) {
-    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
-    if (rc < 0 || loop->factory == NULL)
-        return taken(rc < 0 ? rc : make(loop, ops, user, options, ret_task), ops, user);
+    if (loop == NULL || loop->factory == NULL)
+        return taken(make(loop, ops, user, options, ret_task), ops, user);
+    int32_t rc = np_enter(loop);
+    if (rc < 0)
+        return taken(rc, ops, user);
     loop->user_taken = false;
     rc = loop->factory(loop, ops, user, options, ret_task, loop->factory_hook.user);
     return loop->user_taken ? rc : taken(rc, ops, user);
