@@ -166,7 +166,7 @@ int32_t neap_loop_abandon(neap_loop *loop) {
     if (np_guard_forked(&loop->guard)) {
         loop->io.abandoned = true;
         loop->inside = 0; /* whoever was inside is in the parent */
-        loop->owner = pthread_self();
+        loop->owner = np_thread_self();
         np_mailbox_reset(&loop->mail);
     } else {
         int32_t rc = np_look(loop);

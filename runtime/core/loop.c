@@ -26,7 +26,7 @@ int32_t np_life_code(const neap_loop *loop) {
 
 bool np_loop_owns_objects(const neap_loop *loop) {
     return atomic_load_explicit(&loop->life, memory_order_acquire) != NP_CLOSED &&
-           pthread_equal(pthread_self(), loop->owner);
+           np_thread_self() == loop->owner;
 }
 
 /* ---- New and gone */
@@ -94,7 +94,7 @@ static neap_loop *make(np_alloc *alloc, const neap_loop_options *o) {
     loop->alloc = alloc;
     atomic_init(&loop->io.wake_fd, -1);
     loop->flags = o->flags;
-    loop->owner = pthread_self();
+    loop->owner = np_thread_self();
     atomic_init(&loop->refs, 1);
     atomic_init(&loop->life, NP_OPEN);
     atomic_init(&loop->asleep, false);
@@ -158,14 +158,14 @@ int32_t neap_loop_bind_thread(neap_loop *loop) {
         return np_life_code(loop);
     if (loop->inside > 0)
         return NEAP_ELOOP_RUNNING;
-    loop->owner = pthread_self();
+    loop->owner = np_thread_self();
     return 0;
 }
 
 /* ---- Questions */
 
 int32_t neap_loop_in_thread(const neap_loop *loop) {
-    return pthread_equal(pthread_self(), loop->owner) != 0;
+    return np_thread_self() == loop->owner;
 }
 
 int32_t neap_loop_is_running(const neap_loop *loop) {

@@ -8,12 +8,11 @@
 #ifndef NP_LOOP_H
 #define NP_LOOP_H
 
-#include <pthread.h>
-
 #include "base/guard.h"
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/pool.h"
+#include "base/thread.h"
 #include "core/object.h"
 #include "io/backend.h"
 
@@ -84,7 +83,7 @@ struct neap_loop {
     atomic_bool asleep; /* somebody has to write the wake descriptor for news to be seen */
     atomic_uint_least64_t signals; /* arrived, by bit signo - 1 */
     atomic_uchar life;             /* NP_OPEN ... */
-    pthread_t owner;
+    np_thread owner;
     np_guard guard;
 
     np_alloc *alloc;
@@ -160,7 +159,7 @@ struct neap_loop {
 static inline int32_t np_look(const neap_loop *loop) {
     if (np_unlikely(np_guard_forked(&loop->guard)))
         return NEAP_EFORKED;
-    if (np_unlikely(!pthread_equal(pthread_self(), loop->owner)))
+    if (np_unlikely(np_thread_self() != loop->owner))
         return NEAP_EWRONGTHREAD;
     return 0;
 }
