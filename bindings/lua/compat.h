@@ -10,7 +10,7 @@
 /* The second half of a function that suspends: finds what it kept at index 1 and nothing else. */
 typedef int (*nl_cont)(lua_State *L);
 
-/* What a suspended function yields; its address is known to nobody else. */
+/* What a suspending function answers to neap/jit.lua when it has to wait; its address is known to nobody else. */
 extern const char nl_token_byte;
 #define NL_TOKEN ((void *)&nl_token_byte)
 
@@ -55,11 +55,11 @@ static inline int nl_continue(lua_State *L, int status, lua_KContext k) {
     return ((nl_cont)k)(L);
 }
 
-/* Suspends the running coroutine; `k` goes on with the value at index 1, which stays alive meanwhile. */
+/* Suspends the running coroutine with a yield of no values; `k` goes on with the value at index 1, which stays alive
+   meanwhile. */
 static inline int nl_suspend(lua_State *L, nl_cont k) {
     lua_settop(L, 1);
-    lua_pushlightuserdata(L, NL_TOKEN);
-    return lua_yieldk(L, 1, (lua_KContext)k, nl_continue);
+    return lua_yieldk(L, 0, (lua_KContext)k, nl_continue);
 }
 
 /* The body of a task runs below this function, so that an error unwinds inside the coroutine: variables to be closed
@@ -199,8 +199,8 @@ static inline int nl_isinteger(lua_State *L, int index) {
            (n != 0 || 1 / n > 0);
 }
 
-/* The wrapper that neap/jit.lua puts around each suspending function sees the token, yields it, and calls `finish`
-   with the two values behind it. */
+/* The wrapper that neap/jit.lua puts around each suspending function sees the token, yields no values, and then calls
+   core.resumed with the two values behind it. */
 static inline int nl_suspend(lua_State *L, nl_cont k) {
     lua_settop(L, 1);
     lua_pushlightuserdata(L, NL_TOKEN);

@@ -1,5 +1,5 @@
-/* lcoro.c: coroutine.resume and wrap that let waits pass.  When the inner coroutine yields the token of a wait of its
-   task, the resumer suspends itself with the same token, and resumes the inner one when it is resumed. */
+/* lcoro.c: coroutine.resume and wrap that let waits pass.  When the inner coroutine yields for a wait of its task, the
+   resumer suspends itself likewise, and resumes the inner one when it is resumed. */
 #include "lneap.h"
 
 enum {
@@ -79,8 +79,7 @@ static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
             nl_note_death(L, st, co);
         return FAILED;
     }
-    if (status == LUA_YIELD && nl_is_wait(st, co, nres)) {
-        lua_pop(co, 1);
+    if (status == LUA_YIELD && nl_is_wait(st, nres)) {
         mark_waiting(L, st, co, 1);
         return PASSED;
     }

@@ -246,7 +246,7 @@ static int future_set_result(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_object *o = check_plain(L, st);
     nl_reach(L, o, 1);
-    nl_check_code(L, st, nl_settle(L, st, 1, 2, lua_gettop(L) - 1));
+    nl_check_code(L, st, nl_settle(L, st, o, 1, 2, lua_gettop(L) - 1));
     return 0;
 }
 
@@ -306,9 +306,7 @@ static int new_future(lua_State *L) {
 }
 
 static int await_object(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    lua_settop(L, 1);
-    return nl_await(L, st, 1);
+    return nl_await(L, NL_STATE(L), 1);
 }
 
 /* Waits for a future or task, or for what nl_ensure makes of the value. */

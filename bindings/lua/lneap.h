@@ -290,7 +290,7 @@ void nl_open_error(lua_State *L, nl_state *st);
 
 /* lvalue.c: Lua values in and out of futures */
 int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_code);
-int32_t nl_settle(lua_State *L, nl_state *st, int ud, int first, int n);
+int32_t nl_settle(lua_State *L, nl_state *st, nl_object *o, int ud, int first, int n);
 int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error);
 int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud);
 int nl_push_own_outcome(lua_State *L, nl_state *st, int ud);
@@ -343,7 +343,7 @@ void nl_revive(lua_State *L, nl_state *st, int ud);
 void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
 int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
-int nl_is_wait(nl_state *st, lua_State *co, int nres);
+int nl_is_wait(nl_state *st, int nres);
 void nl_thread_take(lua_State *L, nl_state *st, nl_task *t);
 void nl_thread_give(nl_task *t, int reusable);
 void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error);

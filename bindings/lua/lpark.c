@@ -1,5 +1,5 @@
 /* lpark.c: suspending.  A waiting function checks that every coroutine up to the task can be suspended, notes in the
-   task what it waits for, and yields the token; the task's step hands the wait to the core. */
+   task what it waits for, and yields no values; the task's step hands the wait to the core. */
 #include "lneap.h"
 
 #include <string.h>
@@ -209,9 +209,8 @@ static int refuse_wait(lua_State *L, nl_state *st, nl_task *t) {
     return nl_throw_code(L, st, error);
 }
 
-/* What each continuation calls first: raises a cancellation, or what made the wait impossible; else the wait's future,
-   which is there until nl_wait_end. */
-neap_future *nl_woken(lua_State *L, nl_state *st) {
+/* The wait was ended by a cancellation, refused by the core, or is nobody's who may go on here. */
+static void raise_unusual(lua_State *L, nl_state *st) {
     nl_task *t = st->task;
     if (t == NULL || t->wait.mode == NL_WAIT_NOT || t->wait.thread != L)
         stray(L, st);
@@ -225,10 +224,19 @@ neap_future *nl_woken(lua_State *L, nl_state *st) {
     int ended = future != NULL && neap_future_state(future) == NEAP_STATE_CANCELLED;
     if (t->wait.wake == NEAP_WAKE_CANCEL || ended)
         raise_cancelled(L, st, t);
-    if (t->wait.error < 0) {
+    if (t->wait.error < 0)
         refuse_wait(L, st, t);
-    }
-    return t->wait.future;
+}
+
+/* What each continuation calls first: raises a cancellation, or what made the wait impossible; else the wait's future,
+   which is there until nl_wait_end. */
+neap_future *nl_woken(lua_State *L, nl_state *st) {
+    nl_task *t = st->task;
+    int usual = t != NULL && t->wait.thread == L && t->wait.woken &&
+                t->wait.wake != NEAP_WAKE_CANCEL && t->wait.error == 0;
+    if (!usual || (t->wait.future != NULL && neap_future_state(t->wait.future) != NEAP_STATE_RESULT))
+        raise_unusual(L, st);
+    return st->task->wait.future;
 }
 
 /* ---- Waiting for a future that Lua holds ---- */

@@ -11,7 +11,7 @@ static void finish_values(lua_State *L, nl_state *st, void *arg) {
     nl_anchored(L, t->o.node.ref);
     luaL_checkstack(L, n, "too many results");
     lua_xmove(t->co.L, L, n);
-    nl_settle(L, st, 1, 2, n);
+    nl_settle(L, st, &t->o, 1, 2, n);
 }
 
 /* The value on top of the thread stays with the userdata when the core's task goes. */
@@ -121,14 +121,10 @@ static int32_t ended(nl_task *t, int status, int nres) {
 
 /* ---- A suspension ---- */
 
-static int is_token(lua_State *co, int nres) {
-    return nres == 1 && lua_touserdata(co, -1) == NL_TOKEN;
-}
-
-/* Whether what the thread yielded is the wait that its task began. */
-int nl_is_wait(nl_state *st, lua_State *co, int nres) {
+/* Whether a yield of nres values is the wait that the running task began: from there to its yield no script runs. */
+int nl_is_wait(nl_state *st, int nres) {
     nl_task *t = st->task;
-    return is_token(co, nres) && t != NULL && t->wait.mode != NL_WAIT_NOT && !t->wait.woken;
+    return nres == 0 && t != NULL && t->wait.mode != NL_WAIT_NOT && !t->wait.woken;
 }
 
 /* The core did not take the wait: that is raised in the next tick. */
@@ -149,7 +145,6 @@ static int32_t fall_asleep(neap_task *task, nl_task *t) {
 }
 
 static int32_t suspended(neap_task *task, nl_task *t) {
-    lua_pop(t->co.L, 1);
     if (t->wait.mode == NL_WAIT_TICK)
         return NEAP_STEP_YIELD;
     if (t->wait.mode == NL_WAIT_SLEEP)
@@ -183,7 +178,7 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     st->task = t;
     st->chain = NULL;
     int status = nl_resume(t->co.L, st->R, nargs, &nres);
-    int waits = status == LUA_YIELD && nl_is_wait(st, t->co.L, nres);
+    int waits = status == LUA_YIELD && nl_is_wait(st, nres);
     st->task = outer;
     st->chain = chain;
     nl_takeback(st);

@@ -96,8 +96,7 @@ static neap_destroy_fn payload_destroy(const nl_object *o) {
 }
 
 /* Completes the future of the userdata at `ud` with n values from `first`. */
-int32_t nl_settle(lua_State *L, nl_state *st, int ud, int first, int n) {
-    nl_object *o = lua_touserdata(L, ud);
+int32_t nl_settle(lua_State *L, nl_state *st, nl_object *o, int ud, int first, int n) {
     int32_t code;
     if (n == 0)
         return neap_future_set_none(o->future);

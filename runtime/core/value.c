@@ -272,16 +272,11 @@ int32_t neap_future_done(const neap_future *future) {
 }
 
 static int32_t outcome_code(const neap_future *f) {
-    switch (f->state) {
-    case NEAP_STATE_PENDING:
-        return NEAP_EPENDING;
-    case NEAP_STATE_ERROR:
-        return f->code;
-    case NEAP_STATE_CANCELLED:
-        return NEAP_ECANCELED;
-    default:
+    if (np_likely(f->state == NEAP_STATE_RESULT))
         return 0;
-    }
+    if (f->state == NEAP_STATE_PENDING)
+        return NEAP_EPENDING;
+    return f->state == NEAP_STATE_CANCELLED ? NEAP_ECANCELED : f->code;
 }
 
 /* The future that has the value, if this is a result; marks a failure as seen. */

@@ -1,5 +1,5 @@
 -- Suspending on LuaJIT, where a C function cannot be continued after a yield.  A function that has to wait answers the
--- token, a value to keep, and what to do afterwards; the wrapper yields the token and then does it.
+-- token, a value to keep, and what to do afterwards; the wrapper yields and then does it.
 local yield = coroutine.yield
 
 return function(core)
@@ -7,7 +7,7 @@ return function(core)
     local pass
 
     local function suspend(_, kept, continuation)
-        yield(token)
+        yield()
         return pass(resumed(kept, continuation))
     end
 
