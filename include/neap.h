@@ -878,7 +878,8 @@ typedef struct neap_task_ops {
     int32_t (*step)(neap_task *task, neap_future *awaited, int32_t wake, void *user);
     /* Writes a text for dumps (where it waits), at most cap bytes with a final zero.  May be NULL. */
     void (*describe)(neap_task *task, void *user, char *buf, size_t cap);
-    /* Runs once, after the last step, also for a task that never started or was aborted.  May be NULL. */
+    /* Runs once, after the last step, also for a task that never started or was aborted; what it takes counts in the time
+       of the step that runs next.  May be NULL. */
     void (*destroy)(void *user);
     /* Writes where the task was spawned ("file:line"), at most cap bytes with a final zero: asked if the options did not
        say, when somebody wants to know, and before `destroy` if the task fails.  May be NULL. */

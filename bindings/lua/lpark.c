@@ -234,7 +234,8 @@ neap_future *nl_woken(lua_State *L, nl_state *st) {
     nl_task *t = st->task;
     int usual = t != NULL && t->wait.thread == L && t->wait.woken &&
                 t->wait.wake != NEAP_WAKE_CANCEL && t->wait.error == 0;
-    if (!usual || (t->wait.future != NULL && neap_future_state(t->wait.future) != NEAP_STATE_RESULT))
+    if (!usual ||
+        (t->wait.future != NULL && neap_future_state(t->wait.future) != NEAP_STATE_RESULT))
         raise_unusual(L, st);
     return st->task->wait.future;
 }

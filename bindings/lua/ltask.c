@@ -151,9 +151,9 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
     }
     neap_task_options options = {sizeof options, how->name, NULL};
     neap_task *task = NULL;
-    nl_check_code(L, st,
-                  neap_task_spawn(loop->loop, &nl_task_ops, t, how->name != NULL ? &options : NULL,
-                                  &task));
+    nl_check_code(
+        L, st,
+        neap_task_spawn(loop->loop, &nl_task_ops, t, how->name != NULL ? &options : NULL, &task));
     t->o.future = neap_task_future(task);
     return t;
 }

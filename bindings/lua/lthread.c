@@ -15,6 +15,8 @@ enum {
 void nl_thread_take(lua_State *L, nl_state *st, nl_task *t) {
     if (st->pool_len > 0) {
         t->co = st->pool[--st->pool_len];
+        if (st->pool_len > 0)
+            __builtin_prefetch(st->pool[st->pool_len - 1].L);
     } else {
         lua_State *co = lua_newthread(L);
         if (NL_MARK_THREADS)

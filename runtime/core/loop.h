@@ -271,7 +271,8 @@ void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
     } while (0)
 
 /* ---- Step times (report.c): a step begins where the one before ended; what runs between steps and may take long, hooks of
-   users and waiters of the runtime, is followed by a stamp so that no step is blamed for it. */
+   users and waiters of the runtime, is followed by a stamp so that no step is blamed for it.  The end of a task is not:
+   each task has one, and reading the counter would be a good part of its cost. */
 
 void np_stamp(neap_loop *loop);
 

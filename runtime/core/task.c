@@ -170,10 +170,8 @@ static void finish(neap_task *t, uint8_t state) {
     }
     np_trace(loop, NEAP_TRACE_DONE, state, t, NULL, NULL);
     np_future_settle(&t->f, state);
-    if (t->ops->destroy != NULL) {
+    if (t->ops->destroy != NULL)
         t->ops->destroy(t->user);
-        np_stamp(loop);
-    }
     np_local_unref(loop, context);
     np_future_unref(&t->f);
 }
