@@ -329,50 +329,30 @@ static void conclude(neap_task *t, int32_t step) {
     }
 }
 
-/* The caller keeps `awaited` alive for the step. */
-static void step(neap_task *t, neap_future *awaited) {
+/* The loop is inside the task until leave. */
+static void enter(neap_task *t, np_step *s) {
     neap_loop *loop = t->f.obj.loop;
-    neap_task *outer = loop->current;
-    np_local *outer_context = loop->context;
+    s->outer = loop->current;
+    s->outer_context = loop->context;
     loop->current = t;
-    loop->step_awaited = awaited;
+    loop->step_awaited = s->awaited;
     loop->context = t->context;
-    np_trace(loop, NEAP_TRACE_STEP, t->wake, t, awaited, NULL);
-    uint64_t begun = np_step_begin(loop);
-    int32_t answer = t->ops->step(t, awaited, t->wake, t->user);
-    np_step_end(loop, begun, t, NULL);
-    loop->step_awaited = NULL;
-    t->context = loop->context;
-    loop->context = outer_context;
-    loop->current = outer;
-    conclude(t, answer);
+    np_trace(loop, NEAP_TRACE_STEP, t->wake, t, s->awaited, NULL);
+    s->begun = np_step_begin(loop);
 }
 
-void np_task_run(neap_task *t) {
+static void leave(neap_task *t, const np_step *s) {
     neap_loop *loop = t->f.obj.loop;
-    if (!settled(t))
-        return;
-    t->wake = (uint8_t)wake_reason(t);
-    if (!t->started && t->wake == NEAP_WAKE_CANCEL) { /* never entered */
-        finish(t, NEAP_STATE_CANCELLED);
-        return;
-    }
-    neap_future *awaited = t->awaiting;
-    t->awaiting = NULL;
-    t->asleep = false;
-    t->waiting_since = -1;
-    t->started = true;
-    t->open = true;
-    bool through_awaited =
-        t->cancel_sent && awaited != NULL && awaited->state == NEAP_STATE_CANCELLED;
-    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited;
-    t->cancel_sent = false;
-    t->steps++;
-    np_obj_ref(&t->f.obj);
-    if (t->ops->step != NULL)
-        step(t, awaited);
-    else
-        np_events_add(loop, &t->node);
+    np_step_end(loop, s->begun, t, NULL);
+    loop->step_awaited = NULL;
+    t->context = loop->context;
+    loop->context = s->outer_context;
+    loop->current = s->outer;
+}
+
+/* What the step held goes. */
+static void let_go(neap_task *t, neap_future *awaited) {
+    neap_loop *loop = t->f.obj.loop;
     if (awaited != NULL)
         np_future_unref(awaited);
     if (np_unlikely(loop->lent_future != NULL))
@@ -380,14 +360,59 @@ void np_task_run(neap_task *t) {
     np_obj_unref(&t->f.obj);
 }
 
-int32_t neap_task_await(neap_task *task, neap_future *future) {
-    int32_t rc = task == NULL || future == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+static void open_step(neap_task *t, neap_future *awaited) {
+    bool through_awaited =
+        t->cancel_sent && awaited != NULL && awaited->state == NEAP_STATE_CANCELLED;
+    t->awaiting = NULL;
+    t->asleep = false;
+    t->waiting_since = -1;
+    t->started = true;
+    t->open = true;
+    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited;
+    t->cancel_sent = false;
+    t->steps++;
+    np_obj_ref(&t->f.obj);
+}
+
+bool np_task_begin(neap_task *t, np_step *s) {
+    if (!settled(t))
+        return false;
+    t->wake = (uint8_t)wake_reason(t);
+    if (!t->started && t->wake == NEAP_WAKE_CANCEL) { /* never entered */
+        finish(t, NEAP_STATE_CANCELLED);
+        return false;
+    }
+    s->awaited = t->awaiting;
+    open_step(t, s->awaited);
+    if (t->ops->step == NULL) {
+        np_events_add(t->f.obj.loop, &t->node);
+        let_go(t, s->awaited);
+        return false;
+    }
+    enter(t, s);
+    return true;
+}
+
+void np_task_end(neap_task *t, const np_step *s, int32_t answer) {
+    leave(t, s);
+    conclude(t, answer);
+    let_go(t, s->awaited);
+}
+
+/* Its step is under way and has not begun to wait. */
+static int32_t may_wait(const neap_task *task) {
+    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
     if (rc < 0)
         return rc;
     if (!task->open)
         return NEAP_EINVALID_STATE;
-    if (waits(task))
-        return NEAP_EBUSY;
+    return waits(task) ? NEAP_EBUSY : 0;
+}
+
+int32_t neap_task_await(neap_task *task, neap_future *future) {
+    int32_t rc = future == NULL ? NEAP_EINVAL : may_wait(task);
+    if (rc < 0)
+        return rc;
     if (future == &task->f)
         return NEAP_EAWAIT_SELF;
     if (future->obj.loop != task->f.obj.loop)
@@ -398,14 +423,10 @@ int32_t neap_task_await(neap_task *task, neap_future *future) {
 }
 
 int32_t neap_task_sleep(neap_task *task, int64_t delay_ns) {
-    neap_loop *loop = task == NULL ? NULL : task->f.obj.loop;
-    int32_t rc = loop == NULL ? NEAP_EINVAL : np_enter(loop);
+    int32_t rc = may_wait(task);
     if (rc < 0)
         return rc;
-    if (!task->open)
-        return NEAP_EINVALID_STATE;
-    if (waits(task))
-        return NEAP_EBUSY;
+    neap_loop *loop = task->f.obj.loop;
     int64_t when = np_time_add(loop->now, delay_ns > 0 ? delay_ns : 0);
     rc = when == NP_NEVER ? 0 : np_timer_start(loop, &task->timer, when);
     task->rested = false;

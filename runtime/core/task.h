@@ -35,8 +35,24 @@ struct neap_task {
     bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
 };
 
-/* From the batch. */
-void np_task_run(neap_task *task);
+/* What surrounds a step. */
+typedef struct np_step {
+    neap_future *awaited; /* kept alive for the step */
+    neap_task *outer;
+    np_local *outer_context;
+    uint64_t begun;
+} np_step;
+
+bool np_task_begin(neap_task *task, np_step *step); /* false: no step is to run now */
+void np_task_end(neap_task *task, const np_step *step, int32_t answer);
+
+/* From the batch.  Inline, because engines leave a step by a long jump, after which the processor mispredicts the return
+   of each frame that the step lies in. */
+static inline void np_task_run(neap_task *task) {
+    np_step step;
+    if (np_task_begin(task, &step))
+        np_task_end(task, &step, task->ops->step(task, step.awaited, task->wake, task->user));
+}
 
 /* Ends a live task without another step. */
 void np_task_abort(neap_task *task);

@@ -135,7 +135,7 @@ int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
 
 /* ---- The batch */
 
-void np_run_node(neap_loop *loop, np_ready *node) {
+static inline void run_node(neap_loop *loop, np_ready *node) {
     loop->runs++;
     if (node->kind == NP_RUN_TASK)
         np_task_run(np_container(node, neap_task, node));
@@ -146,27 +146,8 @@ void np_run_node(neap_loop *loop, np_ready *node) {
     np_run_internal(loop);
 }
 
-/* With many tasks or timers each one's memory has left the caches since it was last used: while one entry runs, the third
-   after it is fetched, and what the second task after it calls its user. */
-enum {
-    FETCH_FROM = 2048 /* objects of a loop that stay in the caches anyway */
-};
-
-static void fetch_lines(const void *at, size_t size) {
-    for (size_t line = 0; line < size; line += 64)
-        __builtin_prefetch((const char *)at + line);
-}
-
-static void fetch_ahead(const neap_loop *loop) {
-    const np_list *first = loop->batch.next, *end = &loop->batch;
-    const np_list *second = first == end ? end : first->next;
-    const np_list *third = second == end ? end : second->next;
-    if (third == end)
-        return;
-    const np_ready *node = np_container(second, np_ready, link);
-    if (node->kind == NP_RUN_TASK)
-        fetch_lines(np_container(node, neap_task, node)->user, 192);
-    fetch_lines((const char *)third - offsetof(neap_task, node), sizeof(neap_task));
+void np_run_node(neap_loop *loop, np_ready *node) {
+    run_node(loop, node);
 }
 
 int32_t np_run_batch(neap_loop *loop, uint32_t max) {
@@ -178,9 +159,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
-        if (np_unlikely(loop->objects > FETCH_FROM))
-            fetch_ahead(loop);
-        np_run_node(loop, node);
+        run_node(loop, node);
         n++;
     }
     np_list_splice_front(&loop->ready, &loop->batch);
