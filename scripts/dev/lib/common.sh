@@ -29,7 +29,13 @@ missing() {
     done <"$top/scripts/dev/packages" | sort -u | tr '\n' ' '
 }
 
-# need SET...: installs what is missing, or names it and stops.
+install_packages() {
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 install \
+        -y --no-install-recommends "$@"
+}
+
+# need SET...: installs what is missing, or names it and stops. What is only of use (the set "extra") comes along where it
+# can be had, and is not asked for by itself.
 need() {
     lacking=$(missing "$@")
     [ -n "$lacking" ] || return 0
@@ -41,12 +47,12 @@ need() {
         command -v sudo >/dev/null 2>&1 || die "please run as root: apt-get install $lacking"
         sudo=sudo
     fi
-    say "installing $lacking"
+    extra=$(missing extra)
+    say "installing $lacking$extra"
     install_log=$(mktemp)
-    # shellcheck disable=SC2086 # the list of packages is meant to be split
+    # shellcheck disable=SC2086 # the lists of packages are meant to be split
     if ! { $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q update &&
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 install \
-            -y --no-install-recommends $lacking; } >"$install_log" 2>&1; then
+        { install_packages $lacking $extra || install_packages $lacking; }; } >"$install_log" 2>&1; then
         cat "$install_log" >&2
         rm -f "$install_log"
         die "apt-get could not install: $lacking"
