@@ -151,10 +151,6 @@ static void drop_awaited(neap_task *t) {
         np_future_unref(f);
 }
 
-static const char *cancel_message(const neap_task *t) {
-    return t->f.extra != NULL ? t->f.extra->cancel_msg : NULL;
-}
-
 /* The last act: the outcome is there, the owner of `user` is told, the loop lets go. */
 static void finish(neap_task *t, uint8_t state) {
     neap_loop *loop = t->f.obj.loop;
@@ -164,7 +160,7 @@ static void finish(neap_task *t, uint8_t state) {
     t->f.flags &= (uint8_t)~NP_F_STAGED;
     if (state == NEAP_STATE_CANCELLED) {
         np_future_clear_value(&t->f);
-        np_future_set_message(&t->f, cancel_message(t));
+        np_future_set_message(&t->f, np_task_cancel_message(t));
     } else if (state == NEAP_STATE_ERROR) {
         np_task_note_site(t);
     }
@@ -209,13 +205,8 @@ void np_task_stage(neap_task *t, uint8_t state) {
     t->f.flags |= NP_F_STAGED;
 }
 
-/* What the awaited future has is not to be thrown away by a cancellation. */
-static bool holds_resource(const neap_future *f) {
-    return (f->flags & NP_F_RESOURCE) != 0 && f->state == NEAP_STATE_RESULT;
-}
-
 static int32_t wake_reason(neap_task *t) {
-    bool cancel = t->must_cancel && !(t->awaiting != NULL && holds_resource(t->awaiting));
+    bool cancel = t->must_cancel && !(t->awaiting != NULL && np_holds_resource(t->awaiting));
     if (cancel) {
         t->must_cancel = false;
         t->lost = false;
@@ -247,26 +238,6 @@ static void report_swallowed(neap_task *t) {
     t->cancel_seen = false;
 }
 
-/* A request that came before the wait goes on to what is awaited.  The mark keeps a ring of tasks from coming back here. */
-static void cancel_at_wait(neap_task *t) {
-    t->cancelling = true;
-    t->cancel_sent = np_future_cancel(t->awaiting, cancel_message(t)) != 0;
-    t->cancelling = false;
-    if (t->cancel_sent) {
-        t->must_cancel = false;
-        t->lost = false;
-    } else if (t->node.where == NP_AT_WAIT) {
-        np_dequeue(&t->node);
-        np_enqueue(t->f.obj.loop, &t->node);
-    }
-}
-
-static void wake_sleeper(neap_task *t) {
-    np_timer_stop(t->f.obj.loop, &t->timer);
-    if (t->node.where == NP_AT_NONE)
-        np_enqueue(t->f.obj.loop, &t->node);
-}
-
 static void suspend(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
     neap_future *f = t->awaiting;
@@ -274,7 +245,7 @@ static void suspend(neap_task *t) {
     t->waiting_since = loop->now;
     if (f == NULL) {
         if (t->must_cancel || t->rested)
-            wake_sleeper(t);
+            np_task_wake_sleeper(t);
         return;
     }
     if (np_future_pending(f))
@@ -284,7 +255,7 @@ static void suspend(neap_task *t) {
     if (!np_future_pending(f))
         np_future_seen(f);
     if (t->must_cancel)
-        cancel_at_wait(t);
+        np_task_cancel_at_wait(t);
 }
 
 static void fail(neap_task *t, int32_t code, const char *message) {
@@ -448,70 +419,4 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
     conclude(task, step_end);
     np_obj_unref(&task->f.obj);
     return 0;
-}
-
-/* ---- Cancelling */
-
-static void keep_message(neap_task *t, const char *msg) {
-    np_alloc *alloc = t->f.obj.loop->alloc;
-    np_future_extra *x = msg != NULL ? np_future_extra_of(&t->f) : t->f.extra;
-    if (x == NULL)
-        return;
-    np_alloc_put_text(alloc, x->cancel_msg);
-    x->cancel_msg = msg != NULL ? np_alloc_text(alloc, msg) : NULL;
-}
-
-/* The task that this one waits for, if a request can go on to it. */
-static neap_task *inner_task(const neap_task *t) {
-    neap_future *f = t->open ? NULL : t->awaiting;
-    if (f == NULL || !f->is_task || !np_future_pending(f))
-        return NULL;
-    neap_task *inner = np_container(f, neap_task, f);
-    return inner->cancelling ? NULL : inner;
-}
-
-/* The request has reached its end: what the task awaits, or the task itself.  What refuses although it is pending waits for
-   this very task: the wait is given up. */
-static void deliver_cancel(neap_task *t, const char *msg) {
-    bool awaits = t->awaiting != NULL && !t->open;
-    t->cancel_sent = awaits && np_future_cancel(t->awaiting, msg);
-    if (t->cancel_sent)
-        return;
-    t->must_cancel = true;
-    t->lost = awaits && holds_resource(t->awaiting);
-    if (t->asleep && !t->open)
-        wake_sleeper(t);
-    if (t->node.where == NP_AT_WAIT) {
-        np_dequeue(&t->node);
-        np_enqueue(t->f.obj.loop, &t->node);
-    }
-}
-
-/* Goes down the chain of tasks that await tasks, without recursion; the marks make an end of cycles. */
-int32_t np_task_cancel(neap_task *first, const char *msg) {
-    if (!np_future_pending(&first->f) || first->cancelling)
-        return 0;
-    neap_task *t = first;
-    for (neap_task *inner = t; inner != NULL; inner = inner_task(t)) {
-        t = inner;
-        keep_message(t, msg);
-        t->cancelling = true;
-        t->cancel_sent = true;
-    }
-    deliver_cancel(t, msg);
-    for (neap_task *at = first;; at = np_container(at->awaiting, neap_task, f)) {
-        at->cancelling = false;
-        if (at == t)
-            return 1;
-    }
-}
-
-int32_t neap_task_cancel(neap_task *task, const char *msg) {
-    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
-    return rc < 0 ? rc : np_task_cancel(task, msg);
-}
-
-const char *neap_task_cancel_message(neap_task *task) {
-    const char *msg = cancel_message(task);
-    return msg != NULL ? msg : "";
 }

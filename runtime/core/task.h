@@ -62,6 +62,18 @@ void np_task_note_site(neap_task *task);
 
 bool np_task_in_step(const neap_task *task);
 void np_task_stage(neap_task *task, uint8_t state);
+
+/* ---- Cancelling (cancel.c) */
+
 int32_t np_task_cancel(neap_task *task, const char *msg);
+void np_task_cancel_at_wait(
+    neap_task *task); /* a request that came before the wait goes on to what is awaited */
+void np_task_wake_sleeper(neap_task *task);
+const char *np_task_cancel_message(const neap_task *task); /* or NULL */
+
+/* What the awaited future has is not to be thrown away by a cancellation. */
+static inline bool np_holds_resource(const neap_future *f) {
+    return (f->flags & NP_F_RESOURCE) != 0 && f->state == NEAP_STATE_RESULT;
+}
 
 #endif
