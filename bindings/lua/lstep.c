@@ -28,14 +28,12 @@ static void leave_value(nl_state *st, nl_task *t) {
 static int32_t end_values(nl_task *t, int n) {
     nl_state *st = t->o.node.st;
     int32_t code = 0;
-    if (n == 0) {
-        /* what a task has that ends without setting anything */
-    } else if (n == 1 && nl_settle_plain(t->co.L, t->o.future, lua_gettop(t->co.L), &code)) {
+    if (n == 1 && nl_settle_plain(t->co.L, t->o.future, lua_gettop(t->co.L), &code)) {
         if (code >= 0)
             leave_value(st, t);
         else
             neap_future_set_error(t->o.future, code, NULL);
-    } else {
+    } else if (n > 0) { /* without values the core's task needs no outcome but its end */
         t->nargs = n;
         if (nl_enter(st, finish_values, t) != LUA_OK) {
             neap_future_set_error(t->o.future, NEAP_ENOMEM, NULL);

@@ -12,6 +12,13 @@ void np_task_wake_sleeper(neap_task *t) {
         np_enqueue(t->f.obj.loop, &t->node);
 }
 
+static void give_up_wait(neap_task *t) {
+    if (t->node.where != NP_AT_WAIT)
+        return;
+    np_dequeue(&t->node);
+    np_enqueue(t->f.obj.loop, &t->node);
+}
+
 /* A request that came before the wait goes on to what is awaited.  The mark keeps a ring of tasks from coming back here. */
 void np_task_cancel_at_wait(neap_task *t) {
     t->cancelling = true;
@@ -20,9 +27,8 @@ void np_task_cancel_at_wait(neap_task *t) {
     if (t->cancel_sent) {
         t->must_cancel = false;
         t->lost = false;
-    } else if (t->node.where == NP_AT_WAIT) {
-        np_dequeue(&t->node);
-        np_enqueue(t->f.obj.loop, &t->node);
+    } else {
+        give_up_wait(t);
     }
 }
 
@@ -55,10 +61,7 @@ static void deliver_cancel(neap_task *t, const char *msg) {
     t->lost = awaits && np_holds_resource(t->awaiting);
     if (t->asleep && !t->open)
         np_task_wake_sleeper(t);
-    if (t->node.where == NP_AT_WAIT) {
-        np_dequeue(&t->node);
-        np_enqueue(t->f.obj.loop, &t->node);
-    }
+    give_up_wait(t);
 }
 
 /* Goes down the chain of tasks that await tasks, without recursion; the marks make an end of cycles. */

@@ -89,17 +89,20 @@ static void unref_elsewhere(np_obj *obj) {
         send_home(obj);
 }
 
+/* On the loop's thread; true if that was the last one. */
+static bool drop_count(np_obj *obj) {
+    if (atomic_load_explicit(&obj->outer, memory_order_acquire) != NP_OUTER_ONE)
+        return atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel) ==
+               NP_OUTER_ONE;
+    atomic_store_explicit(&obj->outer, 0, memory_order_relaxed);
+    return true;
+}
+
 void np_obj_outer_unref(np_obj *obj) {
     if (!np_loop_owns_objects(obj->loop)) {
         unref_elsewhere(obj);
         return;
     }
-    bool last = atomic_load_explicit(&obj->outer, memory_order_acquire) == NP_OUTER_ONE;
-    if (last)
-        atomic_store_explicit(&obj->outer, 0, memory_order_relaxed);
-    else
-        last = atomic_fetch_sub_explicit(&obj->outer, NP_OUTER_ONE, memory_order_acq_rel) ==
-               NP_OUTER_ONE;
-    if (last)
+    if (drop_count(obj))
         drop_outer(obj);
 }

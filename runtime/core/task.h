@@ -2,9 +2,9 @@
    how it ended.
 
    Waiting: one node serves all: the first step, a yield, a wait, a wake-up.  `awaiting` is held from neap_task_await until
-   the step that follows the wake-up.  A sleeping task stands in the timers' heap instead.  Cancelling a waiting task cancels what it awaits; if that is done already, the
-   cancellation is delivered at the wake-up (a plain future) or, when the completed thing was an operation on the world,
-   at the next wait (`lost`): its value is not thrown away. */
+   the step that follows the wake-up.  A sleeping task stands in the timers' heap instead.  Cancelling a waiting task
+   cancels what it awaits; if that is done already, the cancellation is delivered at the wake-up (a plain future) or, when
+   the completed thing was an operation on the world, at the next wait (`lost`): its value is not thrown away. */
 #ifndef NP_TASK_H
 #define NP_TASK_H
 

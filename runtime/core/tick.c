@@ -135,7 +135,8 @@ int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
 
 /* ---- The batch */
 
-static inline void run_node(neap_loop *loop, np_ready *node) {
+/* Inline for the batch, for the reason that np_task_run has. */
+inline void np_run_node(neap_loop *loop, np_ready *node) {
     loop->runs++;
     if (node->kind == NP_RUN_TASK)
         np_task_run(np_container(node, neap_task, node));
@@ -144,10 +145,6 @@ static inline void run_node(neap_loop *loop, np_ready *node) {
     else
         np_fatal(loop, __FILE__, __LINE__, "something in the ready queue is no entry");
     np_run_internal(loop);
-}
-
-void np_run_node(neap_loop *loop, np_ready *node) {
-    run_node(loop, node);
 }
 
 int32_t np_run_batch(neap_loop *loop, uint32_t max) {
@@ -159,7 +156,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
-        run_node(loop, node);
+        np_run_node(loop, node);
         n++;
     }
     np_list_splice_front(&loop->ready, &loop->batch);

@@ -79,10 +79,7 @@ static void a_zone_is_kept(void **state) {
     (void)state;
     char name[IF_NAMESIZE];
     char text[64];
-    if (if_indextoname(1, name) == NULL) {
-        print_message("no network interface with index 1, so there is no zone to name\n");
-        skip();
-    }
+    assert_non_null(if_indextoname(1, name)); /* the loopback interface of each network namespace */
     snprintf(text, sizeof text, "[fe80::1%%%s]:9", name);
     neap_addr addr;
     struct sockaddr_in6 in;

@@ -118,18 +118,23 @@ static void a_script_sees_where_a_task_of_the_host_was_spawned(void **state) {
     neap_task_unref(task);
 }
 
-static void a_sleep_for_which_there_is_no_memory_raises(void **state) {
-    (void)state;
-    lua_State *L = state_on(nt.loop);
-    run_chunk(L, "local neap = require 'neap' "
-                 "neap.loop():create_task(function()"
-                 " local ok, err = pcall(neap.sleep, 1) code = err.code end)");
+/* The next allocation fails, and the script has noted the code of an error. */
+static void assert_out_of_memory(lua_State *L) {
     nt_heap_fail(&nt.heap, 1, 1);
     nt_turns(1);
     nt_heap_fail(&nt.heap, 0, 0);
     nt_turns(2);
     lua_getglobal(L, "code");
     assert_string_equal(lua_tostring(L, -1), "ENOMEM");
+}
+
+static void a_sleep_for_which_there_is_no_memory_raises(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    run_chunk(L, "local neap = require 'neap' "
+                 "neap.loop():create_task(function()"
+                 " local ok, err = pcall(neap.sleep, 1) code = err.code end)");
+    assert_out_of_memory(L);
     lua_close(L);
 }
 
@@ -140,12 +145,7 @@ static void a_task_whose_result_finds_no_memory_fails(void **state) {
                  "local task = loop:create_task(function() return 'result' end) "
                  "loop:create_task(function()"
                  " local ok, err = pcall(task.await, task) code = not ok and err.code end)");
-    nt_heap_fail(&nt.heap, 1, 1);
-    nt_turns(1);
-    nt_heap_fail(&nt.heap, 0, 0);
-    nt_turns(2);
-    lua_getglobal(L, "code");
-    assert_string_equal(lua_tostring(L, -1), "ENOMEM");
+    assert_out_of_memory(L);
     lua_close(L);
     nt_claim_all();
 }
