@@ -723,6 +723,26 @@ NEAP_API int32_t neap_future_post_error(neap_future *future, int32_t code, const
    [L] */
 NEAP_API int32_t neap_future_kind(neap_future *future);
 
+/* What a result is, for neap_future_value. */
+typedef union neap_value {
+    int64_t i; /* NEAP_KIND_INT; NEAP_KIND_BOOL: 0 or 1 */
+    double d;
+    struct {
+        const void *data;
+        size_t len;
+    } bytes; /* as neap_future_get_bytes says */
+    struct {
+        const void *tag;
+        void *ptr;
+    } ptr;
+} neap_value;
+
+/* The kind of a result, as neap_future_kind answers it, and the value in the same call, for kinds that have a member in
+   the union; of others it is zero.  `size` is sizeof(neap_value).
+   Errors: NEAP_EINVAL for a smaller one.
+   [L] */
+NEAP_API int32_t neap_future_value(neap_future *future, neap_value *ret_value, size_t size);
+
 /* Reads an integer.
    [L] */
 NEAP_API int32_t neap_future_get_int(neap_future *future, int64_t *ret_value);

@@ -194,6 +194,8 @@ static inline int nl_reset(lua_State *co) {
 }
 
 static inline int nl_isinteger(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TNUMBER)
+        return 0;
     lua_Number n = lua_tonumber(L, index);
     return n >= -9007199254740992.0 && n <= 9007199254740992.0 && n == (lua_Number)(int64_t)n &&
            (n != 0 || 1 / n > 0);

@@ -7,7 +7,7 @@
 #include "neap.h"
 #include "neap_lua.h"
 
-#define NL_STATE(L) ((nl_state *)lua_touserdata((L), lua_upvalueindex(1)))
+#define NL_STATE(L) (nl_state_here(L))
 #define NL_NEVER ((int64_t)1 << 62) /* a delay in ns that no program outlives */
 
 typedef struct nl_state nl_state;
@@ -18,6 +18,18 @@ typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
+
+/* The thread of Lua whose step runs in this thread of the system: what upvalue 1 says, without asking the engine. */
+typedef struct nl_here {
+    const lua_State *L;
+    nl_state *st;
+} nl_here;
+extern _Thread_local nl_here nl_running_step;
+
+static inline nl_state *nl_state_here(lua_State *L) {
+    return nl_running_step.L == L ? nl_running_step.st
+                                  : (nl_state *)lua_touserdata(L, lua_upvalueindex(1));
+}
 
 /* The kinds of our userdata; a task is a future too. */
 typedef enum nl_kind {
@@ -292,6 +304,8 @@ void nl_open_error(lua_State *L, nl_state *st);
 int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_code);
 int32_t nl_settle(lua_State *L, nl_state *st, nl_object *o, int ud, int first, int n);
 int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error);
+int nl_push_value(lua_State *L, nl_state *st, neap_future *future, int ud, int32_t kind,
+                  const neap_value *value);
 int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud);
 int nl_push_own_outcome(lua_State *L, nl_state *st, int ud);
 int nl_push_result(lua_State *L, nl_state *st, int ud);

@@ -228,13 +228,17 @@ static void raise_unusual(lua_State *L, nl_state *st) {
         refuse_wait(L, st, t);
 }
 
+/* Whether the core has ended the wait of the running thread, and nothing speaks against its outcome. */
+static int is_usual(const lua_State *L, const nl_task *t) {
+    return t != NULL && t->wait.thread == L && t->wait.woken && t->wait.wake != NEAP_WAKE_CANCEL &&
+           t->wait.error == 0;
+}
+
 /* What each continuation calls first: raises a cancellation, or what made the wait impossible; else the wait's future,
    which is there until nl_wait_end. */
 neap_future *nl_woken(lua_State *L, nl_state *st) {
     nl_task *t = st->task;
-    int usual = t != NULL && t->wait.thread == L && t->wait.woken &&
-                t->wait.wake != NEAP_WAKE_CANCEL && t->wait.error == 0;
-    if (!usual ||
+    if (!is_usual(L, t) ||
         (t->wait.future != NULL && neap_future_state(t->wait.future) != NEAP_STATE_RESULT))
         raise_unusual(L, st);
     return st->task->wait.future;
@@ -248,12 +252,32 @@ int nl_raise_of(lua_State *L, nl_state *st, int ud) {
     return lua_error(L);
 }
 
+/* Tells the awaited value if nothing speaks against it: answers its kind, else less than 0. */
+static int32_t woken_value(lua_State *L, nl_state *st, neap_value *ret_value) {
+    if (!is_usual(L, st->task))
+        return -1;
+    return neap_future_value(st->task->wait.future, ret_value, sizeof *ret_value);
+}
+
 static int await_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    neap_future *future = nl_woken(L, st);
-    int n = nl_push_outcome(L, st, future, 1);
+    neap_value value;
+    int32_t kind = woken_value(L, st, &value);
+    neap_future *future = kind >= 0 ? st->task->wait.future : nl_woken(L, st);
+    int n = nl_push_value(L, st, future, 1, kind, &value);
     nl_wait_end(st->task);
     return n < 0 ? nl_raise_of(L, st, 1) : n;
+}
+
+/* The userdata has nothing to say about an integer: it need not be asked for. */
+static int await_plain_end(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    neap_value value;
+    if (woken_value(L, st, &value) != NEAP_KIND_INT)
+        return await_end(L);
+    nl_wait_end(st->task);
+    lua_pushinteger(L, (lua_Integer)value.i);
+    return 1;
 }
 
 /* Answers the values of the future or task at `ud`, now or later, or raises its error. */
@@ -271,7 +295,8 @@ int nl_await(lua_State *L, nl_state *st, int ud) {
         lua_pushvalue(L, ud);
         lua_replace(L, 1);
     }
-    return nl_park(L, st, o->future, 0, await_end);
+    int plain = (o->node.flags & (NL_RECEIVED | NL_DERIVED)) == 0;
+    return nl_park(L, st, o->future, 0, plain ? await_plain_end : await_end);
 }
 
 static int raise_kept(lua_State *L) {

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+_Thread_local nl_here nl_running_step;
+
 /* ---- The end of a task ---- */
 
 static void finish_values(lua_State *L, nl_state *st, void *arg) {
@@ -170,15 +172,18 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
         nl_raw_wake(t);
     nl_task *outer = st->task;
     nl_link *chain = st->chain;
+    nl_here here = nl_running_step;
     int nres = 0, nargs = t->nargs;
     t->nargs = 0;
     t->spent = 0;
     st->task = t;
     st->chain = NULL;
+    nl_running_step = (nl_here){t->co.L, st};
     int status = nl_resume(t->co.L, st->R, nargs, &nres);
     int waits = status == LUA_YIELD && nl_is_wait(st, nres);
     st->task = outer;
     st->chain = chain;
+    nl_running_step = here;
     nl_takeback(st);
     if (status != LUA_YIELD)
         return ended(t, status, nres);

@@ -51,14 +51,16 @@ int nl_unpack(lua_State *L, int index) {
 /* Answers 1 if the value at index is of a kind that the core knows. */
 int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_code) {
     size_t len;
+    if (nl_isinteger(L, index)) {
+        *ret_code = neap_future_set_int(future, (int64_t)lua_tointeger(L, index));
+        return 1;
+    }
     switch (lua_type(L, index)) {
     case LUA_TBOOLEAN:
         *ret_code = neap_future_set_bool(future, lua_toboolean(L, index));
         return 1;
     case LUA_TNUMBER:
-        *ret_code = nl_isinteger(L, index)
-                        ? neap_future_set_int(future, (int64_t)lua_tointeger(L, index))
-                        : neap_future_set_double(future, (double)lua_tonumber(L, index));
+        *ret_code = neap_future_set_double(future, (double)lua_tonumber(L, index));
         return 1;
     case LUA_TSTRING: {
         const char *data = lua_tolstring(L, index, &len);
@@ -215,13 +217,12 @@ static int push_list(lua_State *L, nl_state *st, neap_future *future) {
     return 1;
 }
 
-static int push_ptr(lua_State *L, nl_state *st, neap_future *future, int ud) {
-    void *payload;
-    if (neap_future_get_ptr(future, st, &payload) < 0) {
+static int push_ptr(lua_State *L, nl_state *st, const neap_value *value, int ud) {
+    if (value->ptr.tag != st) {
         lua_pushnil(L); /* another binding's */
         return 1;
     }
-    return push_form(L, push_payload(L, payload, ud));
+    return push_form(L, push_payload(L, value->ptr.ptr, ud));
 }
 
 /* The cancellation on top gets the traceback of the wait in which the task at `ud` met it. */
@@ -281,36 +282,28 @@ static int push_received(lua_State *L, int ud, size_t count) {
     return 1;
 }
 
-/* Pushes the values of a future, or its error.  Answers how many values, or -1.  `ud` is the index of its userdata or
-   of the one that it derives from, or 0. */
-int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
-    int64_t i;
-    double d;
-    int32_t b;
-    const void *data;
-    size_t len;
-    switch (neap_future_kind(future)) {
+/* Pushes what neap_future_value has told of a future: its values or its error.  Answers how many values, or -1.  `ud` is
+   the index of its userdata or of the one that it derives from, or 0. */
+int nl_push_value(lua_State *L, nl_state *st, neap_future *future, int ud, int32_t kind,
+                  const neap_value *value) {
+    switch (kind) {
     case NEAP_KIND_NONE:
         return 0;
     case NEAP_KIND_INT:
-        neap_future_get_int(future, &i);
-        if (!push_received(L, ud, (size_t)i))
-            lua_pushinteger(L, (lua_Integer)i);
+        if (!push_received(L, ud, (size_t)value->i))
+            lua_pushinteger(L, (lua_Integer)value->i);
         return 1;
     case NEAP_KIND_DOUBLE:
-        neap_future_get_double(future, &d);
-        lua_pushnumber(L, d);
+        lua_pushnumber(L, value->d);
         return 1;
     case NEAP_KIND_BOOL:
-        neap_future_get_bool(future, &b);
-        lua_pushboolean(L, b);
+        lua_pushboolean(L, value->i != 0);
         return 1;
     case NEAP_KIND_BYTES:
-        neap_future_get_bytes(future, &data, &len);
-        lua_pushlstring(L, data, len);
+        lua_pushlstring(L, value->bytes.data, value->bytes.len);
         return 1;
     case NEAP_KIND_PTR:
-        return push_ptr(L, st, future, ud);
+        return push_ptr(L, st, value, ud);
     case NEAP_KIND_SOCK:
         return push_accepted(L, st, future, ud);
     case NEAP_KIND_LIST:
@@ -319,6 +312,12 @@ int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
         nl_push_failure(L, st, future, ud);
         return -1;
     }
+}
+
+int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
+    neap_value value;
+    int32_t kind = neap_future_value(future, &value, sizeof value);
+    return nl_push_value(L, st, future, ud, kind, &value);
 }
 
 /* The outcome of the userdata at `ud` itself, also of a task that let go of the core. */

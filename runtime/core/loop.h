@@ -277,8 +277,7 @@ void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
 void np_stamp(neap_loop *loop);
 
 uint64_t np_step_begin(neap_loop *loop);
-int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task,
-                    neap_handle *handle); /* ns, or 0 */
+void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle);
 
 /* ---- Close (close.c) */
 

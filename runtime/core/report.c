@@ -224,11 +224,6 @@ static int64_t cycles_to_ns(neap_loop *loop, uint64_t cycles) {
     return span == 0 ? 0 : (int64_t)((double)cycles * (double)span_ns / (double)span);
 }
 
-/* No step of less than this many counts can be a slow one at any clock rate of today: the division waits. */
-static bool may_be_slow(const neap_loop *loop, uint64_t cycles) {
-    return (int64_t)(cycles / 8) > loop->slow_ns || cycles > (uint64_t)loop->slow_ns / 8;
-}
-
 static void report_slow(neap_loop *loop, int64_t ns, neap_task *task, neap_handle *handle) {
     char text[96];
     snprintf(text, sizeof text, "%s took %.6g s", task != NULL ? "a step" : "a callback",
@@ -241,22 +236,27 @@ static void report_slow(neap_loop *loop, int64_t ns, neap_task *task, neap_handl
                                   .elapsed_ns = ns});
 }
 
-int64_t np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle) {
-    if (!loop->timed && !virtual_clock(loop))
-        return 0;
-    bool virtual = virtual_clock(loop);
-    loop->stamp = np_cycles();
-    uint64_t spent = (virtual ? (uint64_t)loop->now : loop->stamp) - begun;
-    if (task != NULL)
-        task->step_cycles += spent;
-    if (np_likely(loop->slow_ns == NP_NEVER || (!virtual && !may_be_slow(loop, spent))))
-        return 0;
-    int64_t ns = virtual ? (int64_t)spent : cycles_to_ns(loop, spent);
+/* For a step of that many counts. */
+static void report_if_slow(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle) {
+    int64_t ns = virtual_clock(loop) ? (int64_t)spent : cycles_to_ns(loop, spent);
     if (ns >= loop->slow_ns) {
         report_slow(loop, ns, task, handle);
         np_stamp(loop);
     }
-    return ns;
+}
+
+void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle) {
+    uint64_t now = (uint64_t)loop->now;
+    if (np_likely(!virtual_clock(loop))) {
+        if (!loop->timed)
+            return;
+        loop->stamp = now = np_cycles();
+    }
+    if (task != NULL)
+        task->step_cycles += now - begun;
+    /* Of no clock of today are fewer counts than this as many ns: the division waits. */
+    if (np_unlikely(now - begun > (uint64_t)loop->slow_ns / 8))
+        report_if_slow(loop, now - begun, task, handle);
 }
 
 int64_t neap_task_step_time(neap_task *task) {

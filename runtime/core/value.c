@@ -300,12 +300,42 @@ int32_t neap_future_error(neap_future *future) {
     return look_at(future, &o);
 }
 
+static bool has_bytes(const neap_future *o) {
+    return o->kind == NEAP_KIND_BYTES || o->kind == NP_KIND_LENT || o->kind == NP_KIND_BUF;
+}
+
+static void read_bytes(const neap_future *o, const void **ret_data, size_t *ret_len) {
+    bool is_buf = o->kind == NP_KIND_BUF;
+    *ret_data = is_buf ? neap_buf_data(o->value.buf) : o->value.bytes.data;
+    *ret_len = is_buf ? neap_buf_len(o->value.buf) : o->value.bytes.len;
+}
+
 int32_t neap_future_kind(neap_future *future) {
     neap_future *o;
     int32_t rc = look_at(future, &o);
     if (rc < 0)
         return rc;
-    return o->kind == NP_KIND_BUF || o->kind == NP_KIND_LENT ? NEAP_KIND_BYTES : o->kind;
+    return has_bytes(o) ? NEAP_KIND_BYTES : o->kind;
+}
+
+int32_t neap_future_value(neap_future *future, neap_value *ret_value, size_t size) {
+    neap_future *o;
+    int32_t rc = size < sizeof *ret_value ? NEAP_EINVAL : look_at(future, &o);
+    if (rc < 0)
+        return rc;
+    memset(ret_value, 0, sizeof *ret_value);
+    if (o->kind == NEAP_KIND_INT || o->kind == NEAP_KIND_BOOL) {
+        ret_value->i = o->value.i;
+    } else if (has_bytes(o)) {
+        read_bytes(o, &ret_value->bytes.data, &ret_value->bytes.len);
+        return NEAP_KIND_BYTES;
+    } else if (o->kind == NEAP_KIND_DOUBLE) {
+        ret_value->d = o->value.d;
+    } else if (o->kind == NEAP_KIND_PTR) {
+        ret_value->ptr.tag = o->value.ptr.tag;
+        ret_value->ptr.ptr = o->value.ptr.ptr;
+    }
+    return o->kind;
 }
 
 int32_t neap_future_get_int(neap_future *future, int64_t *ret_value) {
@@ -337,15 +367,9 @@ int32_t neap_future_get_bytes(neap_future *future, const void **ret_data, size_t
     int32_t rc = look_at(future, &o);
     if (rc < 0)
         return rc;
-    if (o->kind == NP_KIND_BUF) {
-        *ret_data = neap_buf_data(o->value.buf);
-        *ret_len = neap_buf_len(o->value.buf);
-    } else if (o->kind == NEAP_KIND_BYTES || o->kind == NP_KIND_LENT) {
-        *ret_data = o->value.bytes.data;
-        *ret_len = o->value.bytes.len;
-    } else {
+    if (!has_bytes(o))
         return NEAP_ETYPE;
-    }
+    read_bytes(o, ret_data, ret_len);
     return 0;
 }
 

@@ -333,6 +333,65 @@ static void G4_a_pointer_travels_with_its_tag_and_is_destroyed_with_the_future(v
     assert_int_equal(destroyed, 1);
 }
 
+static neap_value value_of(neap_future *future, int32_t kind) {
+    neap_value value;
+    memset(&value, 0x55, sizeof value);
+    assert_int_equal(neap_future_value(future, &value, sizeof value), kind);
+    neap_future_unref(future);
+    return value;
+}
+
+static void one_call_tells_the_kind_and_the_value(void **state) {
+    (void)state;
+    static const char tag;
+    neap_future *future = nt_future();
+    assert_ok(neap_future_set_int(future, INT64_MIN));
+    assert_true(value_of(future, NEAP_KIND_INT).i == INT64_MIN);
+    future = nt_future();
+    assert_ok(neap_future_set_bool(future, 7));
+    assert_true(value_of(future, NEAP_KIND_BOOL).i == 1);
+    future = nt_future();
+    assert_ok(neap_future_set_double(future, -0.5));
+    assert_true(value_of(future, NEAP_KIND_DOUBLE).d == -0.5);
+    future = nt_future();
+    assert_ok(neap_future_set_ptr(future, &tag, &future, NULL));
+    neap_value value = value_of(future, NEAP_KIND_PTR);
+    assert_ptr_equal(value.ptr.tag, &tag);
+    assert_ptr_equal(value.ptr.ptr, &future);
+    future = nt_future();
+    assert_ok(neap_future_set_none(future));
+    assert_true(value_of(future, NEAP_KIND_NONE).i == 0);
+}
+
+static void one_call_tells_bytes_set_here_and_elsewhere(void **state) {
+    (void)state;
+    neap_future *future = nt_future();
+    neap_value value;
+    assert_ok(neap_future_set_bytes(future, "abc", 3));
+    assert_int_equal(neap_future_value(future, &value, sizeof value), NEAP_KIND_BYTES);
+    assert_int_equal(value.bytes.len, 3);
+    assert_memory_equal(value.bytes.data, "abc", 3);
+    neap_future_unref(future);
+    future = nt_future();
+    assert_ok(neap_future_post_bytes(future, "de", 2));
+    nt_until(future);
+    assert_int_equal(neap_future_value(future, &value, sizeof value), NEAP_KIND_BYTES);
+    assert_int_equal(value.bytes.len, 2);
+    assert_memory_equal(value.bytes.data, "de", 2);
+    neap_future_unref(future);
+}
+
+static void one_call_tells_why_there_is_no_value(void **state) {
+    (void)state;
+    neap_future *future = nt_future();
+    neap_value value;
+    assert_code(neap_future_value(future, &value, sizeof value), NEAP_EPENDING);
+    assert_code(neap_future_value(future, &value, sizeof value - 1), NEAP_EINVAL);
+    assert_ok(neap_future_set_error(future, NEAP_ETIMEOUT, NULL));
+    assert_code(neap_future_value(future, &value, sizeof value), NEAP_ETIMEOUT);
+    neap_future_unref(future);
+}
+
 static void a_value_of_another_kind_is_a_type_error(void **state) {
     (void)state;
     static const char tag;
@@ -617,6 +676,9 @@ NT_MAIN(NT_TEST(F1_a_future_is_pending_then_has_one_of_three_outcomes),
         NT_TEST(F10_a_future_knows_its_loop), NT_TEST(each_kind_of_value_comes_back_as_it_was_set),
         NT_TEST(bytes_are_copied_and_borrowed_back), NT_TEST(long_bytes_survive),
         NT_TEST(G4_a_pointer_travels_with_its_tag_and_is_destroyed_with_the_future),
+        NT_TEST(one_call_tells_the_kind_and_the_value),
+        NT_TEST(one_call_tells_bytes_set_here_and_elsewhere),
+        NT_TEST(one_call_tells_why_there_is_no_value),
         NT_TEST(a_value_of_another_kind_is_a_type_error), NT_TEST(a_failure_needs_a_negative_code),
         NT_TEST(a_failure_without_a_text_has_its_codes), NT_TEST(the_text_of_a_failure_is_copied),
         NT_TEST(a_foreign_exception_is_found_by_its_tag_and_destroyed),
