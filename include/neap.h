@@ -522,6 +522,19 @@ typedef void (*neap_trace_fn)(neap_loop *loop, const neap_trace *trace, void *us
 NEAP_API int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
                                           neap_destroy_fn destroy);
 
+/* Answers how long the loop may wait before it asks again, in ns; -1: for as long as nothing happens, and then it asks
+   before the next wait. */
+typedef int64_t (*neap_idle_fn)(neap_loop *loop, int32_t quiet, void *user);
+
+/* Sets what is called when a run or turn has nothing to do and would wait for longer than no time, as a callback is; NULL:
+   nothing.  `quiet`: the time that the last answer allowed has gone by, and nothing happened in it.  Work that can wait,
+   such as collecting garbage, asks for some silence first and is done in small parts, each followed by the answer 0, so
+   that what happens meanwhile comes first.  Not called with a virtual clock, nor where a host watches neap_loop_fd.
+   Like libuv's prepare and idle handles in one.
+   [L] */
+NEAP_API int32_t neap_loop_set_idle_hook(neap_loop *loop, neap_idle_fn fn, void *user,
+                                         neap_destroy_fn destroy);
+
 /* Turns debug mode on (1) or off (0); -1 only asks.  Returns the former setting.
    [L] */
 NEAP_API int32_t neap_loop_debug(neap_loop *loop, int32_t on);

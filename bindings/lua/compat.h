@@ -50,6 +50,11 @@ static inline int nl_isinteger(lua_State *L, int index) {
     return lua_isinteger(L, index);
 }
 
+/* A part of a collection of garbage that takes some microseconds.  Answers whether it was the last. */
+static inline int nl_collect(lua_State *L) {
+    return lua_gc(L, LUA_GCSTEP, 0);
+}
+
 static inline int nl_continue(lua_State *L, int status, lua_KContext k) {
     (void)status;
     return ((nl_cont)k)(L);
@@ -199,6 +204,13 @@ static inline int nl_isinteger(lua_State *L, int index) {
     lua_Number n = lua_tonumber(L, index);
     return n >= -9007199254740992.0 && n <= 9007199254740992.0 && n == (lua_Number)(int64_t)n &&
            (n != 0 || 1 / n > 0);
+}
+
+static inline int nl_collect(lua_State *L) {
+    for (int steps = 0; steps < 16; steps++) /* each looks at 2 KiB */
+        if (lua_gc(L, LUA_GCSTEP, 0))
+            return 1;
+    return 0;
 }
 
 /* The wrapper that neap/jit.lua puts around each suspending function sees the token, yields no values, and then calls

@@ -93,6 +93,7 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
     nl_check_code(L, st, code);
     nl_loop_begin(l, loop);
     nl_hook_reports(l);
+    nl_idle_on(l);
     lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     return l;

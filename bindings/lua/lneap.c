@@ -1,6 +1,7 @@
 /* lneap.c: the record of a Lua state, its classes and anchors, and every way from C into Lua. */
 #include "lneap.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -374,6 +375,8 @@ static void open_tables(lua_State *L, nl_state *st) {
     st->owned = new_weak_ref(L, "k");
     st->waiting = new_weak_ref(L, "k");
     st->shared = new_weak_ref(L, "v");
+    st->idle.canary = new_weak_ref(L, "v");
+    st->idle.least_kb = INT_MAX;
     st->trail = new_slot(L);
     st->fault = new_slot(L);
     st->recent = new_slot(L);

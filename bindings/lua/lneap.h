@@ -200,6 +200,14 @@ typedef struct nl_lent {
     size_t len;
 } nl_lent;
 
+/* Garbage collection in silence (lidle.c). */
+typedef struct nl_idle {
+    int canary;   /* registry: a weak table */
+    int least_kb; /* of the heap, since the last collection in silence */
+    int left;     /* steps that the present one may still take; 0: none is under way */
+    int begun;    /* it has taken its first */
+} nl_idle;
+
 enum {
     NL_POOL_MAX = 1024
 };
@@ -218,6 +226,7 @@ struct nl_state {
     nl_object *dead;    /* aborted tasks whose Lua side is still to be closed */
     uint64_t failed_at; /* tick of the newest failure */
     nl_lent lent;
+    nl_idle idle;
     int meta_ref[NL_KINDS];
     const void *error_meta; /* the address of the errors' metatable */
     int module;             /* registry: the table of neap.core */
@@ -430,7 +439,7 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lrun.c, lsignal.c */
+/* lwait.c, lgather.c, llocal.c, lrun.c, lsignal.c, lidle.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -438,6 +447,7 @@ void nl_open_wait(lua_State *L, nl_state *st);
 void nl_open_gather(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
+void nl_idle_on(nl_loop *l);
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
 void nl_run_end(lua_State *L, nl_loop *l, int patch);
 int32_t nl_run_loop(lua_State *L, nl_loop *l, neap_future *until, int interrupts);

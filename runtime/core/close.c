@@ -91,11 +91,13 @@ static void drop_hooks(neap_loop *loop) {
     loop->on_log = NULL;
     loop->on_fatal = NULL;
     loop->on_trace = NULL;
+    loop->on_idle = NULL;
     loop->factory = NULL;
     np_hook_set(&loop->report_hook, NULL, NULL);
     np_hook_set(&loop->log_hook, NULL, NULL);
     np_hook_set(&loop->fatal_hook, NULL, NULL);
     np_hook_set(&loop->trace_hook, NULL, NULL);
+    np_hook_set(&loop->idle_hook, NULL, NULL);
     np_hook_set(&loop->factory_hook, NULL, NULL);
 }
 

@@ -146,6 +146,8 @@ struct neap_loop {
     np_hook fatal_hook;
     neap_trace_fn on_trace;
     np_hook trace_hook;
+    neap_idle_fn on_idle;
+    np_hook idle_hook;
     neap_task_factory_fn factory;
     np_hook factory_hook;
     bool user_taken; /* neap_task_new took (or destroyed) its user since the factory was called */

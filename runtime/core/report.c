@@ -52,6 +52,14 @@ static void trace_ready(np_io *io, int fd) {
     np_trace(np_container(io, neap_loop, io), NEAP_TRACE_READY, fd, NULL, NULL, NULL);
 }
 
+int32_t neap_loop_set_idle_hook(neap_loop *loop, neap_idle_fn fn, void *user,
+                                neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->idle_hook, user, destroy);
+    if (rc == 0)
+        loop->on_idle = fn;
+    return rc;
+}
+
 int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
                                  neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->trace_hook, user, destroy);

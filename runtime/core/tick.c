@@ -188,26 +188,57 @@ static bool must_poll(const neap_loop *loop, int64_t timeout_ns) {
     return timeout_ns != 0 || loop->io.parked > 0 || loop->hosted;
 }
 
-int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
+static int64_t time_left(neap_loop *loop, int64_t end) {
+    int64_t most = end == NP_NEVER ? -1 : end > loop->now ? end - loop->now : 0;
+    return shorter(np_timeout(loop), most);
+}
+
+/* Asks the hook for quiet times, and polls, for as long as it wants to be asked again before the wait is over.  Answers
+   what the last poll said, and how long is still to be waited. */
+static int32_t wait_quietly(neap_loop *loop, int64_t timeout_max_ns, int64_t *timeout_ns) {
+    int64_t end = timeout_max_ns < 0 ? NP_NEVER : np_time_add(loop->now, timeout_max_ns);
     int32_t rc = 0;
-    loop->ticks++;
-    np_take_mail(loop);
-    np_reap(loop);
+    for (int32_t quiet = 0; rc == 0 && *timeout_ns != 0 && loop->on_idle != NULL; quiet = 1) {
+        int64_t bound = loop->on_idle(loop, quiet, loop->idle_hook.user);
+        if (quiet) /* it may have worked */
+            read_clock(loop);
+        *timeout_ns = time_left(loop, end);
+        if (bound < 0 || shorter(bound, *timeout_ns) != bound)
+            break;
+        rc = np_poll(loop, bound);
+        np_take_mail(loop);
+        *timeout_ns = loop->interrupted ? 0 : time_left(loop, end);
+    }
+    return rc;
+}
+
+/* Waits until there is something to do, but not longer than that. */
+static int32_t wait_for_work(neap_loop *loop, int64_t timeout_max_ns) {
     int64_t timeout_ns = np_timeout(loop);
-    bool bounded = timeout_ns > 0;
-    if (bounded) { /* the batch took time */
+    if (timeout_ns > 0) { /* the batch took time */
         read_clock(loop);
         timeout_ns = np_timeout(loop);
     }
     timeout_ns = shorter(timeout_ns, timeout_max_ns);
-    if (!must_poll(loop, timeout_ns)) {
-        if (loop->timers.len > 0)
-            read_clock(loop);
-    } else if ((loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0) {
-        rc = poll_virtual(loop, timeout_ns);
-    } else {
-        rc = np_poll(loop, timeout_ns);
+    if ((loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0)
+        return must_poll(loop, timeout_ns) ? poll_virtual(loop, timeout_ns) : 0;
+    if (timeout_ns != 0 && loop->on_idle != NULL && !loop->hosted) {
+        int32_t rc = wait_quietly(loop, timeout_max_ns, &timeout_ns);
+        if (rc != 0)
+            return rc;
     }
+    if (must_poll(loop, timeout_ns))
+        return np_poll(loop, timeout_ns);
+    if (loop->timers.len > 0)
+        read_clock(loop);
+    return 0;
+}
+
+int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
+    loop->ticks++;
+    np_take_mail(loop);
+    np_reap(loop);
+    int32_t rc = wait_for_work(loop, timeout_max_ns);
     if (rc < 0)
         return rc;
     np_take_mail(loop);

@@ -61,6 +61,7 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_loop_set_log_hook(t->loop, NULL, n, nt_count_fn));
     REFUSED(neap_loop_set_fatal_hook(t->loop, NULL, n, nt_count_fn));
     REFUSED(neap_loop_set_trace_hook(t->loop, NULL, n, nt_count_fn));
+    REFUSED(neap_loop_set_idle_hook(t->loop, NULL, n, nt_count_fn));
     REFUSED(neap_loop_set_task_factory(t->loop, NULL, n, nt_count_fn));
     REFUSED(neap_call_soon(t->loop, no_call, n, nt_count_fn, NULL));
     REFUSED(neap_call_later(t->loop, 0, no_call, n, nt_count_fn, NULL));
@@ -76,7 +77,7 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_add_reader(t->loop, 0, no_call, n, nt_count_fn));
     REFUSED(neap_add_writer(t->loop, 0, no_call, n, nt_count_fn));
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
-    return 20;
+    return 21;
 }
 
 static void refuse_loop_calls(struct things *t) {

@@ -88,11 +88,12 @@ static void hooks_are_destroyed_when_they_are_replaced_and_with_the_loop(void **
         assert_ok(neap_loop_set_log_hook(loop, NULL, &counts[1], nt_count_fn));
         assert_ok(neap_loop_set_fatal_hook(loop, NULL, &counts[2], nt_count_fn));
         assert_ok(neap_loop_set_trace_hook(loop, NULL, &counts[3], nt_count_fn));
+        assert_ok(neap_loop_set_idle_hook(loop, NULL, &counts[4], nt_count_fn));
         if (round == 1)
             assert_int_equal(counts[0], 0);
     }
     nt_loop_end(loop);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         assert_int_equal(counts[i], 2);
 }
 
