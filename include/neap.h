@@ -48,6 +48,8 @@ typedef struct neap_handle
 typedef struct neap_future
     neap_future; /* an outcome that is there or will be: value, error, cancellation */
 typedef struct neap_task neap_task; /* a future driven by a step function */
+typedef struct neap_scope
+    neap_scope;                     /* a region that is cancelled as a whole, or a group of tasks */
 typedef struct neap_sock neap_sock; /* a socket, registered once with its loop */
 typedef struct neap_buf neap_buf;   /* immutable bytes with a reference count */
 
@@ -924,6 +926,7 @@ typedef struct neap_task_options {
     const char *name; /* copied; NULL: "task-N" */
     const char
         *site; /* copied; where it was spawned, "file:line"; NULL: ops->site knows, or nobody */
+    neap_scope *scope; /* whose member it becomes; NULL: see neap_scope_new */
 } neap_task_options;
 
 /* Makes a task through the loop's task factory (neap_task_new if none is set).  Its first step is only queued.  The loop
@@ -1057,6 +1060,109 @@ NEAP_API int32_t neap_local_set(neap_loop *loop, const void *key, void *value,
 /* The value visible here in *ret_value; returns 1, or 0 if none was set.
    [L] */
 NEAP_API int32_t neap_local_get(neap_loop *loop, const void *key, void **ret_value);
+
+/* ---- Scopes -------------------------------------------------------------------------------------------- */
+
+/* A scope is a region of a task, with all that is spawned into it, that is cancelled as a whole: by neap_scope_cancel, by
+   its deadline, or with the scope around it.  Being cancelled is a state and lasts until the region is left: a wait that
+   is under way or begins later ends at once, with NEAP_WAKE_CANCEL or, if it was for an operation, with NEAP_WAKE_READY and
+   the cancelled operation.  A plain future or a task that is waited for is left alone.  An operation that has completed
+   is delivered, and the wait after it is cancelled.  After Trio's cancel scopes and nurseries. */
+enum {
+    NEAP_SCOPE_SHIELD = 1, /* keeps out cancellations, a task's own too, until its deadline */
+    NEAP_SCOPE_GROUP = 2,  /* takes what its tasks spawn */
+    NEAP_SCOPE_KEEP =
+        4, /* keeps failures of members that nobody awaits, for neap_scope_next_failure */
+    NEAP_SCOPE_FAIL_FAST = 8, /* with KEEP: the first of them cancels the scope */
+    NEAP_SCOPE_ANY = 16       /* the first member that ends with a result cancels the scope */
+};
+
+enum {
+    NEAP_SCOPE_OPEN = 0,
+    NEAP_SCOPE_CANCELLED = 1, /* by neap_scope_cancel, or by NEAP_SCOPE_FAIL_FAST or _ANY */
+    NEAP_SCOPE_TIMED_OUT = 2  /* by its deadline */
+};
+
+/* Makes a scope below `parent` (NULL: below that of the task whose step runs, if there is one), which is kept.  A task
+   without a scope in its options becomes a member of the innermost group around the task that spawns it, if there is
+   one.  Returns a new reference.
+   Errors: NEAP_EOTHER_LOOP, NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_scope_new(neap_loop *loop, neap_scope *parent, uint32_t flags,
+                                neap_scope **ret_scope);
+
+/* Takes another reference; returns scope.
+   [M] */
+NEAP_API neap_scope *neap_scope_ref(neap_scope *scope);
+
+/* Ends a reference.  Failures that nobody has taken are then reported.
+   [M] */
+NEAP_API void neap_scope_unref(neap_scope *scope);
+
+/* Inside a step: the task goes into the scope, which was made below the task's present one and is entered once.
+   Errors: NEAP_EINVALID_STATE, NEAP_EOTHER_LOOP.
+   [L] */
+NEAP_API int32_t neap_scope_enter(neap_scope *scope, neap_task *task);
+
+/* Inside a step: the task leaves the scope, its innermost one, which takes no members from now on and cannot be cancelled
+   any more.  A task that ends leaves all.
+   Errors: NEAP_EBUSY while there are members, NEAP_EINVALID_STATE if the task's innermost scope is another.
+   [L] */
+NEAP_API int32_t neap_scope_leave(neap_scope *scope, neap_task *task);
+
+/* Cancels the scope and those below, as far as no shield stands between; msg is copied, may be NULL.  Returns 1, or 0 if
+   it was cancelled or left before.
+   [L] */
+NEAP_API int32_t neap_scope_cancel(neap_scope *scope, const char *msg);
+
+/* When the scope cancels itself, or a shield ends: nanoseconds of the loop's clock; -1: never.  A time that has passed acts
+   in the next batch.  A deadline does not reach beyond that of a scope around it.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_scope_set_deadline(neap_scope *scope, int64_t when);
+
+/* Reads the scope's own deadline.  Returns 1, or 0 if it has none.
+   [L] */
+NEAP_API int32_t neap_scope_deadline(neap_scope *scope, int64_t *ret_when);
+
+/* 1 if waits inside are cancelled now, by this scope or one around it.
+   [L] */
+NEAP_API int32_t neap_scope_cancelled(neap_scope *scope);
+
+/* What happened to the scope itself: NEAP_SCOPE_OPEN, NEAP_SCOPE_CANCELLED or NEAP_SCOPE_TIMED_OUT.
+   [L] */
+NEAP_API int32_t neap_scope_state(neap_scope *scope);
+
+/* The text of the request that cancelled it, or "": borrowed while the scope lives.
+   [L] */
+NEAP_API const char *neap_scope_message(neap_scope *scope);
+
+/* The number of live members.
+   [L] */
+NEAP_API int32_t neap_scope_members(neap_scope *scope);
+
+/* A future that completes when there are no members.  No scope ends a wait for it, because who leaves a group waits for its
+   tasks; a request to the task itself does, and leaves the future alone.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_scope_join(neap_scope *scope, neap_future **ret_future);
+
+/* The next failure that NEAP_SCOPE_KEEP has kept, in the order in which they came.  Returns 1 and a new reference, or 0 if
+   there is none.
+   [L] */
+NEAP_API int32_t neap_scope_next_failure(neap_scope *scope, neap_future **ret_future);
+
+/* Of NEAP_SCOPE_ANY: the first member that ended with a result, or NULL: borrowed while the scope lives.
+   [L] */
+NEAP_API neap_future *neap_scope_winner(neap_scope *scope);
+
+/* The innermost scope of a task, or NULL: borrowed while the task is inside.
+   [L] */
+NEAP_API neap_scope *neap_task_scope(neap_task *task);
+
+/* Which scope caused the cancellation that the task's running step was woken with: the outermost that is cancelled; NULL
+   if the task itself was asked to end, or there is no cancellation.  Borrowed while the task is inside.
+   [L] */
+NEAP_API neap_scope *neap_task_cancelled_by(neap_task *task);
 
 /* ---- Sockets ------------------------------------------------------------------------------------------- */
 

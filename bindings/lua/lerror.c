@@ -8,9 +8,10 @@
 
 /* ---- Where ---- */
 
-/* Whether the frame is one of the functions that neap/jit.lua puts around ours. */
+/* Whether the frame is one of the functions that neap/jit.lua and neap/scope.lua put around ours. */
 int nl_is_wrapper(const lua_Debug *ar) {
-    return NL_WRAPPED && strstr(ar->short_src, "neap/jit.lua") != NULL;
+    return (NL_WRAPPED && strstr(ar->short_src, "neap/jit.lua") != NULL) ||
+           strstr(ar->short_src, "neap/scope.lua") != NULL;
 }
 
 /* Writes "source:line": this is done for each task, where printf would be a third of the cost. */

@@ -63,9 +63,9 @@ void nl_tidy(nl_state *st) {
         nl_bury(st);
 }
 
-/* The end of the userdata: nothing of the core points at it afterwards. */
-void nl_object_drop(nl_object *o) {
-    nl_untrack(&o->node);
+/* Nothing of the core points at the userdata afterwards. */
+static void drop(nl_node *node) {
+    nl_object *o = (nl_object *)node;
     nl_forget_callbacks(o);
     neap_future *future = o->future;
     o->future = NULL;
@@ -293,7 +293,7 @@ static int future_gc(lua_State *L) {
     if (o->holds > 0)
         nl_closing(o->node.st);
     else
-        nl_object_drop(o);
+        nl_drop(&o->node);
     return 0;
 }
 
@@ -356,6 +356,7 @@ void nl_open_future(lua_State *L, nl_state *st) {
     static const luaL_Reg functions[] = {
         {"future", new_future}, {"ensure_future", ensure_future}, {NULL, NULL}};
     static const luaL_Reg awaits[] = {{"await", await_any}, {NULL, NULL}};
+    st->drops[NL_FUTURE] = drop;
     nl_object_class(L, st, NL_FUTURE, "neap.future", metas);
     nl_functions(L, st, setters);
     lua_pop(L, 1);

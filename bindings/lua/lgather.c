@@ -40,7 +40,7 @@ static int32_t member_state(lua_State *L, int i) {
 }
 
 /* Pushes the list of errors of the members that failed. */
-static int push_errors(lua_State *L, nl_state *st, int n) {
+static void push_errors(lua_State *L, nl_state *st, int n) {
     int failed = 0;
     lua_newtable(L);
     for (int i = 1; i <= n; i++) {
@@ -49,15 +49,18 @@ static int push_errors(lua_State *L, nl_state *st, int n) {
         push_member(L, st, i);
         lua_rawseti(L, -2, ++failed);
     }
-    return failed;
 }
 
-/* Raises the error of a gather of n: code "group", the errors, the first of them as cause. */
-static int raise_group(lua_State *L, nl_state *st, int n) {
+/* Pushes the error that keeps the list of errors at `errors`: code "group", the first of them as cause.  of 0: nobody
+   knows how many there were. */
+static void push_group(lua_State *L, nl_state *st, int errors, int of) {
     luaL_Buffer b;
-    int failed = push_errors(L, st, n), errors = lua_gettop(L);
+    int failed = (int)lua_rawlen(L, errors);
     luaL_buffinit(L, &b);
-    lua_pushfstring(L, "%d of %d failed", failed, n);
+    if (of > 0)
+        lua_pushfstring(L, "%d of %d failed", failed, of);
+    else
+        lua_pushfstring(L, failed == 1 ? "%d task failed" : "%d tasks failed", failed);
     luaL_addvalue(&b);
     for (int i = 1; i <= failed; i++) {
         luaL_addstring(&b, i == 1 ? ": " : "; ");
@@ -73,6 +76,16 @@ static int raise_group(lua_State *L, nl_state *st, int n) {
     lua_rawgeti(L, errors, 1);
     lua_setfield(L, -2, "cause");
     nl_set_where(L, -1);
+    lua_replace(L, -2); /* the text */
+}
+
+void nl_push_group_error(lua_State *L, nl_state *st, int errors) {
+    push_group(L, st, errors, 0);
+}
+
+static int raise_group(lua_State *L, nl_state *st, int n) {
+    push_errors(L, st, n);
+    push_group(L, st, lua_gettop(L), n);
     return lua_error(L);
 }
 

@@ -167,8 +167,8 @@ static int handle_tostring(lua_State *L) {
     return 1;
 }
 
-void nl_handle_drop(nl_handle *h) {
-    nl_untrack(&h->node);
+static void drop(nl_node *node) {
+    nl_handle *h = (nl_handle *)node;
     stop(h);
     neap_handle_unref(h->handle);
     h->handle = NULL;
@@ -181,7 +181,7 @@ static int handle_gc(lua_State *L) {
     if (h->node.ref >= 0)
         nl_closing(h->node.st);
     else
-        nl_handle_drop(h);
+        nl_drop(&h->node);
     return 0;
 }
 
@@ -199,6 +199,7 @@ void nl_open_handle(lua_State *L, nl_state *st) {
                                        {"when", handle_when},
                                        {"reset", handle_reset},
                                        {NULL, NULL}};
+    st->drops[NL_HANDLE] = drop;
     nl_class(L, st, NL_HANDLE, "neap.handle", methods, NULL, metas);
     lua_pop(L, 1);
 }

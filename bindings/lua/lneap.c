@@ -321,21 +321,18 @@ void nl_untrack(nl_node *node) {
     node->at = NULL;
 }
 
-/* Each ends by leaving the list. */
-static void drop_node(nl_node *node) {
-    switch (node->kind) {
-    case NL_FUTURE:
-        nl_object_drop((nl_object *)node);
-        break;
-    case NL_TASK:
-        nl_task_drop((nl_task *)node);
-        break;
-    case NL_HANDLE:
-        nl_handle_drop((nl_handle *)node);
-        break;
-    default:
-        nl_sock_drop((nl_sock *)node);
-    }
+/* Takes the node out of the list; it lets go of the core. */
+void nl_drop(nl_node *node) {
+    nl_untrack(node);
+    node->st->drops[node->kind](node);
+}
+
+/* A finalizer for what may go at any time. */
+int nl_gc(lua_State *L) {
+    nl_node *node = lua_touserdata(L, 1);
+    if (node != NULL && node->at != NULL)
+        nl_drop(node);
+    return 0;
 }
 
 /* The Lua state closes: whatever is open goes silently, and Lua is never called again.  Called by the first finalizer
@@ -349,7 +346,7 @@ void nl_closing(nl_state *st) {
         if (!l->attached)
             neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
     while (st->nodes != NULL)
-        drop_node(st->nodes);
+        nl_drop(st->nodes);
     while (st->loops != NULL)
         nl_loop_drop(st->loops);
     st->loop = st->running = NULL;
@@ -375,6 +372,7 @@ static void open_tables(lua_State *L, nl_state *st) {
     st->owned = new_weak_ref(L, "k");
     st->waiting = new_weak_ref(L, "k");
     st->shared = new_weak_ref(L, "v");
+    st->scopes = new_weak_ref(L, "v");
     st->idle.canary = new_weak_ref(L, "v");
     st->idle.least_kb = INT_MAX;
     st->trail = new_slot(L);
@@ -419,12 +417,15 @@ static nl_state *new_state(lua_State *L) {
 /* The table that `require "neap.core"` gives. */
 static void open_module(lua_State *L, nl_state *st) {
     lua_newtable(L);
+    lua_newtable(L);
+    lua_setfield(L, -2, "methods");
     nl_open_error(L, st);
     nl_open_future(L, st);
     nl_open_task(L, st);
     nl_open_wait(L, st);
     nl_open_gather(L, st);
     nl_open_local(L, st);
+    nl_open_scope(L, st);
     nl_open_handle(L, st);
     nl_open_loop(L, st);
     nl_open_sock(L, st);

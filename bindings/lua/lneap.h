@@ -39,6 +39,7 @@ typedef enum nl_kind {
     NL_HANDLE,
     NL_SOCK,
     NL_LOCAL,
+    NL_SCOPE,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -219,7 +220,9 @@ struct nl_state {
     nl_loop *running; /* the loop that runs, or NULL */
     nl_loop *loops;
     nl_node *nodes;
-    nl_task *task; /* whose step runs */
+    void (*drops[NL_KINDS])(
+        nl_node *); /* by kind: ends what a node that was in the list holds of the core */
+    nl_task *task;  /* whose step runs */
     nl_link *chain;
     nl_handle *handle;  /* whose callback runs, or ran last */
     nl_object *failed;  /* kept until their report is over */
@@ -237,6 +240,7 @@ struct nl_state {
     int waiting;  /* registry: weak set of coroutines inside a wait that went outward */
     int passed;   /* how many */
     int shared;   /* registry: weak map of the core's futures that hosts know */
+    int scopes;   /* registry: weak map of the scopes that scripts made */
     int tracing;  /* registry: the message handler */
     int poke;     /* registry: a Lua function that does nothing */
     int failing;  /* registry: the message handler under tasks */
@@ -283,10 +287,8 @@ void nl_life_unref(nl_life *life);
 void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
 void nl_closing(nl_state *st);
-void nl_object_drop(nl_object *o);
-void nl_task_drop(nl_task *t);
-void nl_handle_drop(nl_handle *h);
-void nl_sock_drop(nl_sock *s);
+void nl_drop(nl_node *node);
+int nl_gc(lua_State *L);
 void nl_loop_drop(nl_loop *l);
 void nl_tidy(nl_state *st);
 void nl_takeback(nl_state *st);
@@ -352,7 +354,8 @@ extern const neap_task_ops nl_task_ops;
 void nl_write_site(neap_task *task, void *user, char *buf, size_t cap);
 typedef struct nl_spawning {
     const char *name;
-    int owns; /* stack index, or 0 */
+    int owns;          /* stack index, or 0 */
+    neap_scope *scope; /* whose member it becomes, or NULL: see neap.h */
 } nl_spawning;
 nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how);
 int nl_is_callable(lua_State *L, int index);
@@ -365,6 +368,7 @@ int nl_is_kept(lua_State *L, int ud);
 void nl_revive(lua_State *L, nl_state *st, int ud);
 void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
+int nl_spawn_into(lua_State *L, nl_state *st, neap_scope *scope, int at);
 int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve);
 int nl_is_wait(nl_state *st, int nres);
 void nl_thread_take(lua_State *L, nl_state *st, nl_task *t);
@@ -374,6 +378,7 @@ void nl_renote_death(lua_State *L, nl_state *st);
 void nl_note_death(lua_State *L, nl_state *st, lua_State *co);
 void nl_note_cause(lua_State *L, nl_state *st, int source, int error);
 int nl_trace_failure(lua_State *L);
+int nl_keep_trace(lua_State *L);
 int nl_thread_owned(lua_State *L, nl_state *st, int index);
 void nl_thread_own(lua_State *L, nl_state *st, int index);
 void nl_push_stack(lua_State *L, lua_State *co);
@@ -439,12 +444,15 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lrun.c, lsignal.c, lidle.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, lrun.c, lsignal.c, lidle.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
 void nl_open_wait(lua_State *L, nl_state *st);
 void nl_open_gather(lua_State *L, nl_state *st);
+void nl_push_group_error(lua_State *L, nl_state *st, int errors);
+void nl_push_delivered(lua_State *L, nl_state *st, nl_task *t, const char *message);
+void nl_open_scope(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_idle_on(nl_loop *l);

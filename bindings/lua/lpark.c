@@ -182,9 +182,7 @@ static int stray(lua_State *L, nl_state *st) {
 static int raise_cancelled(lua_State *L, nl_state *st, nl_task *t) {
     neap_future *future = t->wait.future;
     int64_t partial = future != NULL ? neap_future_partial(future) : 0;
-    const char *message = future != NULL ? neap_future_message(future) : "";
-    nl_push_cancelled(L, st,
-                      *message != '\0' ? message : neap_task_cancel_message(nl_core_task(t)));
+    nl_push_delivered(L, st, t, future != NULL ? neap_future_message(future) : NULL);
     if (future != NULL && neap_future_task(future) != NULL)
         nl_add_wait_of(L, st, 1);
     nl_wait_end(t);

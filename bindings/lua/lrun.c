@@ -93,7 +93,7 @@ static void refuse(lua_State *L, nl_state *st) {
 
 /* Reads the arguments, makes loop and main task. */
 static void prepare(lua_State *L, run *r) {
-    static const nl_spawning how = {"main", 0};
+    static const nl_spawning how = {"main", 0, NULL};
     nl_state *st = r->st;
     r->patch = 1;
     r->grace = GRACE_DEFAULT;

@@ -181,9 +181,9 @@ static int sock_closed(lua_State *L) {
     return 1;
 }
 
-void nl_sock_drop(nl_sock *s) {
+static void drop(nl_node *node) {
+    nl_sock *s = (nl_sock *)node;
     neap_sock *sock = s->sock;
-    nl_untrack(&s->node);
     s->sock = NULL;
     neap_sock_unref(sock);
 }
@@ -196,7 +196,7 @@ static int sock_gc(lua_State *L) {
     neap_loop *loop = s->sock != NULL ? neap_sock_loop(s->sock) : NULL;
     if (loop != NULL && neap_sock_fd(s->sock) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a socket was collected before it was closed", NULL, NULL);
-    nl_sock_drop(s);
+    nl_drop(&s->node);
     return 0;
 }
 
@@ -229,6 +229,7 @@ void nl_open_sock(lua_State *L, nl_state *st) {
     static const luaL_Reg functions[] = {{"tcp", new_tcp},   {"udp", new_udp},
                                          {"unix", new_unix}, {"socketpair", new_pair},
                                          {"adopt", adopt},   {NULL, NULL}};
+    st->drops[NL_SOCK] = drop;
     nl_class(L, st, NL_SOCK, "neap.sock", methods, nl_sock_waits, metas);
     nl_functions(L, st, nl_sock_tries);
     lua_pop(L, 1);

@@ -88,6 +88,8 @@ static void finish_error(lua_State *L, nl_state *st, void *arg) {
     nl_thread_give(t, lua_status(t->co.L) == LUA_OK || nl_reset(t->co.L));
     lua_pushvalue(L, 3);
     nl_setslot(L, 1, NL_LINK);
+    if (neap_task_scope(nl_core_task(t)) != NULL)
+        nl_share(L, st, 1); /* a group may keep the failure */
     nl_keep(L, t, t->o.future, 1);
     if (nl_is_cancelled(L, st, 2)) {
         f->step = NEAP_STEP_CANCELLED;

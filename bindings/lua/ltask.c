@@ -91,11 +91,12 @@ static nl_task *new_task(lua_State *L, nl_state *st) {
 }
 
 /* Notes the function that spawns, and its line: the text is made when it is wanted. */
-static void note_site(lua_State *L, nl_task *t, int ud) {
+static void note_site(lua_State *L, nl_task *t, int ud, const nl_spawning *how) {
     lua_Debug ar;
+    int wrapped = NL_WRAPPED || how->scope != NULL; /* asking for the source costs */
     for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, NL_WRAPPED ? "Slf" : "lf", &ar);
-        if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
+        lua_getinfo(L, wrapped ? "Slf" : "lf", &ar);
+        if (ar.currentline > 0 && !(wrapped && nl_is_wrapper(&ar))) {
             nl_setslot(L, ud, NL_NOTES);
             t->line = ar.currentline;
             return;
@@ -141,7 +142,7 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
     nl_task *t = new_task(L, st);
     lua_insert(L, first);
     load_thread(L, st, t, first, nargs);
-    note_site(L, t, first);
+    note_site(L, t, first, how);
     if (how->name != NULL)
         note_name(L, first, how->name);
     nl_hold(L, &t->o, first);
@@ -149,11 +150,11 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         lua_pushvalue(L, how->owns);
         t->owns = nl_anchor(L, st);
     }
-    neap_task_options options = {sizeof options, how->name, NULL};
+    neap_task_options options = {sizeof options, how->name, NULL, how->scope};
+    int plain = how->name == NULL && how->scope == NULL;
     neap_task *task = NULL;
-    nl_check_code(
-        L, st,
-        neap_task_spawn(loop->loop, &nl_task_ops, t, how->name != NULL ? &options : NULL, &task));
+    nl_check_code(L, st,
+                  neap_task_spawn(loop->loop, &nl_task_ops, t, plain ? NULL : &options, &task));
     t->o.future = neap_task_future(task);
     return t;
 }
@@ -196,9 +197,8 @@ static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) 
     lua_replace(L, at + 2);
 }
 
-/* Spawns what is at `at` and behind on the loop (NULL: the present one); answers the task. */
-int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at) {
-    nl_spawning how = {NULL, 0};
+static int spawn_at(lua_State *L, nl_state *st, nl_loop *loop, neap_scope *scope, int at) {
+    nl_spawning how = {NULL, 0, scope};
     int first = at;
     if (!lua_isfunction(L, at)) {
         first = nl_expand_options(L, st, at, 2);
@@ -208,6 +208,16 @@ int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at) {
     }
     nl_spawn(L, st, loop != NULL ? loop : nl_loop_now(L, st), first, &how);
     return 1;
+}
+
+/* Spawns what is at `at` and behind on the loop (NULL: the present one); answers the task. */
+int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at) {
+    return spawn_at(L, st, loop, NULL, at);
+}
+
+/* The same, as a member of the scope. */
+int nl_spawn_into(lua_State *L, nl_state *st, neap_scope *scope, int at) {
+    return spawn_at(L, st, NULL, scope, at);
 }
 
 static int spawn(lua_State *L) {
@@ -405,10 +415,10 @@ static int task_tostring(lua_State *L) {
 /* ---- Letting go of the core ---- */
 
 /* The state closes: nothing of the core points at the userdata afterwards. */
-void nl_task_drop(nl_task *t) {
+static void drop(nl_node *node) {
+    nl_task *t = (nl_task *)node;
     int kept = t->o.node.flags & NL_KEPT; /* and the keeper may have gone before */
     neap_task *task = kept ? NULL : nl_core_task(t);
-    nl_untrack(&t->o.node);
     nl_forget_callbacks(&t->o);
     t->o.future = NULL;
     if (task == NULL)
@@ -484,6 +494,7 @@ void nl_open_task(lua_State *L, nl_state *st) {
     };
     static const luaL_Reg functions[] = {
         {"spawn", spawn}, {"current_task", current_task}, {"all_tasks", all_tasks}, {NULL, NULL}};
+    st->drops[NL_TASK] = drop;
     nl_object_class(L, st, NL_TASK, "neap.task", metas);
     nl_functions(L, st, methods);
     lua_pop(L, 1);

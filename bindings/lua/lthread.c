@@ -216,6 +216,17 @@ void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int e
     lua_settop(L, ud - 1);
 }
 
+/* A message handler for functions that let errors through: what is raised again later keeps the traceback. */
+int nl_keep_trace(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    if (st->task != NULL && !nl_is_cancelled(L, st, 1)) {
+        luaL_traceback(L, L, NULL, 1);
+        set_cause(L, st, 1);
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
 /* The message handler under a task's body. */
 int nl_trace_failure(lua_State *L) {
     nl_state *st = NL_STATE(L);

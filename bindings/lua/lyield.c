@@ -227,7 +227,7 @@ static void raw_end(lua_State *L, nl_state *st, void *arg) {
 static void raw_cancelled(lua_State *L, nl_state *st, void *arg) {
     nl_task *t = arg;
     lua_settop(t->co.L, 0);
-    nl_push_cancelled(L, st, neap_task_cancel_message(nl_core_task(t)));
+    nl_push_delivered(L, st, t, NULL);
     raw_answer(L, t, 0);
 }
 

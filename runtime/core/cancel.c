@@ -1,6 +1,6 @@
 /* cancel.c: requests to cancel a task.  They go down the chain of tasks that await tasks and are delivered at its end: to
    what is awaited there, or to the task's next step. */
-#include "core/task.h"
+#include "core/scope.h"
 
 const char *np_task_cancel_message(const neap_task *t) {
     return t->f.extra != NULL ? t->f.extra->cancel_msg : NULL;
@@ -43,7 +43,7 @@ static void keep_message(neap_task *t, const char *msg) {
 
 /* The task that this one waits for, if a request can go on to it. */
 static neap_task *inner_task(const neap_task *t) {
-    neap_future *f = t->open ? NULL : t->awaiting;
+    neap_future *f = t->open || np_scope_shields(t) ? NULL : t->awaiting;
     if (f == NULL || !f->is_task || !np_future_pending(f))
         return NULL;
     neap_task *inner = np_container(f, neap_task, f);
@@ -54,10 +54,13 @@ static neap_task *inner_task(const neap_task *t) {
    this very task: the wait is given up. */
 static void deliver_cancel(neap_task *t, const char *msg) {
     bool awaits = t->awaiting != NULL && !t->open;
-    t->cancel_sent = awaits && np_future_cancel(t->awaiting, msg);
+    bool shielded = np_scope_shields(t);
+    t->cancel_sent = awaits && !shielded && np_future_cancel(t->awaiting, msg);
     if (t->cancel_sent)
         return;
     t->must_cancel = true;
+    if (shielded)
+        return;
     t->lost = awaits && np_holds_resource(t->awaiting);
     if (t->asleep && !t->open)
         np_task_wake_sleeper(t);
@@ -81,6 +84,27 @@ int32_t np_task_cancel(neap_task *first, const char *msg) {
         if (at == t)
             return 1;
     }
+}
+
+void np_task_unshielded(neap_task *t) {
+    if (t->must_cancel && !np_scope_shields(t))
+        deliver_cancel(t, np_task_cancel_message(t));
+}
+
+/* What it waits for is cancelled if that is its own, else left alone; what has come all the same is delivered. */
+void np_task_reach(neap_task *t) {
+    neap_future *f = t->awaiting;
+    if (t->open)
+        return;
+    if (t->asleep)
+        np_task_wake_sleeper(t);
+    if (f == NULL || !np_future_pending(f))
+        return;
+    uint8_t how = np_future_type_of(f)->scopes;
+    if (how == NP_SCOPES_CANCEL)
+        t->scope_sent = np_future_cancel(f, NULL) != 0;
+    if (how != NP_SCOPES_WAIT && !t->scope_sent)
+        give_up_wait(t);
 }
 
 int32_t neap_task_cancel(neap_task *task, const char *msg) {

@@ -134,9 +134,9 @@ static void member_done(np_waiter *w) {
 }
 
 static const np_future_type gather_type = {
-    {.name = "gather", .destroy = destroy}, cancel_gather, NULL, end};
+    .base = {.name = "gather", .destroy = destroy}, .cancel = cancel_gather, .end = end};
 static const np_future_type wait_type = {
-    {.name = "wait", .destroy = destroy}, cancel_wait, NULL, end};
+    .base = {.name = "wait", .destroy = destroy}, .cancel = cancel_wait, .end = end};
 
 static int32_t check(neap_loop *loop, neap_future *const *futures, size_t n) {
     int32_t rc = loop == NULL || (futures == NULL && n > 0) ? NEAP_EINVAL : np_enter(loop);

@@ -93,8 +93,9 @@ static int32_t cancel_plain(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type plain_type = {
-    {.name = "future", .destroy = destroy_plain}, cancel_plain, NULL, NULL};
+static const np_future_type plain_type = {.base = {.name = "future", .destroy = destroy_plain},
+                                          .cancel = cancel_plain,
+                                          .scopes = NP_SCOPES_DETACH};
 
 int32_t neap_future_new(neap_loop *loop, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)
@@ -173,7 +174,7 @@ static void fire_cancel_hook(neap_future *f) {
         np_handle_drop(hook);
 }
 
-static void note_failure(neap_future *f) {
+void np_future_note_failure(neap_future *f) {
     if (f->code == NEAP_ECLOSED || (f->flags & (NP_F_RETRIEVED | NP_F_IGNORED)) != 0)
         return; /* a close is no surprise */
     np_future_ref(f);
@@ -198,7 +199,7 @@ void np_future_settle(neap_future *f, uint8_t state) {
     if (!np_list_empty(&f->waiters))
         wake_waiters(f);
     if (state == NEAP_STATE_ERROR)
-        note_failure(f);
+        np_future_note_failure(f);
     if (np_unlikely(f->extra != NULL))
         fire_cancel_hook(f);
 }

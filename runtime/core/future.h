@@ -23,7 +23,15 @@ typedef struct np_future_type {
     bool (*ready)(neap_future *f);
     /* The loop closes: settles with NEAP_ECLOSED and lets go.  NULL: nothing to let go. */
     void (*end)(neap_future *f);
+    uint8_t scopes; /* NP_SCOPES_* */
 } np_future_type;
+
+/* What a cancelled scope does to the wait of a task for a pending future of this type. */
+enum {
+    NP_SCOPES_CANCEL = 0, /* the future is the wait's own: it is cancelled */
+    NP_SCOPES_DETACH,     /* others may want it: the task leaves it alone */
+    NP_SCOPES_WAIT        /* the wait is not ended: who leaves a group waits for its tasks */
+};
 
 /* Rare things, made when first needed. */
 typedef struct np_future_extra {
@@ -32,6 +40,9 @@ typedef struct np_future_extra {
     char *name;               /* of a task; NULL: "task-N", made when asked for */
     char *cancel_msg;         /* of a task's last cancellation */
     neap_handle *cancel_hook; /* of a plain future */
+    neap_task *task;          /* of a task in a scope: the task itself */
+    neap_scope *scope;        /* innermost; a reference, or NULL */
+    np_list in_scope;         /* in the scope's tasks */
 } np_future_extra;
 
 enum {
@@ -119,6 +130,9 @@ void np_future_wait(neap_future *f, np_ready *node); /* f is pending */
 void np_future_clear_value(neap_future *f);
 np_future_extra *np_future_extra_of(neap_future *f); /* NULL when there is no memory */
 void np_future_set_message(neap_future *f, const char *message);
+
+/* A failure that nobody has seen will be reported at the end of the tick. */
+void np_future_note_failure(neap_future *f);
 
 /* The future whose outcome f has: f, or the end of its chain of sources. */
 neap_future *np_future_origin(neap_future *f);

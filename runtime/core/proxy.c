@@ -70,9 +70,9 @@ static void timed_out(neap_loop *loop, np_timer *t, bool ended) {
 }
 
 static const np_future_type shield_type = {
-    {.name = "shield", .destroy = destroy}, cancel_shield, NULL, end};
+    .base = {.name = "shield", .destroy = destroy}, .cancel = cancel_shield, .end = end};
 static const np_future_type wait_for_type = {
-    {.name = "wait_for", .destroy = destroy}, cancel_wait_for, NULL, end};
+    .base = {.name = "wait_for", .destroy = destroy}, .cancel = cancel_wait_for, .end = end};
 
 static proxy *make(neap_future *inner, const np_future_type *type) {
     neap_future *f = np_future_new(inner->obj.loop, type, sizeof(proxy));

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "core/events.h"
+#include "core/scope.h"
 
 /* ---- Made and gone */
 
@@ -18,14 +19,15 @@ static int32_t cancel_future(neap_future *f, const char *msg) {
     return np_task_cancel(np_container(f, neap_task, f), msg);
 }
 
-static const np_future_type task_type = {
-    {.name = "task", .destroy = destroy}, cancel_future, NULL, NULL};
+static const np_future_type task_type = {.base = {.name = "task", .destroy = destroy},
+                                         .cancel = cancel_future,
+                                         .scopes = NP_SCOPES_DETACH};
 
 static int32_t copy_options(neap_task *t, const neap_task_options *o) {
     np_alloc *alloc = t->f.obj.loop->alloc;
     if (o == NULL)
         return 0;
-    if (o->size < sizeof *o)
+    if (o->size < offsetof(neap_task_options, scope))
         return NEAP_EINVAL;
     if (o->name == NULL && o->site == NULL)
         return 0;
@@ -54,9 +56,20 @@ static void slept(neap_loop *loop, np_timer *timer, bool ended) {
         np_enqueue(loop, &t->node);
 }
 
+/* The scope that the options name, else that of the task which spawns. */
+static int32_t find_scope(neap_loop *loop, const neap_task_options *o, neap_scope **ret_scope) {
+    bool named = o != NULL && o->size >= sizeof *o && o->scope != NULL;
+    neap_scope *s = named ? o->scope : np_scope_for_spawn(loop);
+    *ret_scope = s;
+    return named && s->obj.loop != loop ? NEAP_EOTHER_LOOP : np_scope_may_take(s);
+}
+
 static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
                     const neap_task_options *options, neap_task **ret_task) {
+    neap_scope *scope = NULL;
     int32_t rc = loop == NULL || !are_ops(ops) ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0)
+        rc = find_scope(loop, options, &scope);
     if (rc < 0)
         return rc;
     neap_future *f = np_future_new(loop, &task_type, sizeof(neap_task));
@@ -67,6 +80,8 @@ static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
     np_ready_init(&t->node, NP_RUN_TASK);
     np_timer_init(&t->timer, slept);
     rc = copy_options(t, options);
+    if (rc == 0)
+        rc = np_scope_take(scope, t);
     if (rc < 0) {
         np_future_unref(f);
         return rc;
@@ -166,6 +181,7 @@ static void finish(neap_task *t, uint8_t state) {
     }
     np_trace(loop, NEAP_TRACE_DONE, state, t, NULL, NULL);
     np_future_settle(&t->f, state);
+    np_scope_note_end(t);
     if (t->ops->destroy != NULL)
         t->ops->destroy(t->user);
     np_local_unref(loop, context);
@@ -205,11 +221,26 @@ void np_task_stage(neap_task *t, uint8_t state) {
     t->f.flags |= NP_F_STAGED;
 }
 
+/* A request that was made of the task itself, and may come in now. */
+static bool is_asked_to_end(const neap_task *t) {
+    return t->must_cancel && !(t->awaiting != NULL && np_holds_resource(t->awaiting)) &&
+           !np_scope_shields(t);
+}
+
+/* Its scope is cancelled, and there is no outcome that was to be delivered. */
+static bool is_out_of_scope(const neap_task *t) {
+    return np_task_is_reached(t) && (t->awaiting == NULL || np_future_pending(t->awaiting));
+}
+
 static int32_t wake_reason(neap_task *t) {
-    bool cancel = t->must_cancel && !(t->awaiting != NULL && np_holds_resource(t->awaiting));
-    if (cancel) {
+    t->by_scope = t->scope_sent && t->awaiting->state == NEAP_STATE_CANCELLED;
+    if (is_asked_to_end(t)) {
         t->must_cancel = false;
         t->lost = false;
+        return NEAP_WAKE_CANCEL;
+    }
+    if (np_unlikely(is_out_of_scope(t))) {
+        t->by_scope = true;
         return NEAP_WAKE_CANCEL;
     }
     if (!t->started)
@@ -220,7 +251,7 @@ static int32_t wake_reason(neap_task *t) {
 /* A lent receive is only made when its task is about to see the bytes; it may find nothing after all. */
 static bool settled(neap_task *t) {
     neap_future *f = t->awaiting;
-    if (f == NULL || !np_future_pending(f) || t->must_cancel)
+    if (f == NULL || !np_future_pending(f) || is_asked_to_end(t) || np_task_is_reached(t))
         return true;
     if (np_future_type_of(f)->ready != NULL && np_future_type_of(f)->ready(f))
         return true;
@@ -244,7 +275,7 @@ static void suspend(neap_task *t) {
     np_trace(loop, NEAP_TRACE_SUSPEND, 0, t, f, NULL);
     t->waiting_since = loop->now;
     if (f == NULL) {
-        if (t->must_cancel || t->rested)
+        if (is_asked_to_end(t) || t->rested || np_task_is_reached(t))
             np_task_wake_sleeper(t);
         return;
     }
@@ -254,8 +285,10 @@ static void suspend(neap_task *t) {
         np_enqueue(loop, &t->node);
     if (!np_future_pending(f))
         np_future_seen(f);
-    if (t->must_cancel)
+    if (np_unlikely(t->must_cancel) && !np_scope_shields(t))
         np_task_cancel_at_wait(t);
+    else if (np_unlikely(np_task_is_reached(t)))
+        np_task_reach(t);
 }
 
 static void fail(neap_task *t, int32_t code, const char *message) {
@@ -339,8 +372,9 @@ static void open_step(neap_task *t, neap_future *awaited) {
     t->waiting_since = -1;
     t->started = true;
     t->open = true;
-    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited;
+    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited || t->by_scope;
     t->cancel_sent = false;
+    t->scope_sent = false;
     t->steps++;
     np_obj_ref(&t->f.obj);
 }

@@ -32,6 +32,8 @@ struct neap_task {
     bool lost;        /* that one lost against a completed operation: not before the next wait */
     bool cancel_sent; /* a cancellation went to what it awaits */
     bool cancel_seen; /* this step was woken by a cancellation */
+    bool by_scope;    /* that was a scope's */
+    bool scope_sent;  /* a scope has cancelled what it awaits */
     bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
 };
 
@@ -70,6 +72,8 @@ void np_task_cancel_at_wait(
     neap_task *task); /* a request that came before the wait goes on to what is awaited */
 void np_task_wake_sleeper(neap_task *task);
 const char *np_task_cancel_message(const neap_task *task); /* or NULL */
+void np_task_reach(neap_task *task); /* its scope is cancelled: ends its wait, if there is one */
+void np_task_unshielded(neap_task *task); /* what a shield kept out comes in */
 
 /* What the awaited future has is not to be thrown away by a cancellation. */
 static inline bool np_holds_resource(const neap_future *f) {

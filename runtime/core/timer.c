@@ -61,8 +61,8 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type sleep_type = {
-    {.name = "sleep", .destroy = destroy}, cancel, NULL, NULL};
+static const np_future_type sleep_type = {.base = {.name = "sleep", .destroy = destroy},
+                                          .cancel = cancel};
 
 int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future) {
     if (loop == NULL || ret_future == NULL)

@@ -97,7 +97,7 @@ static void destroy(np_obj *obj) {
 }
 
 static const np_future_type op_type = {
-    {.name = "operation", .destroy = destroy}, cancel, np_lent_ready, NULL};
+    .base = {.name = "operation", .destroy = destroy}, .cancel = cancel, .ready = np_lent_ready};
 
 /* ---- Starting */
 

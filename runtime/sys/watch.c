@@ -298,8 +298,8 @@ static int32_t cancel_wait(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type wait_type = {
-    {.name = "fd wait", .destroy = destroy_wait}, cancel_wait, NULL, NULL};
+static const np_future_type wait_type = {.base = {.name = "fd wait", .destroy = destroy_wait},
+                                         .cancel = cancel_wait};
 
 static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags,
                         neap_future **ret_future) {

@@ -207,6 +207,23 @@ static void refuse_sock_calls(struct things *t) {
     REFUSED(neap_fd_ready(t->loop, 0, NEAP_READ, 0, &future));
 }
 
+static void refuse_scope_calls(struct things *t) {
+    neap_scope *scope;
+    neap_future *future;
+    int64_t when;
+    REFUSED(neap_scope_new(t->loop, NULL, 0, &scope));
+    REFUSED(neap_scope_enter(t->scope, t->task));
+    REFUSED(neap_scope_leave(t->scope, t->task));
+    REFUSED(neap_scope_cancel(t->scope, NULL));
+    REFUSED(neap_scope_set_deadline(t->scope, 0));
+    REFUSED(neap_scope_deadline(t->scope, &when));
+    REFUSED(neap_scope_cancelled(t->scope));
+    REFUSED(neap_scope_state(t->scope));
+    REFUSED(neap_scope_members(t->scope));
+    REFUSED(neap_scope_join(t->scope, &future));
+    REFUSED(neap_scope_next_failure(t->scope, &future));
+}
+
 /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
 static void harmless_calls(struct things *t) {
     static const char tag;
@@ -224,6 +241,7 @@ static void harmless_calls(struct things *t) {
     (void)neap_task_steps(t->task);
     (void)neap_task_step_time(t->task);
     (void)neap_task_waiting_since(t->task);
+    (void)neap_task_cancelled_by(t->task);
 }
 
 int refuse_all(struct things *t) {
@@ -231,6 +249,7 @@ int refuse_all(struct things *t) {
     refuse_loop_calls(t);
     refuse_future_calls(t);
     refuse_sock_calls(t);
+    refuse_scope_calls(t);
     harmless_calls(t);
     return taken;
 }
@@ -249,6 +268,7 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     nt_turn();
     assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
     neap_sock_unref(other);
+    assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
 }
 
 void drop_things(struct things *t) {
@@ -257,4 +277,5 @@ void drop_things(struct things *t) {
     neap_future_unref(t->future);
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
+    neap_scope_unref(t->scope);
 }

@@ -11,6 +11,7 @@ struct things {
     neap_future *future;
     neap_task *task; /* awaits the future */
     neap_sock *sock;
+    neap_scope *scope;
     int32_t expected; /* the code that every call must answer */
     int destroyed;    /* destroy hooks that ran, of calls that took a callback */
     char wrong[1024]; /* calls that answered something else */

@@ -55,6 +55,7 @@ static int child_abandons(void *user) {
     neap_future_unref(t->future);
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
+    neap_scope_unref(t->scope);
     neap_loop_unref(t->loop);
     if (atomic_load(&nt.heap.bytes) != 0)
         return 3;

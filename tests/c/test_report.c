@@ -196,7 +196,7 @@ static void X8_a_plain_future_that_failed_unseen_is_reported_with_its_site(void 
 static void a_report_of_a_task_tells_where_it_was_spawned(void **state) {
     (void)state;
     nt_script s = {.acts = NT_ACTS(NT_FAIL(NEAP_EPIPE))};
-    neap_task_options options = {sizeof options, "named", "main.lua:99"};
+    neap_task_options options = {sizeof options, "named", "main.lua:99", NULL};
     assert_ok(neap_task_spawn(nt.loop, &nt_script_ops, &s, &options, NULL));
     nt_turn();
     const nt_report *report = nt_claim(NEAP_REPORT_UNHANDLED);

@@ -25,8 +25,10 @@ static void *referrer_main(void *user) {
         neap_future_ref(t->future);
         neap_task_ref(t->task);
         neap_sock_ref(t->sock);
+        neap_scope_ref(t->scope);
         neap_buf_ref(r->buf);
         neap_buf_unref(r->buf);
+        neap_scope_unref(t->scope);
         neap_sock_unref(t->sock);
         neap_task_unref(t->task);
         neap_future_unref(t->future);
@@ -71,6 +73,7 @@ static intptr_t drop_all(void *user) {
     neap_future_unref(t->future);
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
+    neap_scope_unref(t->scope);
     return 0;
 }
 

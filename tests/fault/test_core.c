@@ -193,7 +193,7 @@ static void cancel_hooks(void) {
 
 /* A task, or NULL; the script is destroyed once in any case. */
 static neap_task *spawn(neap_loop *loop, nt_script *s, const char *name, const nt_act *acts) {
-    neap_task_options options = {sizeof options, name, "fault.c:1"};
+    neap_task_options options = {sizeof options, name, "fault.c:1", NULL};
     neap_task *task = NULL;
     memset(s, 0, sizeof *s);
     s->acts = acts;
@@ -518,6 +518,45 @@ static void spawn_through_a_factory(void) {
     assert_int_equal(hook.destroyed, 1);
 }
 
+static neap_task *spawn_into(neap_loop *loop, neap_scope *scope, nt_script *s, const nt_act *acts) {
+    neap_task_options options = {.size = sizeof options, .scope = scope};
+    neap_task *task = NULL;
+    memset(s, 0, sizeof *s);
+    s->acts = acts;
+    (void)ok(neap_task_spawn(loop, &nt_script_ops, s, &options, &task));
+    return task;
+}
+
+static void scopes_and_members(void) {
+    neap_loop *loop = nt_fault_loop(NEAP_LOOP_VIRTUAL_CLOCK);
+    neap_scope *outer = NULL, *inner = NULL;
+    neap_future *joined = NULL, *failure;
+    nt_script s, t;
+    if (loop == NULL)
+        return;
+    int made = ok(neap_scope_new(loop, NULL, NEAP_SCOPE_GROUP | NEAP_SCOPE_KEEP, &outer)) &&
+               ok(neap_scope_new(loop, outer, NEAP_SCOPE_GROUP, &inner));
+    if (made) {
+        (void)ok(neap_scope_set_deadline(inner, NT_SEC));
+        neap_task *fails = spawn_into(loop, outer, &s, NT_ACTS(NT_YIELD, NT_FAIL(NEAP_EPIPE)));
+        neap_task *sleeps = spawn_into(loop, inner, &t, NT_ACTS(NT_SLEEP(9 * NT_SEC)));
+        assert_int_equal(neap_scope_members(outer), fails != NULL);
+        (void)ok(neap_scope_join(outer, &joined));
+        settle(loop);
+        assert_int_equal(neap_scope_cancel(outer, "a text that is copied"), 1);
+        settle(loop);
+        assert_int_equal(neap_scope_members(outer) + neap_scope_members(inner), 0);
+        while (neap_scope_next_failure(outer, &failure) == 1)
+            neap_future_unref(failure);
+        drop(fails, &s);
+        drop(sleeps, &t);
+    }
+    neap_future_unref(joined);
+    neap_scope_unref(inner);
+    neap_scope_unref(outer);
+    end(loop);
+}
+
 /* ---- The tests ------------------------------------------------------------------------------- */
 
 #define SWEEP(scenario)                                         \
@@ -543,6 +582,7 @@ SWEEP(locals)
 SWEEP(hooks_and_data)
 SWEEP(pull_mode)
 SWEEP(spawn_through_a_factory)
+SWEEP(scopes_and_members)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_callbacks), NT_TEST_BARE(under_failing_memory_timers),
@@ -557,4 +597,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_posts), NT_TEST_BARE(under_failing_memory_locals),
         NT_TEST_BARE(under_failing_memory_hooks_and_data),
         NT_TEST_BARE(under_failing_memory_pull_mode),
-        NT_TEST_BARE(under_failing_memory_spawn_through_a_factory))
+        NT_TEST_BARE(under_failing_memory_spawn_through_a_factory),
+        NT_TEST_BARE(under_failing_memory_scopes_and_members))

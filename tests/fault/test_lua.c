@@ -132,6 +132,22 @@ static void sockets(void) {
                "end)");
 }
 
+static void scopes_and_groups(void) {
+    run_script(
+        "neap.spawn(function()\n"
+        "  neap.move_on(1, neap.sleep, 5)\n"
+        "  pcall(neap.timeout, 1, function() neap.shielded(2, neap.sleep, 1.5) neap.sleep(5) "
+        "end)\n"
+        "  pcall(neap.group, function(group)\n"
+        "    group:spawn(function() neap.sleep(1) error{'x'} end)\n"
+        "    group:spawn(neap.sleep, 5)\n"
+        "    group:start(function(ready) ready(1) neap.sleep(5) end)\n"
+        "  end)\n"
+        "  neap.group(function(group) group:spawn(function() return {} end) neap.sleep(1) "
+        "end, {policy = 'any'})\n"
+        "end)");
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -141,7 +157,9 @@ static void sockets(void) {
 SWEEP(tasks)
 SWEEP(futures_and_timers)
 SWEEP(sockets)
+SWEEP(scopes_and_groups)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
-        NT_TEST_BARE(under_failing_memory_sockets))
+        NT_TEST_BARE(under_failing_memory_sockets),
+        NT_TEST_BARE(under_failing_memory_scopes_and_groups))

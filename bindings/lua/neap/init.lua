@@ -5,7 +5,9 @@ if core.waits and rawget(_G, "jit") then
     require "neap.jit"(core)
 end
 
-local private = { waits = true, token = true, resumed = true, wired = true, run_command = true }
+local private = {
+    waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, methods = true,
+}
 local neap = { _VERSION = "neap 0.1.0" }
 
 for name, value in pairs(core) do
@@ -14,6 +16,7 @@ for name, value in pairs(core) do
     end
 end
 
+require "neap.scope"(neap, core.scopes, core.methods.scope)
 core.wired()
 
 return neap

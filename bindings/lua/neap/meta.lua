@@ -136,6 +136,111 @@ function neap.future() end
 ---@return boolean
 function neap.is_cancelled(err) end
 
+-- Scopes
+
+--- Runs `fn(...)` and answers its values; after so many seconds its waits are cancelled, and if that ends it, an error with
+--- the code `timeout` is raised. The function is waited for in any case.
+---@async
+---@param seconds neap.seconds
+---@param fn function
+---@param ... any
+---@return any ...
+function neap.timeout(seconds, fn, ...) end
+
+--- As `neap.timeout`, with a time of the loop's clock.
+---@async
+---@param when neap.seconds
+---@param fn function
+---@param ... any
+---@return any ...
+function neap.timeout_at(when, fn, ...) end
+
+--- As `neap.timeout`, but answers nil if the function was late.
+---@async
+---@param seconds neap.seconds
+---@param fn function
+---@param ... any
+---@return any ...
+function neap.move_on(seconds, fn, ...) end
+
+--- As `neap.move_on`, with a time of the loop's clock.
+---@async
+---@param when neap.seconds
+---@param fn function
+---@param ... any
+---@return any ...
+function neap.move_on_at(when, fn, ...) end
+
+--- Runs `fn(...)` such that no cancellation gets in for so many seconds, which are not endless; then what has come gets in.
+---@async
+---@param seconds neap.seconds
+---@param fn function
+---@param ... any
+---@return any ...
+function neap.shielded(seconds, fn, ...) end
+
+--- Runs `fn(scope, ...)`. Answers its values, or nil if the scope's own cancellation has ended it.
+---@async
+---@param fn fun(scope: neap.scope, ...: any): any
+---@param ... any
+---@return any ...
+function neap.scope(fn, ...) end
+
+--- Runs `fn(group)` and waits for all tasks that were spawned into the group. Answers the values of `fn`, or raises an error
+--- with the code `group`, whose `errors` keeps all, that of `fn` first.
+---
+--- Policies: `"all"` (the default: the first failure that nobody awaits cancels the others), `"collect"` (all run to their end),
+--- `"any"` (the first result cancels the others and is answered), `"supervise"` (failures are reported and change nothing).
+---@async
+---@param fn fun(group: neap.group): any
+---@param options? {policy?: "all"|"collect"|"any"|"supervise"}
+---@return any ...
+function neap.group(fn, options) end
+
+--- A region of a task that is cancelled as a whole.
+---@class neap.scope
+local scope = {}
+
+--- Cancels each wait inside, now and until the scope is left. False if that was so already, or the scope was left.
+---@param message? string
+---@return boolean
+function scope:cancel(message) end
+
+--- Whether waits inside are cancelled, by this scope or one around it.
+---@return boolean
+function scope:cancelled() end
+
+--- Whether its own deadline has cancelled it.
+---@return boolean
+function scope:timed_out() end
+
+--- The deadline as a time of the loop's clock, nil if there is none; sets it if one is given, `math.huge`: none.
+---@param when? neap.seconds
+---@return neap.seconds?
+function scope:deadline(when) end
+
+--- A scope that owns tasks.
+---@class neap.group: neap.scope
+local group = {}
+
+--- As `neap.spawn`, into this group. `closed` once the group was left.
+---@param fn function|thread|table
+---@param ... any
+---@return neap.task
+function group:spawn(fn, ...) end
+
+--- Runs `fn(ready, ...)` as a task of the group, waits until it calls `ready(...)`, and answers what that was called with.
+--- What the task fails with before is raised.
+---@async
+---@param fn fun(ready: fun(...: any), ...: any)
+---@param ... any
+---@return any ...
+function group:start(fn, ...) end
+
+--- How many of its tasks live.
+---@return integer
+function group:members() end
+
 --- The functions of Lua's `coroutine` table, with `yield`, `resume` and `wrap` such that waits pass through to the task. While
 --- a loop of the state runs, the `coroutine` table itself holds them.
 neap.coroutine = {}
@@ -155,6 +260,7 @@ neap.coroutine = {}
 ---@field partial? integer how many bytes a send had moved
 ---@field traceback? string of the task that the error ended first
 ---@field signal? integer of a cancellation of the main task: the signal that caused it
+---@field scope? neap.scope of a cancellation: the scope that caused it
 
 -- Futures
 
