@@ -50,6 +50,9 @@ typedef struct neap_future
 typedef struct neap_task neap_task; /* a future driven by a step function */
 typedef struct neap_scope
     neap_scope;                     /* a region that is cancelled as a whole, or a group of tasks */
+typedef struct neap_lock neap_lock; /* held by one task at a time */
+typedef struct neap_sem neap_sem;   /* a semaphore */
+typedef struct neap_chan neap_chan; /* a bounded queue between tasks */
 typedef struct neap_sock neap_sock; /* a socket, registered once with its loop */
 typedef struct neap_buf neap_buf;   /* immutable bytes with a reference count */
 
@@ -1163,6 +1166,108 @@ NEAP_API neap_scope *neap_task_scope(neap_task *task);
    if the task itself was asked to end, or there is no cancellation.  Borrowed while the task is inside.
    [L] */
 NEAP_API neap_scope *neap_task_cancelled_by(neap_task *task);
+
+/* ---- Locks, semaphores, events, channels --------------------------------------------------------------- */
+
+/* All are for the tasks of one loop.  Who waits stands in a queue and is served in the order of arrival, and is handed what
+   it waited for: a lock, a permit, an item.  From then on it has it: a cancellation that comes in the same tick loses.  Who
+   is cancelled before leaves the queue at once.  A starting call answers a result at once, or NEAP_PENDING with a future
+   in ret_future (a new reference), or with ret_future NULL, NEAP_EAGAIN instead.  After Trio's and asyncio's. */
+
+/* Makes a lock, which tasks hold.  Returns a new reference.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_lock_new(neap_loop *loop, neap_lock **ret_lock);
+
+/* Takes another reference; returns lock.
+   [M] */
+NEAP_API neap_lock *neap_lock_ref(neap_lock *lock);
+
+/* Ends a reference; waiters keep the lock.
+   [M] */
+NEAP_API void neap_lock_unref(neap_lock *lock);
+
+/* Inside a step: the task takes the lock.  0 at once, or a future (kind NONE).
+   Errors: NEAP_ENO_TASK outside a step, NEAP_EDEADLOCK if the task has it already.
+   [L] */
+NEAP_API int32_t neap_lock_acquire(neap_lock *lock, neap_future **ret_future);
+
+/* Inside a step of the task that holds it: hands the lock to the oldest waiter, or frees it.
+   Errors: NEAP_EPERM if the task does not hold it.
+   [L] */
+NEAP_API int32_t neap_lock_release(neap_lock *lock);
+
+/* The number of the task that holds it (neap_task_id), 0: none.
+   [L] */
+NEAP_API uint64_t neap_lock_holder(neap_lock *lock);
+
+/* Makes a semaphore with so many permits.  Returns a new reference.
+   Errors: NEAP_ENOMEM, NEAP_EVALUE if there are less than 0.
+   [L] */
+NEAP_API int32_t neap_sem_new(neap_loop *loop, int64_t permits, neap_sem **ret_sem);
+
+/* Takes another reference; returns sem.
+   [M] */
+NEAP_API neap_sem *neap_sem_ref(neap_sem *sem);
+
+/* Ends a reference; waiters keep the semaphore.
+   [M] */
+NEAP_API void neap_sem_unref(neap_sem *sem);
+
+/* Takes a permit.  0 at once, or a future (kind NONE).
+   [L] */
+NEAP_API int32_t neap_sem_acquire(neap_sem *sem, neap_future **ret_future);
+
+/* Gives a permit: to the oldest waiter, or to the store.
+   [L] */
+NEAP_API int32_t neap_sem_release(neap_sem *sem);
+
+/* The permits in the store.
+   [L] */
+NEAP_API int64_t neap_sem_permits(neap_sem *sem);
+
+/* Makes a channel of values with room for so many of them (0: a sender waits for its receiver).  Returns a new reference.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_chan_new(neap_loop *loop, size_t capacity, neap_chan **ret_chan);
+
+/* Takes another reference; returns chan.
+   [M] */
+NEAP_API neap_chan *neap_chan_ref(neap_chan *chan);
+
+/* Ends a reference; waiters keep the channel.  Values that nobody received are destroyed with it.
+   [M] */
+NEAP_API void neap_chan_unref(neap_chan *chan);
+
+/* Sends an integer.  0 if there was room or a receiver, or a future (kind NONE) that completes when there is.
+   Errors, also of the future: NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_chan_send_int(neap_chan *chan, int64_t value, neap_future **ret_future);
+
+/* Sends a pointer of a binding, which is taken: `destroy` (may be NULL) runs if the send fails or is cancelled, too.
+   Errors, also of the future: NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_chan_send_ptr(neap_chan *chan, const void *tag, void *ptr,
+                                    neap_destroy_fn destroy, neap_future **ret_future);
+
+/* Receives the oldest value: at once its kind, NEAP_KIND_INT or NEAP_KIND_PTR, with the value, which is the caller's to
+   destroy; or a future that completes with it and destroys it.  `size` is sizeof(neap_value).
+   Errors, also of the future: NEAP_ECLOSED once the channel is closed and empty.
+   [L] */
+NEAP_API int32_t neap_chan_recv(neap_chan *chan, neap_value *ret_value, size_t size,
+                                neap_future **ret_future);
+
+/* Ends sending: waiting senders and, once it is empty, receivers hear NEAP_ECLOSED.  Returns 1, or 0 if it was closed.
+   [L] */
+NEAP_API int32_t neap_chan_close(neap_chan *chan);
+
+/* 1 after neap_chan_close.
+   [L] */
+NEAP_API int32_t neap_chan_is_closed(neap_chan *chan);
+
+/* The number of values in it; waiting senders do not count.
+   [L] */
+NEAP_API int64_t neap_chan_len(neap_chan *chan);
 
 /* ---- Sockets ------------------------------------------------------------------------------------------- */
 

@@ -189,6 +189,19 @@ int64_t nl_seconds(lua_State *L, int index) {
     return s >= (double)NL_NEVER / 1e9 ? NL_NEVER : (int64_t)llround(s * 1e9);
 }
 
+/* A count of at least 0. */
+lua_Integer nl_count(lua_State *L, nl_state *st, int index, lua_Integer otherwise,
+                     const char *what) {
+    if (lua_isnoneornil(L, index))
+        return otherwise;
+    if (lua_type(L, index) != LUA_TNUMBER)
+        nl_type_error(L, st, index, what);
+    double n = (double)lua_tonumber(L, index);
+    if (!(n >= 0 && n <= INT32_MAX && n == floor(n)))
+        nl_arg_error(L, st, index, NEAP_EVALUE, "a whole number of at least 0 is needed");
+    return (lua_Integer)n;
+}
+
 /* ---- From C into Lua ---- */
 
 typedef struct entry {
@@ -426,6 +439,8 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_gather(L, st);
     nl_open_local(L, st);
     nl_open_scope(L, st);
+    nl_open_sync(L, st);
+    nl_open_chan(L, st);
     nl_open_handle(L, st);
     nl_open_loop(L, st);
     nl_open_sock(L, st);

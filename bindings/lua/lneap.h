@@ -40,6 +40,9 @@ typedef enum nl_kind {
     NL_SOCK,
     NL_LOCAL,
     NL_SCOPE,
+    NL_LOCK,
+    NL_SEM,
+    NL_CHAN,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -293,6 +296,8 @@ void nl_loop_drop(nl_loop *l);
 void nl_tidy(nl_state *st);
 void nl_takeback(nl_state *st);
 int64_t nl_seconds(lua_State *L, int index);
+lua_Integer nl_count(lua_State *L, nl_state *st, int index, lua_Integer otherwise,
+                     const char *what);
 
 /* lerror.c */
 void nl_push_error(lua_State *L, nl_state *st, int32_t code, const char *message);
@@ -323,6 +328,9 @@ int nl_push_result(lua_State *L, nl_state *st, int ud);
 int32_t nl_settle_again(lua_State *L, nl_state *st, nl_object *o, int ud, neap_future *future);
 void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud);
 void nl_add_wait_of(lua_State *L, nl_state *st, int ud);
+void *nl_new_cell(lua_State *L, nl_state *st, int form);
+void nl_push_cell(lua_State *L, const void *cell);
+void nl_cell_gone(void *cell);
 void nl_pack(lua_State *L, int first, int n);
 int nl_unpack(lua_State *L, int index);
 
@@ -444,7 +452,7 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lscope.c, lrun.c, lsignal.c, lidle.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, lsync.c, lchan.c, lrun.c, lsignal.c, lidle.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -453,6 +461,8 @@ void nl_open_gather(lua_State *L, nl_state *st);
 void nl_push_group_error(lua_State *L, nl_state *st, int errors);
 void nl_push_delivered(lua_State *L, nl_state *st, nl_task *t, const char *message);
 void nl_open_scope(lua_State *L, nl_state *st);
+void nl_open_sync(lua_State *L, nl_state *st);
+void nl_open_chan(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_idle_on(nl_loop *l);

@@ -13,7 +13,7 @@ typedef struct cell {
     int form;
 } cell;
 
-static void cell_gone(void *user) {
+void nl_cell_gone(void *user) {
     cell *c = user;
     if (c->life->st != NULL)
         nl_unanchor(c->life->st, c->ref);
@@ -72,7 +72,8 @@ int nl_settle_plain(lua_State *L, neap_future *future, int index, int32_t *ret_c
     }
 }
 
-static cell *new_cell(lua_State *L, nl_state *st, int form) {
+/* Of the value on top, which stays. */
+void *nl_new_cell(lua_State *L, nl_state *st, int form) {
     lua_pushvalue(L, -1);
     int ref = nl_anchor(L, st);
     cell *c = nl_alloc_with(L, st, sizeof *c, ref);
@@ -82,19 +83,24 @@ static cell *new_cell(lua_State *L, nl_state *st, int form) {
     return c;
 }
 
+void nl_push_cell(lua_State *L, const void *user) {
+    const cell *c = user;
+    nl_anchored(L, c->ref);
+}
+
 /* Puts the value on top (popped) into the future's slot or, if a host knows the future, into a cell.  Answers the
    pointer for the core. */
 static void *keep_value(lua_State *L, nl_state *st, nl_object *o, int ud, int form) {
     void *payload = (void *)&nl_forms[form];
     if (o->node.flags & NL_SHARED)
-        payload = new_cell(L, st, form);
+        payload = nl_new_cell(L, st, form);
     nl_setslot(L, ud, NL_VALUE);
     o->node.form = (uint8_t)form;
     return payload;
 }
 
 static neap_destroy_fn payload_destroy(const nl_object *o) {
-    return o->node.flags & NL_SHARED ? cell_gone : NULL;
+    return o->node.flags & NL_SHARED ? nl_cell_gone : NULL;
 }
 
 /* Completes the future of the userdata at `ud` with n values from `first`. */

@@ -76,8 +76,9 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_local_set(t->loop, &tag, n, nt_count_fn));
     REFUSED(neap_add_reader(t->loop, 0, no_call, n, nt_count_fn));
     REFUSED(neap_add_writer(t->loop, 0, no_call, n, nt_count_fn));
+    REFUSED(neap_chan_send_ptr(t->chan, &tag, n, nt_count_fn, NULL));
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
-    return 21;
+    return 22;
 }
 
 static void refuse_loop_calls(struct things *t) {
@@ -224,6 +225,27 @@ static void refuse_scope_calls(struct things *t) {
     REFUSED(neap_scope_next_failure(t->scope, &future));
 }
 
+static void refuse_sync_calls(struct things *t) {
+    neap_lock *lock;
+    neap_sem *sem;
+    neap_chan *chan;
+    neap_value value;
+    REFUSED(neap_future_value(t->future, &value, sizeof value));
+    REFUSED(neap_lock_new(t->loop, &lock));
+    REFUSED(neap_lock_acquire(t->lock, NULL));
+    REFUSED(neap_lock_release(t->lock));
+    REFUSED(neap_sem_new(t->loop, 1, &sem));
+    REFUSED(neap_sem_acquire(t->sem, NULL));
+    REFUSED(neap_sem_release(t->sem));
+    REFUSED(neap_sem_permits(t->sem));
+    REFUSED(neap_chan_new(t->loop, 1, &chan));
+    REFUSED(neap_chan_send_int(t->chan, 1, NULL));
+    REFUSED(neap_chan_recv(t->chan, &value, sizeof value, NULL));
+    REFUSED(neap_chan_close(t->chan));
+    REFUSED(neap_chan_is_closed(t->chan));
+    REFUSED(neap_chan_len(t->chan));
+}
+
 /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
 static void harmless_calls(struct things *t) {
     static const char tag;
@@ -242,6 +264,7 @@ static void harmless_calls(struct things *t) {
     (void)neap_task_step_time(t->task);
     (void)neap_task_waiting_since(t->task);
     (void)neap_task_cancelled_by(t->task);
+    (void)neap_lock_holder(t->lock);
 }
 
 int refuse_all(struct things *t) {
@@ -250,6 +273,7 @@ int refuse_all(struct things *t) {
     refuse_future_calls(t);
     refuse_sock_calls(t);
     refuse_scope_calls(t);
+    refuse_sync_calls(t);
     harmless_calls(t);
     return taken;
 }
@@ -269,6 +293,9 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
     neap_sock_unref(other);
     assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
+    assert_ok(neap_lock_new(nt.loop, &t->lock));
+    assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
+    assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
 }
 
 void drop_things(struct things *t) {
@@ -278,4 +305,7 @@ void drop_things(struct things *t) {
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
     neap_scope_unref(t->scope);
+    neap_lock_unref(t->lock);
+    neap_sem_unref(t->sem);
+    neap_chan_unref(t->chan);
 }

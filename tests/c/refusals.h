@@ -12,6 +12,9 @@ struct things {
     neap_task *task; /* awaits the future */
     neap_sock *sock;
     neap_scope *scope;
+    neap_lock *lock;
+    neap_sem *sem;
+    neap_chan *chan;
     int32_t expected; /* the code that every call must answer */
     int destroyed;    /* destroy hooks that ran, of calls that took a callback */
     char wrong[1024]; /* calls that answered something else */

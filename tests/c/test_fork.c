@@ -56,6 +56,9 @@ static int child_abandons(void *user) {
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
     neap_scope_unref(t->scope);
+    neap_lock_unref(t->lock);
+    neap_sem_unref(t->sem);
+    neap_chan_unref(t->chan);
     neap_loop_unref(t->loop);
     if (atomic_load(&nt.heap.bytes) != 0)
         return 3;

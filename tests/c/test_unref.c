@@ -26,8 +26,14 @@ static void *referrer_main(void *user) {
         neap_task_ref(t->task);
         neap_sock_ref(t->sock);
         neap_scope_ref(t->scope);
+        neap_lock_ref(t->lock);
+        neap_sem_ref(t->sem);
+        neap_chan_ref(t->chan);
         neap_buf_ref(r->buf);
         neap_buf_unref(r->buf);
+        neap_chan_unref(t->chan);
+        neap_sem_unref(t->sem);
+        neap_lock_unref(t->lock);
         neap_scope_unref(t->scope);
         neap_sock_unref(t->sock);
         neap_task_unref(t->task);
@@ -74,6 +80,9 @@ static intptr_t drop_all(void *user) {
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
     neap_scope_unref(t->scope);
+    neap_lock_unref(t->lock);
+    neap_sem_unref(t->sem);
+    neap_chan_unref(t->chan);
     return 0;
 }
 

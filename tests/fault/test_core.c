@@ -557,6 +557,38 @@ static void scopes_and_members(void) {
     end(loop);
 }
 
+static void channels(void) {
+    static const char tag;
+    neap_loop *loop = nt_fault_loop(0);
+    struct once items[20] = {0};
+    neap_chan *chan = NULL;
+    neap_future *sender = NULL, *receiver = NULL;
+    neap_value value;
+    if (loop == NULL)
+        return;
+    if (ok(neap_chan_new(loop, 19, &chan))) {
+        int sent = 0, taken = 0, waits = 0;
+        for (int i = 0; i < 19; i++)
+            sent += ok(neap_chan_send_ptr(chan, &tag, &items[i], once_destroy, NULL));
+        int32_t rc = neap_chan_send_ptr(chan, &tag, &items[19], once_destroy, &sender);
+        waits = rc == NEAP_PENDING;
+        sent += waits ? 0 : ok(rc);
+        for (; neap_chan_recv(chan, &value, sizeof value, NULL) == NEAP_KIND_PTR; taken++)
+            once_destroy(value.ptr.ptr);
+        assert_int_equal(taken, sent + waits);
+        rc = neap_chan_recv(chan, &value, sizeof value, &receiver);
+        if (rc != NEAP_PENDING)
+            (void)ok(rc);
+        assert_int_equal(neap_chan_close(chan), 1);
+        for (int i = 0; i < 20; i++)
+            assert_int_equal(items[i].destroyed, 1);
+    }
+    neap_future_unref(sender);
+    neap_future_unref(receiver);
+    neap_chan_unref(chan);
+    end(loop);
+}
+
 /* ---- The tests ------------------------------------------------------------------------------- */
 
 #define SWEEP(scenario)                                         \
@@ -583,6 +615,7 @@ SWEEP(hooks_and_data)
 SWEEP(pull_mode)
 SWEEP(spawn_through_a_factory)
 SWEEP(scopes_and_members)
+SWEEP(channels)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_callbacks), NT_TEST_BARE(under_failing_memory_timers),
@@ -598,4 +631,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_hooks_and_data),
         NT_TEST_BARE(under_failing_memory_pull_mode),
         NT_TEST_BARE(under_failing_memory_spawn_through_a_factory),
-        NT_TEST_BARE(under_failing_memory_scopes_and_members))
+        NT_TEST_BARE(under_failing_memory_scopes_and_members),
+        NT_TEST_BARE(under_failing_memory_channels))

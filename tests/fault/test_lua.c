@@ -148,6 +148,21 @@ static void scopes_and_groups(void) {
         "end)");
 }
 
+static void channels_and_locks(void) {
+    run_script("neap.spawn(function()\n"
+               "  local channel, lock = neap.channel(2), neap.lock()\n"
+               "  local sender = neap.spawn(function()\n"
+               "    for i = 1, 5 do channel:send(i) channel:send{i} end\n"
+               "  end)\n"
+               "  neap.spawn(lock.with, lock, neap.sleep, 1)\n"
+               "  neap.yield()\n"
+               "  for i = 1, 10 do neap.move_on(1, channel.recv, channel) end\n"
+               "  lock:with(function() end)\n"
+               "  channel:close()\n"
+               "  pcall(sender.await, sender)\n"
+               "end)");
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -158,8 +173,10 @@ SWEEP(tasks)
 SWEEP(futures_and_timers)
 SWEEP(sockets)
 SWEEP(scopes_and_groups)
+SWEEP(channels_and_locks)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
         NT_TEST_BARE(under_failing_memory_sockets),
-        NT_TEST_BARE(under_failing_memory_scopes_and_groups))
+        NT_TEST_BARE(under_failing_memory_scopes_and_groups),
+        NT_TEST_BARE(under_failing_memory_channels_and_locks))

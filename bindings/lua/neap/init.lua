@@ -17,6 +17,7 @@ for name, value in pairs(core) do
 end
 
 require "neap.scope"(neap, core.scopes, core.methods.scope)
+require "neap.sync"(core.methods, core.scopes.keep_trace)
 core.wired()
 
 return neap

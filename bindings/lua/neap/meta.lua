@@ -241,6 +241,115 @@ function group:start(fn, ...) end
 ---@return integer
 function group:members() end
 
+-- Locks, semaphores, channels: served in the order of arrival; what was handed over is not lost to a cancellation
+
+--- A lock, which tasks hold.
+---@return neap.lock
+function neap.lock() end
+
+--- A semaphore with so many permits.
+---@param permits? integer default 1
+---@return neap.semaphore
+function neap.semaphore(permits) end
+
+--- A channel with room for so many values; 0: a sender waits for its receiver.
+---@param capacity? integer default 0
+---@return neap.channel
+function neap.channel(capacity) end
+
+---@class neap.lock
+local lock = {}
+
+--- Takes the lock, now or later. `deadlock` if the task has it already.
+---@async
+---@return true
+function lock:acquire() end
+
+--- Takes the lock if it is free.
+---@return boolean
+function lock:try_acquire() end
+
+--- Hands the lock to the oldest waiter, or frees it. `EPERM` if the task does not hold it.
+function lock:release() end
+
+--- Whether a task holds it.
+---@return boolean
+function lock:locked() end
+
+--- Runs `fn(...)` with the lock held; releases it in whatever way that ends.
+---@async
+---@param fn function
+---@param ... any
+---@return any ...
+function lock:with(fn, ...) end
+
+---@class neap.semaphore
+local semaphore = {}
+
+--- Takes a permit, now or later.
+---@async
+---@return true
+function semaphore:acquire() end
+
+--- Takes a permit if there is one.
+---@return boolean
+function semaphore:try_acquire() end
+
+--- Gives a permit: to the oldest waiter, or to the store.
+function semaphore:release() end
+
+--- The permits in the store.
+---@return integer
+function semaphore:permits() end
+
+--- Runs `fn(...)` with a permit; gives it back in whatever way that ends.
+---@async
+---@param fn function
+---@param ... any
+---@return any ...
+function semaphore:with(fn, ...) end
+
+---@class neap.channel
+local channel = {}
+
+--- Sends a value that is not nil; waits for room. Nil and an error with the code `closed` once the channel is closed.
+---@async
+---@param value any
+---@return true?
+---@return neap.error?
+function channel:send(value) end
+
+--- The next value; waits for it. Nil once the channel is closed and empty.
+---@async
+---@return any
+function channel:recv() end
+
+--- Sends a value if there is room or a receiver. Nil and an error once the channel is closed.
+---@param value any
+---@return boolean?
+---@return neap.error?
+function channel:try_send(value) end
+
+--- The next value if there is one, else nil.
+---@return any
+function channel:try_recv() end
+
+--- Ends sending: those who wait are woken, what was sent can be received. False if it was closed.
+---@return boolean
+function channel:close() end
+
+---@return boolean
+function channel:is_closed() end
+
+--- How many values are in it; `#channel` as well.
+---@return integer
+function channel:len() end
+
+--- `for value in channel:iter() do`, until the channel is closed and empty.
+---@return fun(channel: neap.channel): any
+---@return neap.channel
+function channel:iter() end
+
 --- The functions of Lua's `coroutine` table, with `yield`, `resume` and `wrap` such that waits pass through to the task. While
 --- a loop of the state runs, the `coroutine` table itself holds them.
 neap.coroutine = {}

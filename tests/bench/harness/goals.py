@@ -144,6 +144,14 @@ class Judge:
         yield Goal("future resolve to resume / bare resume and yield from C",
                    _scaled(resolve, 1 / bare) if bare else None, 3.0)
 
+    def core_sync(self):
+        for what, above, below, limit in (
+                ("a function under a deadline / a task", "timeout_ns", "spawn_await_ns", 1.0),
+                ("a free lock taken / a call into C", "acquire_ns", "call_ns", 1.5),
+                ("a value through a channel / a future hop", "channel_hop_ns", "hop_ns", 1.5)):
+            yield Goal(f"Lua 5.4: {what}",
+                       self._ratio("sync", ("neap54", above), ("neap54", below)), limit)
+
     def core_timers(self):
         return self._timers("core", 3.0)
 
@@ -236,7 +244,8 @@ class Judge:
                        self._summary("stall", bare, "worst_stall_ms"), group="fast")
 
     def all(self):
-        groups = (self.core_echo, self.core_calls, self.core_tasks, self.core_timers,
+        groups = (self.core_echo, self.core_calls, self.core_tasks, self.core_sync,
+                  self.core_timers,
                   self.core_memory, self.fast_echo, self.fast_rates, self.fast_user_share,
                   self.fast_calls, self.fast_tasks, self.fast_timers, self.fast_memory,
                   self.fast_stall)

@@ -14,6 +14,7 @@ from .build import probe
 PYTHON = "/usr/bin/python3"  # Debian's, not whatever the path has first
 COPAS_PATH = "package.path = package.path .. ';/usr/share/lua/5.1/?.lua' "
 CASES = ("spawn", "switch", "futures", "timers", "sleepers", "stall")
+NEAP_CASES = CASES + ("sync",)
 
 
 @dataclass
@@ -180,7 +181,7 @@ class Catalogue:
         return [
             Program("bare54", [built("coro_lua54")], (LUA54,), tasks),
             Program("barejit", [built("coro_luajit")], (LUAJIT,), tasks),
-            *self._neap("neap_tasks", at("neap", "tasks.lua"), CASES,
+            *self._neap("neap_tasks", at("neap", "tasks.lua"), NEAP_CASES,
                         ("spawn", "switch", "futures"), ("switch", "futures")),
             Program("neap-c", [built("neap_timers")], (), timers, neap="c"),
             Program("libuv", [built("uv_timers")], (LIBUV,), timers),

@@ -91,6 +91,36 @@ local function timers(count)
     figures.print { add_fire_ns = first, add_cancel_ns = add_cancel() }
 end
 
+-- Scopes, locks and channels, and what they are compared with.
+local function sync(count)
+    local lock, there, back = neap.lock(), neap.channel(), neap.channel()
+    local function each(fn) return figures.cost(count, fn) end
+    local timeout = each(function()
+        for _ = 1, count do neap.timeout(60, nothing) end
+    end)
+    local both = each(function()
+        for _ = 1, count do
+            lock:acquire()
+            lock:release()
+        end
+    end)
+    local call = each(function()
+        for _ = 1, count do lock:locked() end
+    end)
+    local hop = each(function()
+        neap.spawn(function()
+            for value in there:iter() do back:send(value) end
+        end)
+        for i = 1, count / 2 do
+            there:send(i)
+            back:recv()
+        end
+    end)
+    there:close()
+    return { timeout_ns = timeout, acquire_ns = both / 2, call_ns = call, channel_hop_ns = hop,
+        spawn_await_ns = spawn_await(count), hop_ns = require "futures".hop(neap, count) }
+end
+
 local function sleepers(count)
     local function sleeper() neap.sleep(1000) end
     collectgarbage()
@@ -116,6 +146,7 @@ figures.run {
         }
     end,
     futures = function() require "futures"(neap, count) end,
+    sync = function() figures.print(sync(count / 2)) end,
     timers = function() timers(figures.scaled(200000)) end,
     sleepers = function() sleepers(many) end,
     stall = function()

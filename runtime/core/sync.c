@@ -1,0 +1,144 @@
+/* sync.c: locks and semaphores. */
+#include "core/lot.h"
+
+struct neap_lock {
+    np_obj obj;
+    np_lot waiters;
+    uint64_t holder; /* number of a task, 0: free; handed on at the release, not at the wake-up */
+};
+
+struct neap_sem {
+    np_obj obj;
+    np_lot waiters; /* only while there are no permits */
+    int64_t permits;
+};
+
+static int32_t park(np_lot *lot, np_obj *owner, neap_future **ret_future) {
+    if (ret_future == NULL)
+        return NEAP_EAGAIN;
+    np_parked *p = np_lot_park(lot, owner);
+    if (p == NULL)
+        return NEAP_ENOMEM;
+    (void)np_future_give(&p->f, ret_future);
+    return NEAP_PENDING;
+}
+
+/* ---- Locks */
+
+static void destroy_lock(np_obj *obj) {
+    np_obj_free(obj, sizeof(neap_lock));
+}
+
+static const np_type lock_type = {.name = "lock", .destroy = destroy_lock};
+
+int32_t neap_lock_new(neap_loop *loop, neap_lock **ret_lock) {
+    int32_t rc = loop == NULL || ret_lock == NULL ? NEAP_EINVAL : np_enter(loop);
+    neap_lock *lock = rc < 0 ? NULL : np_obj_new(loop, &lock_type, sizeof *lock);
+    if (lock == NULL)
+        return rc < 0 ? rc : NEAP_ENOMEM;
+    np_lot_init(&lock->waiters);
+    np_obj_publish(&lock->obj);
+    *ret_lock = lock;
+    return 0;
+}
+
+neap_lock *neap_lock_ref(neap_lock *lock) {
+    np_obj_outer_ref(&lock->obj);
+    return lock;
+}
+
+void neap_lock_unref(neap_lock *lock) {
+    if (lock != NULL)
+        np_obj_outer_unref(&lock->obj);
+}
+
+int32_t neap_lock_acquire(neap_lock *lock, neap_future **ret_future) {
+    int32_t rc = lock == NULL ? NEAP_EINVAL : np_enter(lock->obj.loop);
+    if (rc < 0)
+        return rc;
+    uint64_t me = np_current_task_id(lock->obj.loop);
+    if (me == 0)
+        return NEAP_ENO_TASK;
+    if (lock->holder == me)
+        return NEAP_EDEADLOCK;
+    if (lock->holder != 0)
+        return park(&lock->waiters, &lock->obj, ret_future);
+    lock->holder = me;
+    return 0;
+}
+
+int32_t neap_lock_release(neap_lock *lock) {
+    int32_t rc = lock == NULL ? NEAP_EINVAL : np_enter(lock->obj.loop);
+    if (rc < 0)
+        return rc;
+    if (lock->holder == 0 || lock->holder != np_current_task_id(lock->obj.loop))
+        return NEAP_EPERM;
+    np_parked *next = np_lot_first(&lock->waiters);
+    lock->holder = next != NULL ? next->task : 0;
+    if (next != NULL)
+        np_lot_let_go(next, NULL);
+    return 0;
+}
+
+uint64_t neap_lock_holder(neap_lock *lock) {
+    return np_look(lock->obj.loop) < 0 ? 0 : lock->holder;
+}
+
+/* ---- Semaphores */
+
+static void destroy_sem(np_obj *obj) {
+    np_obj_free(obj, sizeof(neap_sem));
+}
+
+static const np_type sem_type = {.name = "semaphore", .destroy = destroy_sem};
+
+int32_t neap_sem_new(neap_loop *loop, int64_t permits, neap_sem **ret_sem) {
+    int32_t rc = loop == NULL || ret_sem == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && permits < 0)
+        rc = NEAP_EVALUE;
+    neap_sem *sem = rc < 0 ? NULL : np_obj_new(loop, &sem_type, sizeof *sem);
+    if (sem == NULL)
+        return rc < 0 ? rc : NEAP_ENOMEM;
+    np_lot_init(&sem->waiters);
+    sem->permits = permits;
+    np_obj_publish(&sem->obj);
+    *ret_sem = sem;
+    return 0;
+}
+
+neap_sem *neap_sem_ref(neap_sem *sem) {
+    np_obj_outer_ref(&sem->obj);
+    return sem;
+}
+
+void neap_sem_unref(neap_sem *sem) {
+    if (sem != NULL)
+        np_obj_outer_unref(&sem->obj);
+}
+
+int32_t neap_sem_acquire(neap_sem *sem, neap_future **ret_future) {
+    int32_t rc = sem == NULL ? NEAP_EINVAL : np_enter(sem->obj.loop);
+    if (rc < 0)
+        return rc;
+    if (sem->permits == 0)
+        return park(&sem->waiters, &sem->obj, ret_future);
+    sem->permits--;
+    return 0;
+}
+
+int32_t neap_sem_release(neap_sem *sem) {
+    int32_t rc = sem == NULL ? NEAP_EINVAL : np_enter(sem->obj.loop);
+    if (rc < 0)
+        return rc;
+    np_parked *next = np_lot_first(&sem->waiters);
+    if (next != NULL)
+        np_lot_let_go(next, NULL);
+    else
+        sem->permits++;
+    return 0;
+}
+
+int64_t neap_sem_permits(neap_sem *sem) {
+    int32_t rc = sem == NULL ? NEAP_EINVAL : np_look(sem->obj.loop);
+    return rc < 0 ? rc : sem->permits;
+}
