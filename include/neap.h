@@ -1108,7 +1108,7 @@ NEAP_API void neap_scope_unref(neap_scope *scope);
 NEAP_API int32_t neap_scope_enter(neap_scope *scope, neap_task *task);
 
 /* Inside a step: the task leaves the scope, its innermost one, which takes no members from now on and cannot be cancelled
-   any more.  A task that ends leaves all.
+   any more.  A task that ends leaves all, and what was spawned into them is cancelled.
    Errors: NEAP_EBUSY while there are members, NEAP_EINVALID_STATE if the task's innermost scope is another.
    [L] */
 NEAP_API int32_t neap_scope_leave(neap_scope *scope, neap_task *task);

@@ -2,15 +2,15 @@
 #include "lneap.h"
 
 typedef struct nl_chan {
-    nl_node node;
-    neap_chan *chan; /* a reference, from its first use on */
+    nl_bound b;
+    neap_chan *chan; /* a reference, or NULL */
     size_t capacity;
 } nl_chan;
 
 static nl_chan *check_chan(lua_State *L, nl_state *st) {
     nl_chan *c = nl_check(L, st, 1, NL_CHAN, "a channel");
-    if (c->chan == NULL)
-        nl_check_code(L, st, neap_chan_new(nl_loop_now(L, st)->loop, c->capacity, &c->chan));
+    if (c->chan == NULL || !nl_is_bound(&c->b))
+        nl_check_code(L, st, neap_chan_new(nl_bind(L, st, &c->b), c->capacity, &c->chan));
     return c;
 }
 
@@ -19,7 +19,7 @@ static int new_chan(lua_State *L) {
     lua_Integer capacity = nl_count(L, st, 1, 0, "a number of items");
     nl_chan *c = nl_make(L, st, NL_CHAN, sizeof *c, 0);
     c->capacity = (size_t)capacity;
-    nl_track(&c->node);
+    nl_track(&c->b.node);
     return 1;
 }
 
@@ -158,9 +158,9 @@ static int chan_len(lua_State *L) {
 
 static void drop(nl_node *node) {
     nl_chan *c = (nl_chan *)node;
-    neap_chan *chan = c->chan;
+    neap_chan_unref(c->chan);
     c->chan = NULL;
-    neap_chan_unref(chan);
+    nl_unbind(&c->b);
 }
 
 void nl_open_chan(lua_State *L, nl_state *st) {

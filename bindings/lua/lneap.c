@@ -348,6 +348,28 @@ int nl_gc(lua_State *L) {
     return 0;
 }
 
+/* ---- What belongs to the loop of its first use ---- */
+
+int nl_is_bound(const nl_bound *b) {
+    return b->loop != NULL && !neap_loop_is_closed(b->loop);
+}
+
+/* To the present loop; what there was of a former one goes. */
+neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b) {
+    neap_loop *loop = nl_loop_now(L, st)->loop;
+    st->drops[b->node.kind](&b->node);
+    return b->loop = neap_loop_ref(loop);
+}
+
+void nl_unbind(nl_bound *b) {
+    neap_loop *loop = b->loop;
+    b->loop = NULL;
+    if (loop != NULL)
+        neap_loop_unref(loop);
+}
+
+/* ---- The end ---- */
+
 /* The Lua state closes: whatever is open goes silently, and Lua is never called again.  Called by the first finalizer
    that sees an object which only the end of the state can have taken. */
 void nl_closing(nl_state *st) {

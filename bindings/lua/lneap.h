@@ -184,6 +184,13 @@ struct nl_sock {
     neap_sock *sock;
 };
 
+/* The head of what a script may make before it runs: it belongs to the loop of its first use, and once that is closed to
+   that of the next. */
+typedef struct nl_bound {
+    nl_node node;
+    neap_loop *loop; /* a reference, or NULL */
+} nl_bound;
+
 /* One level of coroutine.resume inside a task: `outer` has resumed `inner`. */
 typedef struct nl_link {
     lua_State *outer, *inner;
@@ -291,6 +298,9 @@ void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
 void nl_closing(nl_state *st);
 void nl_drop(nl_node *node);
+int nl_is_bound(const nl_bound *b);
+neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b);
+void nl_unbind(nl_bound *b);
 int nl_gc(lua_State *L);
 void nl_loop_drop(nl_loop *l);
 void nl_tidy(nl_state *st);

@@ -1,22 +1,16 @@
-/* lsync.c: locks and semaphores.  They belong to the loop of their first use, so that a script may make them before it
-   runs. */
+/* lsync.c: locks and semaphores. */
 #include "lneap.h"
 
-/* Each has a reference, from its first use on. */
 typedef struct nl_lock {
-    nl_node node;
-    neap_lock *lock;
+    nl_bound b;
+    neap_lock *lock; /* a reference, or NULL */
 } nl_lock;
 
 typedef struct nl_sem {
-    nl_node node;
+    nl_bound b;
     neap_sem *sem;
     int64_t permits; /* to begin with */
 } nl_sem;
-
-static neap_loop *here(lua_State *L, nl_state *st) {
-    return nl_loop_now(L, st)->loop;
-}
 
 static int acquire_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
@@ -50,14 +44,14 @@ static int tried(lua_State *L, nl_state *st, int32_t code) {
 
 static nl_lock *check_lock(lua_State *L, nl_state *st) {
     nl_lock *l = nl_check(L, st, 1, NL_LOCK, "a lock");
-    if (l->lock == NULL)
-        nl_check_code(L, st, neap_lock_new(here(L, st), &l->lock));
+    if (l->lock == NULL || !nl_is_bound(&l->b))
+        nl_check_code(L, st, neap_lock_new(nl_bind(L, st, &l->b), &l->lock));
     return l;
 }
 
 static int new_lock(lua_State *L) {
     nl_lock *l = nl_make(L, NL_STATE(L), NL_LOCK, sizeof *l, 0);
-    nl_track(&l->node);
+    nl_track(&l->b.node);
     return 1;
 }
 
@@ -88,23 +82,23 @@ static int lock_release(lua_State *L) {
 
 static int lock_locked(lua_State *L) {
     nl_lock *l = nl_check(L, NL_STATE(L), 1, NL_LOCK, "a lock");
-    lua_pushboolean(L, l->lock != NULL && neap_lock_holder(l->lock) != 0);
+    lua_pushboolean(L, l->lock != NULL && nl_is_bound(&l->b) && neap_lock_holder(l->lock) != 0);
     return 1;
 }
 
 static void drop_lock(nl_node *node) {
     nl_lock *l = (nl_lock *)node;
-    neap_lock *lock = l->lock;
+    neap_lock_unref(l->lock);
     l->lock = NULL;
-    neap_lock_unref(lock);
+    nl_unbind(&l->b);
 }
 
 /* ---- Semaphores ---- */
 
 static nl_sem *check_sem(lua_State *L, nl_state *st) {
     nl_sem *s = nl_check(L, st, 1, NL_SEM, "a semaphore");
-    if (s->sem == NULL)
-        nl_check_code(L, st, neap_sem_new(here(L, st), s->permits, &s->sem));
+    if (s->sem == NULL || !nl_is_bound(&s->b))
+        nl_check_code(L, st, neap_sem_new(nl_bind(L, st, &s->b), s->permits, &s->sem));
     return s;
 }
 
@@ -113,7 +107,7 @@ static int new_sem(lua_State *L) {
     lua_Integer n = nl_count(L, st, 1, 1, "a number of permits");
     nl_sem *s = nl_make(L, st, NL_SEM, sizeof *s, 0);
     s->permits = n;
-    nl_track(&s->node);
+    nl_track(&s->b.node);
     return 1;
 }
 
@@ -147,9 +141,9 @@ static int sem_permits(lua_State *L) {
 
 static void drop_sem(nl_node *node) {
     nl_sem *s = (nl_sem *)node;
-    neap_sem *sem = s->sem;
+    neap_sem_unref(s->sem);
     s->sem = NULL;
-    neap_sem_unref(sem);
+    nl_unbind(&s->b);
 }
 
 /* ---- The module ---- */

@@ -326,8 +326,11 @@ static void keep_winner(neap_scope *s, neap_future *f) {
 
 void np_scope_task_ended(neap_task *t) {
     neap_scope *s;
-    while ((s = np_task_scope(t)) != NULL && s->owner == t)
+    while ((s = np_task_scope(t)) != NULL && s->owner == t) {
+        if (s->members > 0) /* nobody will wait for them any more */
+            cancel(s, NEAP_SCOPE_CANCELLED, "the task that made the group has ended");
         leave(t);
+    }
     if (s == NULL) /* regions only */
         return;
     stand_in(t->f.extra, NULL);

@@ -599,6 +599,21 @@ static void a_group_with_members_is_not_left_and_one_that_was_left_takes_none(vo
     end(&g);
 }
 
+static void a_group_whose_task_ends_is_cancelled(void **state) {
+    (void)state;
+    nt_script s, child;
+    stage g = {.flags = all, .child = &child, .acts = NT_ACTS(NT_SLEEP(NT_SEC))};
+    neap_task *task = nt_spawn(
+        &s, "t", NT_ACTS(NT_CALL(enter, &g), NT_CALL(spawn_child, &g), NT_SLEEP(9 * NT_SEC)));
+    nt_turns(2);
+    assert_int_equal(neap_task_abort(task), 1);
+    nt_settle();
+    assert_int_equal(child.cancels, 1);
+    assert_int_equal(neap_scope_members(g.scope), 0);
+    neap_task_unref(task);
+    end(&g);
+}
+
 static void a_wait_for_the_members_is_ended_by_no_scope(void **state) {
     (void)state;
     nt_script s, child;
@@ -705,7 +720,7 @@ NT_MAIN(V(a_cancelled_scope_ends_the_wait_inside),
         V(the_first_result_cancels_the_others_where_that_was_asked_for),
         V(a_member_that_is_cancelled_before_its_start_is_never_entered),
         V(a_group_with_members_is_not_left_and_one_that_was_left_takes_none),
-        V(a_wait_for_the_members_is_ended_by_no_scope),
+        V(a_group_whose_task_ends_is_cancelled), V(a_wait_for_the_members_is_ended_by_no_scope),
         V(a_request_to_the_task_ends_its_wait_for_the_members),
         V(deep_nests_are_cancelled_without_recursion),
         V(a_loop_that_closes_ends_what_stands_in_scopes))

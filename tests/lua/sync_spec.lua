@@ -93,9 +93,16 @@ describe("lock", function()
         assert.same({ 2, 4, 5 }, got)
     end))
 
-    it("can be made before there is a loop", function()
-        local lock = neap.lock()
-        neap.run(function() lock:with(neap.yield) end)
+    it("can be made before there is a loop, and serves one loop after the other", function()
+        local lock, semaphore, channel = neap.lock(), neap.semaphore(1), neap.channel(1)
+        for _ = 1, 2 do
+            neap.run(function()
+                assert.is_true(lock:try_acquire())
+                assert.is_true(semaphore:try_acquire())
+                assert.equal(0, channel:len())
+                assert.is_true(channel:send "left")
+            end)
+        end
     end)
 end)
 
