@@ -1,12 +1,15 @@
 /* lidle.c: collecting garbage while a loop has nothing to do, so that less of it falls into the time of requests.  It
    begins once the heap has grown and nothing has happened for a while, and goes on in the collector's own steps with a
-   look at the kernel after each.  A collector that the script has stopped stays stopped. */
+   look at the kernel after each.  A collector that the script has stopped stays stopped.
+
+   A wait with a time limit costs the kernel a timer.  So a loop whose last wait was short is not asked for silence: the
+   first wait after a burst may last, and what the burst has left is collected after the event that ends it. */
 #include "lneap.h"
 
 enum {
-    QUIET_NS = 2000000, /* a server under load has no such silence, and no such work */
-    GROWTH_KB = 64,     /* besides an eighth */
-    AFTER_YOUNG = 4     /* steps of a collector that does not tell its end */
+    QUIET_NS = 2000000,
+    GROWTH_KB = 64, /* besides an eighth */
+    AFTER_YOUNG = 4 /* steps of a collector that does not tell its end */
 };
 
 /* The heap has grown since the last collection in silence, or since one of the engine's own left it smaller. */
@@ -46,6 +49,13 @@ static void step(lua_State *L, nl_state *st, void *arg) {
         idle->left = AFTER_YOUNG;
 }
 
+/* How long the silence has to last; -1: it is not waited for. */
+static int64_t wanted_silence(neap_loop *loop, nl_idle *idle) {
+    int64_t now = neap_loop_time(loop), since = now - idle->asked;
+    idle->asked = now;
+    return since >= QUIET_NS ? QUIET_NS : -1;
+}
+
 static int64_t collect(neap_loop *loop, int32_t quiet, void *user) {
     nl_state *st = user;
     nl_idle *idle = &st->idle;
@@ -57,7 +67,7 @@ static int64_t collect(neap_loop *loop, int32_t quiet, void *user) {
     if (!lua_gc(st->R, LUA_GCISRUNNING, 0))
         return -1;
     if (!quiet)
-        return QUIET_NS;
+        return wanted_silence(loop, idle);
     if (idle->left == 0) {
         idle->begun = 0;
         idle->left = AFTER_YOUNG + kb; /* more than any collector needs */

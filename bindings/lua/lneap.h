@@ -213,10 +213,11 @@ typedef struct nl_lent {
 
 /* Garbage collection in silence (lidle.c). */
 typedef struct nl_idle {
-    int canary;   /* registry: a weak table */
-    int least_kb; /* of the heap, since the last collection in silence */
-    int left;     /* steps that the present one may still take; 0: none is under way */
-    int begun;    /* it has taken its first */
+    int canary;    /* registry: a weak table */
+    int least_kb;  /* of the heap, since the last collection in silence */
+    int left;      /* steps that the present one may still take; 0: none is under way */
+    int begun;     /* it has taken its first */
+    int64_t asked; /* when it was last to begin or go on, in ns of the loop's time */
 } nl_idle;
 
 enum {
