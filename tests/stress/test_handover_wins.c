@@ -63,12 +63,12 @@ static void go_out(worker *w) {
     w->phase = WANTS_ITEM;
 }
 
-/* What the wait has brought, if it was served. */
-static void take(worker *w, neap_future *awaited) {
+/* What the wait has brought, if it was served.  As in a language, nobody looks behind a cancellation. */
+static void take(worker *w, neap_future *awaited, int32_t wake) {
     neap_value value;
-    int32_t code = awaited != NULL ? neap_future_error(awaited) : NEAP_ECANCELED;
     if (awaited == NULL)
         return;
+    int32_t code = wake == NEAP_WAKE_CANCEL ? NEAP_ECANCELED : neap_future_error(awaited);
     check(code == 0 || code == NEAP_ECANCELED);
     n_handed += code == 0;
     n_cancelled += code != 0;
@@ -91,8 +91,7 @@ static int32_t work(neap_task *task, neap_future *awaited, int32_t wake, void *u
     worker *w = user;
     neap_future *future = NULL;
     neap_value value;
-    (void)wake;
-    take(w, awaited);
+    take(w, awaited, wake);
     for (;;) {
         if (w->phase == INSIDE) {
             if (w->dwell-- > 0)
