@@ -70,7 +70,7 @@ static void destroy(np_obj *obj) {
     np_obj_free(obj, sizeof *c);
 }
 
-static const np_type chan_type = {.name = "channel", .destroy = destroy};
+static const np_type chan_type = {.name = "a channel", .destroy = destroy};
 
 int32_t neap_chan_new(neap_loop *loop, size_t capacity, neap_chan **ret_chan) {
     int32_t rc = loop == NULL || ret_chan == NULL ? NEAP_EINVAL : np_enter(loop);

@@ -24,6 +24,9 @@ typedef struct np_future_type {
     /* The loop closes: settles with NEAP_ECLOSED and lets go.  NULL: nothing to let go. */
     void (*end)(neap_future *f);
     uint8_t scopes; /* NP_SCOPES_* */
+    /* For reports; NULL: the type's name, and nobody. */
+    const char *(*what)(const neap_future *f); /* what is waited for: "a lock" */
+    uint64_t (*holder)(const neap_future *f);  /* the number of the task that has it, or 0 */
 } np_future_type;
 
 /* What a cancelled scope does to the wait of a task for a pending future of this type. */

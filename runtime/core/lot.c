@@ -46,8 +46,24 @@ static void end(neap_future *f) {
     np_lot_refuse(of_future(f), NEAP_ECLOSED);
 }
 
-static const np_future_type parked_type = {
-    .base = {.name = "parked", .destroy = destroy}, .cancel = cancel, .end = end};
+static const np_obj *owner_of(const neap_future *f) {
+    return np_container(f, np_parked, f)->owner;
+}
+
+static const char *what(const neap_future *f) {
+    return owner_of(f)->type->name;
+}
+
+static uint64_t holder(const neap_future *f) {
+    const np_obj *owner = owner_of(f);
+    return owner->type->holder != NULL ? owner->type->holder(owner) : 0;
+}
+
+static const np_future_type parked_type = {.base = {.name = "parked", .destroy = destroy},
+                                           .cancel = cancel,
+                                           .end = end,
+                                           .what = what,
+                                           .holder = holder};
 
 np_parked *np_lot_park(np_lot *lot, np_obj *owner) {
     neap_loop *loop = owner->loop;

@@ -26,6 +26,8 @@ typedef struct np_type {
     void (*abandoned)(np_obj *obj); /* the last outer reference went; may be NULL */
     /* Of what was mailed for another reason than its last outer reference; `discard`: only free. */
     void (*arrived)(np_obj *obj, bool discard);
+    uint64_t (*holder)(
+        const np_obj *obj); /* number of the task that has it, for reports; may be NULL */
 } np_type;
 
 struct np_obj {

@@ -52,14 +52,6 @@ static void trace_ready(np_io *io, int fd) {
     np_trace(np_container(io, neap_loop, io), NEAP_TRACE_READY, fd, NULL, NULL, NULL);
 }
 
-int32_t neap_loop_set_idle_hook(neap_loop *loop, neap_idle_fn fn, void *user,
-                                neap_destroy_fn destroy) {
-    int32_t rc = take_hook(loop, &loop->idle_hook, user, destroy);
-    if (rc == 0)
-        loop->on_idle = fn;
-    return rc;
-}
-
 int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
                                  neap_destroy_fn destroy) {
     int32_t rc = take_hook(loop, &loop->trace_hook, user, destroy);
@@ -68,6 +60,14 @@ int32_t neap_loop_set_trace_hook(neap_loop *loop, neap_trace_fn fn, void *user,
     loop->on_trace = fn;
     loop->io.on_ready = fn != NULL ? trace_ready : NULL;
     return 0;
+}
+
+int32_t neap_loop_set_idle_hook(neap_loop *loop, neap_idle_fn fn, void *user,
+                                neap_destroy_fn destroy) {
+    int32_t rc = take_hook(loop, &loop->idle_hook, user, destroy);
+    if (rc == 0)
+        loop->on_idle = fn;
+    return rc;
 }
 
 /* ---- Telling */
@@ -106,59 +106,6 @@ static void report_failure(neap_loop *loop, neap_future *f) {
         r.exception = o->value.ptr.ptr;
     }
     np_report(loop, r);
-}
-
-/* ---- Who waits for whom */
-
-/* Adds text to a buffer that may be full already. */
-static void __attribute__((format(printf, 4, 5)))
-add_text(char *buf, size_t cap, size_t *len, const char *format, ...) {
-    va_list args;
-    if (*len >= cap)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(buf + *len, cap - *len, format, args);
-    va_end(args);
-    *len += n > 0 ? (size_t)n : 0;
-}
-
-/* "NAME waits for WHAT at WHERE". */
-static void add_wait(char *buf, size_t cap, size_t *len, neap_task *t) {
-    char where[256] = "";
-    neap_future *f = t->awaiting;
-    const char *what = t->asleep    ? "a sleep"
-                       : f == NULL  ? "its turn"
-                       : f->is_task ? neap_task_name((neap_task *)(void *)f)
-                                    : f->obj.type->name;
-    if (t->ops->describe != NULL)
-        t->ops->describe(t, t->user, where, sizeof where);
-    add_text(buf, cap, len, "%s waits for %s%s%s", neap_task_name(t), what,
-             where[0] != '\0' ? " at " : "", where);
-}
-
-void np_report_pending(neap_loop *loop, neap_task *task) {
-    char text[512];
-    size_t len = 0;
-    add_text(text, sizeof text, &len, "the task was destroyed while it was pending: ");
-    add_wait(text, sizeof text, &len, task);
-    np_report(loop,
-              (neap_report){
-                  .kind = NEAP_REPORT_PENDING, .message = text, .task = task, .future = &task->f});
-}
-
-void np_report_deadlock(neap_loop *loop, neap_future *future) {
-    char text[2048];
-    size_t len = 0;
-    add_text(text, sizeof text, &len, "nothing can ever wake what is waited for");
-    for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
-        add_text(text, sizeof text, &len, "%s", at == loop->tasks.next ? ": " : "; ");
-        add_wait(text, sizeof text, &len, np_container(at, neap_task, f.all));
-    }
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_DEADLOCK,
-                                  .code = NEAP_EDEADLOCK,
-                                  .message = text,
-                                  .future = future,
-                                  .task = neap_future_task(future)});
 }
 
 /* At the end of the tick in which they happened; whoever has looked by then has seen them. */

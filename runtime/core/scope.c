@@ -361,9 +361,15 @@ static int32_t refuse_cancel(neap_future *f, const char *msg) {
     return 0;
 }
 
+static const char *members_end(const neap_future *f) {
+    (void)f;
+    return "the tasks of its group";
+}
+
 static const np_future_type join_type = {.base = {.name = "join", .destroy = destroy_join},
                                          .cancel = refuse_cancel,
-                                         .scopes = NP_SCOPES_WAIT};
+                                         .scopes = NP_SCOPES_WAIT,
+                                         .what = members_end};
 
 int32_t neap_scope_join(neap_scope *scope, neap_future **ret_future) {
     int32_t rc = scope == NULL || ret_future == NULL ? NEAP_EINVAL : np_enter(scope->obj.loop);

@@ -29,7 +29,11 @@ static void destroy_lock(np_obj *obj) {
     np_obj_free(obj, sizeof(neap_lock));
 }
 
-static const np_type lock_type = {.name = "lock", .destroy = destroy_lock};
+static uint64_t holder_of(const np_obj *obj) {
+    return np_container(obj, neap_lock, obj)->holder;
+}
+
+static const np_type lock_type = {.name = "a lock", .destroy = destroy_lock, .holder = holder_of};
 
 int32_t neap_lock_new(neap_loop *loop, neap_lock **ret_lock) {
     int32_t rc = loop == NULL || ret_lock == NULL ? NEAP_EINVAL : np_enter(loop);
@@ -90,7 +94,7 @@ static void destroy_sem(np_obj *obj) {
     np_obj_free(obj, sizeof(neap_sem));
 }
 
-static const np_type sem_type = {.name = "semaphore", .destroy = destroy_sem};
+static const np_type sem_type = {.name = "a semaphore", .destroy = destroy_sem};
 
 int32_t neap_sem_new(neap_loop *loop, int64_t permits, neap_sem **ret_sem) {
     int32_t rc = loop == NULL || ret_sem == NULL ? NEAP_EINVAL : np_enter(loop);

@@ -435,6 +435,7 @@ describe("deadlock", function()
         end
         helper.contains("task-a", text)
         helper.contains("task-b", text)
+        helper.contains("in a ring: task-a -> task-b -> task-a", text)
     end)
 
     it("R4: a task that waits for a descriptor is no deadlock", function()

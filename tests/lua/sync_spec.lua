@@ -93,6 +93,26 @@ describe("lock", function()
         assert.same({ 2, 4, 5 }, got)
     end))
 
+    it("T9: tasks that wait for each other's locks are named, and their ring", function()
+        local a, b = neap.lock(), neap.lock()
+        local function take(first, second)
+            first:acquire()
+            neap.yield()
+            second:acquire()
+        end
+        local ok, err = pcall(neap.run, function()
+            neap.group(function(g)
+                g:spawn { take, a, b, name = "left" }
+                g:spawn { take, b, a, name = "right" }
+            end)
+        end)
+        assert.is_false(ok)
+        assert.equal("deadlock", err.code)
+        assert.matches("main waits for the tasks of its group", err.message)
+        assert.matches("left waits for a lock, which right has, at ", err.message)
+        assert.matches("in a ring: left %-> right %-> left", err.message)
+    end)
+
     it("can be made before there is a loop, and serves one loop after the other", function()
         local lock, semaphore, channel = neap.lock(), neap.semaphore(1), neap.channel(1)
         for _ = 1, 2 do
