@@ -52,9 +52,10 @@ typedef struct neap_scope
     neap_scope;                     /* a region that is cancelled as a whole, or a group of tasks */
 typedef struct neap_lock neap_lock; /* held by one task at a time */
 typedef struct neap_sem neap_sem;   /* a semaphore */
-typedef struct neap_chan neap_chan; /* a bounded queue between tasks */
-typedef struct neap_sock neap_sock; /* a socket, registered once with its loop */
-typedef struct neap_buf neap_buf;   /* immutable bytes with a reference count */
+typedef struct neap_event neap_event; /* something that happens, or is undone */
+typedef struct neap_chan neap_chan;   /* a bounded queue between tasks */
+typedef struct neap_sock neap_sock;   /* a socket, registered once with its loop */
+typedef struct neap_buf neap_buf;     /* immutable bytes with a reference count */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -63,7 +64,7 @@ typedef void (*neap_fn)(void *user);
 typedef void (*neap_destroy_fn)(void *user);
 typedef void (*neap_future_fn)(neap_future *future, void *user);
 
-/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_event (frozen, with a
+/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_completion (frozen, with a
    stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
    neap_report, neap_trace, neap_metrics (size first, append only). */
 
@@ -402,24 +403,24 @@ NEAP_API int32_t neap_loop_next_ready(neap_loop *loop, neap_handle **ret_handle)
 NEAP_API int32_t neap_handle_run(neap_handle *handle);
 
 /* A completion taken in batches instead of by callback. */
-typedef struct neap_event {
-    uint32_t kind;   /* NEAP_EVENT_* */
+typedef struct neap_completion {
+    uint32_t kind;   /* NEAP_COMPLETION_* */
     int32_t wake;    /* of a task: NEAP_WAKE_* */
     uint64_t cookie; /* the `user` given at registration */
-    void *object; /* the neap_future or neap_task; borrowed until the next neap_loop_poll_events */
-} neap_event;
+    void *object;    /* the neap_future or neap_task; borrowed until the next poll_completions */
+} neap_completion;
 
 enum {
-    NEAP_EVENT_CALL = 1,
-    NEAP_EVENT_FUTURE = 2,
-    NEAP_EVENT_TASK = 3
+    NEAP_COMPLETION_CALL = 1,
+    NEAP_COMPLETION_FUTURE = 2,
+    NEAP_COMPLETION_TASK = 3
 };
 
 /* One tick, then takes up to `cap` completions of everything that was registered with a NULL function (and of tasks
    without a step) into `ev`, entries `stride` bytes apart.  Returns how many.  Does not wait if some are left over.
    [L] */
-NEAP_API int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, size_t cap,
-                                       int64_t timeout_ns);
+NEAP_API int32_t neap_loop_poll_completions(neap_loop *loop, neap_completion *ev, size_t stride,
+                                            size_t cap, int64_t timeout_ns);
 
 /* ---- Loop: from other threads -------------------------------------------------------------------------- */
 
@@ -575,7 +576,7 @@ NEAP_API int32_t neap_loop_metrics(neap_loop *loop, neap_metrics *out, size_t si
 /* ---- Handles and timers -------------------------------------------------------------------------------- */
 
 /* Queues fn(user) for the next batch, in order.  ret_handle may be NULL; else it receives a new reference.
-   With fn NULL the completion goes to neap_loop_poll_events, `user` is the cookie.
+   With fn NULL the completion goes to neap_loop_poll_completions, `user` is the cookie.
    [L] */
 NEAP_API int32_t neap_call_soon(neap_loop *loop, neap_fn fn, void *user, neap_destroy_fn destroy,
                                 neap_handle **ret_handle);
@@ -912,7 +913,7 @@ enum {
 typedef struct neap_task_ops {
     size_t size; /* sizeof(neap_task_ops) */
     /* Runs until the next suspension and says how it ended (NEAP_STEP_*).  `awaited` is borrowed for the step and NULL
-       unless `wake` is NEAP_WAKE_READY or NEAP_WAKE_CANCEL.  NULL: a task driven through neap_loop_poll_events. */
+       unless `wake` is NEAP_WAKE_READY or NEAP_WAKE_CANCEL.  NULL: a task driven through neap_loop_poll_completions. */
     int32_t (*step)(neap_task *task, neap_future *awaited, int32_t wake, void *user);
     /* Writes a text for dumps (where it waits), at most cap bytes with a final zero.  May be NULL. */
     void (*describe)(neap_task *task, void *user, char *buf, size_t cap);
@@ -1225,6 +1226,35 @@ NEAP_API int32_t neap_sem_release(neap_sem *sem);
 /* The permits in the store.
    [L] */
 NEAP_API int64_t neap_sem_permits(neap_sem *sem);
+
+/* Makes an event, which is not set.  Returns a new reference.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_event_new(neap_loop *loop, neap_event **ret_event);
+
+/* Takes another reference; returns event.
+   [M] */
+NEAP_API neap_event *neap_event_ref(neap_event *event);
+
+/* Ends a reference; waiters keep the event.
+   [M] */
+NEAP_API void neap_event_unref(neap_event *event);
+
+/* Sets the event: all who wait go on, and nobody waits from now on.  Returns 1, or 0 if it was set.
+   [L] */
+NEAP_API int32_t neap_event_set(neap_event *event);
+
+/* Takes it back for those who come later.  Returns 1, or 0 if it was not set.
+   [L] */
+NEAP_API int32_t neap_event_clear(neap_event *event);
+
+/* 1 if the event is set.
+   [L] */
+NEAP_API int32_t neap_event_is_set(neap_event *event);
+
+/* Waits until the event is set.  0 at once, or a future (kind NONE).
+   [L] */
+NEAP_API int32_t neap_event_wait(neap_event *event, neap_future **ret_future);
 
 /* Makes a channel of values with room for so many of them (0: a sender waits for its receiver).  Returns a new reference.
    Errors: NEAP_ENOMEM.

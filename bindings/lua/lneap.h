@@ -42,6 +42,7 @@ typedef enum nl_kind {
     NL_SCOPE,
     NL_LOCK,
     NL_SEM,
+    NL_EVENT,
     NL_CHAN,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS

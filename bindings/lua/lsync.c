@@ -1,4 +1,4 @@
-/* lsync.c: locks and semaphores. */
+/* lsync.c: locks, semaphores and events. */
 #include "lneap.h"
 
 typedef struct nl_lock {
@@ -12,7 +12,12 @@ typedef struct nl_sem {
     int64_t permits; /* to begin with */
 } nl_sem;
 
-static int acquire_end(lua_State *L) {
+typedef struct nl_event {
+    nl_bound b;
+    neap_event *event;
+} nl_event;
+
+static int wait_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
     int32_t code = neap_future_error(future);
@@ -25,7 +30,7 @@ static int acquire_end(lua_State *L) {
 /* Answers true, now or later. */
 static int acquired(lua_State *L, nl_state *st, int32_t code, neap_future *future) {
     if (code == NEAP_PENDING)
-        return nl_park(L, st, future, 1, acquire_end);
+        return nl_park(L, st, future, 1, wait_end);
     if (code == NEAP_EDEADLOCK)
         return nl_throw(L, st, code, "the task has the lock already");
     nl_check_code(L, st, code);
@@ -146,6 +151,60 @@ static void drop_sem(nl_node *node) {
     nl_unbind(&s->b);
 }
 
+/* ---- Events ---- */
+
+static nl_event *check_event(lua_State *L, nl_state *st) {
+    nl_event *e = nl_check(L, st, 1, NL_EVENT, "an event");
+    if (e->event == NULL || !nl_is_bound(&e->b))
+        nl_check_code(L, st, neap_event_new(nl_bind(L, st, &e->b), &e->event));
+    return e;
+}
+
+static int new_event(lua_State *L) {
+    nl_event *e = nl_make(L, NL_STATE(L), NL_EVENT, sizeof *e, 0);
+    nl_track(&e->b.node);
+    return 1;
+}
+
+static int event_wait(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_event *e = check_event(L, st);
+    neap_future *future = NULL;
+    nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, event_wait);
+    int32_t code = neap_event_wait(e->event, &future);
+    return acquired(L, st, code, future);
+}
+
+static int truth(lua_State *L, nl_state *st, int32_t code) {
+    nl_check_code(L, st, code);
+    lua_pushboolean(L, code);
+    return 1;
+}
+
+static int event_set(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    return truth(L, st, neap_event_set(check_event(L, st)->event));
+}
+
+static int event_clear(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    return truth(L, st, neap_event_clear(check_event(L, st)->event));
+}
+
+static int event_is_set(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    return truth(L, st, neap_event_is_set(check_event(L, st)->event));
+}
+
+static void drop_event(nl_node *node) {
+    nl_event *e = (nl_event *)node;
+    neap_event_unref(e->event);
+    e->event = NULL;
+    nl_unbind(&e->b);
+}
+
 /* ---- The module ---- */
 
 static const luaL_Reg metas[] = {{"__gc", nl_gc}, {NULL, NULL}};
@@ -160,16 +219,24 @@ static const luaL_Reg sem_methods[] = {{"try_acquire", sem_try_acquire},
                                        {"permits", sem_permits},
                                        {NULL, NULL}};
 
+static const luaL_Reg event_waits[] = {{"wait", event_wait}, {NULL, NULL}};
+static const luaL_Reg event_methods[] = {
+    {"set", event_set}, {"clear", event_clear}, {"is_set", event_is_set}, {NULL, NULL}};
+
 /* Adds the methods to the table of those that neap/sync.lua adds to. */
 void nl_open_sync(lua_State *L, nl_state *st) {
-    static const luaL_Reg functions[] = {{"lock", new_lock}, {"semaphore", new_sem}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"lock", new_lock}, {"semaphore", new_sem}, {"event", new_event}, {NULL, NULL}};
     nl_functions(L, st, functions);
     st->drops[NL_LOCK] = drop_lock;
     st->drops[NL_SEM] = drop_sem;
+    st->drops[NL_EVENT] = drop_event;
     lua_getfield(L, -1, "methods");
     nl_class(L, st, NL_LOCK, "neap.lock", lock_methods, lock_waits, metas);
     lua_setfield(L, -2, "lock");
     nl_class(L, st, NL_SEM, "neap.semaphore", sem_methods, sem_waits, metas);
     lua_setfield(L, -2, "semaphore");
+    nl_class(L, st, NL_EVENT, "neap.event", event_methods, event_waits, metas);
+    lua_setfield(L, -2, "event");
     lua_pop(L, 1);
 }

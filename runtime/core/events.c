@@ -25,13 +25,13 @@ void np_events_forget_last(neap_loop *loop) {
         np_future_unref(np_container(np_list_pop(&loop->lent_events), neap_future, all));
 }
 
-static neap_event show_handle(neap_loop *loop, neap_handle *h) {
-    neap_event ev = {.kind = NEAP_EVENT_CALL, .cookie = (uint64_t)(uintptr_t)h->user};
+static neap_completion show_handle(neap_loop *loop, neap_handle *h) {
+    neap_completion ev = {.kind = NEAP_COMPLETION_CALL, .cookie = (uint64_t)(uintptr_t)h->user};
     neap_future *f = np_handle_future(h);
     np_dequeue(&h->node);
     if (f != NULL) {
         np_future_call_of(h)->future = NULL;
-        ev.kind = NEAP_EVENT_FUTURE;
+        ev.kind = NEAP_COMPLETION_FUTURE;
         ev.object = f;
         lend(loop, f);
         np_future_unref(f);
@@ -41,16 +41,17 @@ static neap_event show_handle(neap_loop *loop, neap_handle *h) {
     return ev;
 }
 
-static neap_event show(neap_loop *loop, np_ready *node) {
+static neap_completion show(neap_loop *loop, np_ready *node) {
     if (node->kind == NP_RUN_CALL)
         return show_handle(loop, np_container(node, neap_handle, node));
     neap_task *task = np_container(node, neap_task, node);
     np_dequeue(node);
-    return (neap_event){NEAP_EVENT_TASK, task->wake, (uint64_t)(uintptr_t)task->user, task};
+    return (neap_completion){NEAP_COMPLETION_TASK, task->wake, (uint64_t)(uintptr_t)task->user,
+                             task};
 }
 
-int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, size_t cap,
-                              int64_t timeout_ns) {
+int32_t neap_loop_poll_completions(neap_loop *loop, neap_completion *ev, size_t stride, size_t cap,
+                                   int64_t timeout_ns) {
     if (loop == NULL || ev == NULL || cap == 0 || stride < sizeof *ev)
         return NEAP_EINVAL;
     int32_t rc = np_begin_turn(loop);
@@ -60,7 +61,8 @@ int32_t neap_loop_poll_events(neap_loop *loop, neap_event *ev, size_t stride, si
     rc = np_tick(loop, np_list_empty(&loop->events) ? timeout_ns : 0);
     size_t n = 0;
     for (char *at = (char *)ev; n < cap && !np_list_empty(&loop->events); n++, at += stride)
-        *(neap_event *)(void *)at = show(loop, np_container(loop->events.next, np_ready, link));
+        *(neap_completion *)(void *)at =
+            show(loop, np_container(loop->events.next, np_ready, link));
     int32_t raised = loop->raised;
     loop->raised = 0;
     np_leave(loop);

@@ -5,6 +5,6 @@
 #include "core/loop.h"
 
 void np_events_add(neap_loop *loop, np_ready *node);
-void np_events_forget_last(neap_loop *loop); /* what the last neap_loop_poll_events lent */
+void np_events_forget_last(neap_loop *loop); /* what the last neap_loop_poll_completions lent */
 
 #endif

@@ -115,9 +115,9 @@ struct neap_loop {
     np_list batch;    /* what the tick runs now */
     np_list internal; /* waiters of the runtime, run between entries, so that they cost no tick */
     np_list pulled;   /* taken out by neap_loop_next_ready */
-    np_list events;   /* for neap_loop_poll_events */
+    np_list events;   /* for neap_loop_poll_completions */
     np_list
-        lent_events; /* futures shown by the last neap_loop_poll_events, by future.all; each holds a reference */
+        lent_events; /* futures shown by the last neap_loop_poll_completions, by future.all; each holds a reference */
     np_heap timers;
     np_list tasks;   /* live tasks in order of creation, by future.all */
     np_list futures; /* other pending futures, by future.all */

@@ -1,4 +1,4 @@
-/* sync.c: locks and semaphores. */
+/* sync.c: locks, semaphores and events. */
 #include "core/lot.h"
 
 struct neap_lock {
@@ -11,6 +11,12 @@ struct neap_sem {
     np_obj obj;
     np_lot waiters; /* only while there are no permits */
     int64_t permits;
+};
+
+struct neap_event {
+    np_obj obj;
+    np_lot waiters; /* only while it is not set */
+    bool set;
 };
 
 static int32_t park(np_lot *lot, np_obj *owner, neap_future **ret_future) {
@@ -145,4 +151,66 @@ int32_t neap_sem_release(neap_sem *sem) {
 int64_t neap_sem_permits(neap_sem *sem) {
     int32_t rc = sem == NULL ? NEAP_EINVAL : np_look(sem->obj.loop);
     return rc < 0 ? rc : sem->permits;
+}
+
+/* ---- Events */
+
+static void destroy_event(np_obj *obj) {
+    np_obj_free(obj, sizeof(neap_event));
+}
+
+static const np_type event_type = {.name = "an event", .destroy = destroy_event};
+
+int32_t neap_event_new(neap_loop *loop, neap_event **ret_event) {
+    int32_t rc = loop == NULL || ret_event == NULL ? NEAP_EINVAL : np_enter(loop);
+    neap_event *event = rc < 0 ? NULL : np_obj_new(loop, &event_type, sizeof *event);
+    if (event == NULL)
+        return rc < 0 ? rc : NEAP_ENOMEM;
+    np_lot_init(&event->waiters);
+    np_obj_publish(&event->obj);
+    *ret_event = event;
+    return 0;
+}
+
+neap_event *neap_event_ref(neap_event *event) {
+    np_obj_outer_ref(&event->obj);
+    return event;
+}
+
+void neap_event_unref(neap_event *event) {
+    if (event != NULL)
+        np_obj_outer_unref(&event->obj);
+}
+
+int32_t neap_event_set(neap_event *event) {
+    int32_t rc = event == NULL ? NEAP_EINVAL : np_enter(event->obj.loop);
+    if (rc < 0 || event->set)
+        return rc;
+    np_parked *p;
+    event->set = true;
+    np_obj_ref(&event->obj);
+    while ((p = np_lot_first(&event->waiters)) != NULL)
+        np_lot_let_go(p, NULL);
+    np_obj_unref(&event->obj);
+    return 1;
+}
+
+int32_t neap_event_clear(neap_event *event) {
+    int32_t rc = event == NULL ? NEAP_EINVAL : np_enter(event->obj.loop);
+    if (rc < 0 || !event->set)
+        return rc;
+    event->set = false;
+    return 1;
+}
+
+int32_t neap_event_is_set(neap_event *event) {
+    int32_t rc = event == NULL ? NEAP_EINVAL : np_look(event->obj.loop);
+    return rc < 0 ? rc : event->set;
+}
+
+int32_t neap_event_wait(neap_event *event, neap_future **ret_future) {
+    int32_t rc = event == NULL ? NEAP_EINVAL : np_enter(event->obj.loop);
+    if (rc < 0 || event->set)
+        return rc;
+    return park(&event->waiters, &event->obj, ret_future);
 }

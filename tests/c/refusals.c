@@ -82,7 +82,7 @@ static int refuse_taking_calls(struct things *t) {
 }
 
 static void refuse_loop_calls(struct things *t) {
-    neap_event event;
+    neap_completion event;
     neap_metrics metrics;
     neap_handle *handle;
     neap_future *future;
@@ -109,7 +109,7 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_loop_dispatch(t->loop, 0));
     REFUSED(neap_loop_next_ready(t->loop, &handle));
     REFUSED(neap_handle_run(t->handle));
-    REFUSED(neap_loop_poll_events(t->loop, &event, sizeof event, 1, 0));
+    REFUSED(neap_loop_poll_completions(t->loop, &event, sizeof event, 1, 0));
     REFUSED(neap_loop_fail(t->loop, NEAP_EPIPE, NULL, NULL, NULL));
     REFUSED(neap_loop_debug(t->loop, 1));
     REFUSED(neap_loop_set_slow(t->loop, 1));
@@ -228,6 +228,7 @@ static void refuse_scope_calls(struct things *t) {
 static void refuse_sync_calls(struct things *t) {
     neap_lock *lock;
     neap_sem *sem;
+    neap_event *event;
     neap_chan *chan;
     neap_value value;
     REFUSED(neap_future_value(t->future, &value, sizeof value));
@@ -238,6 +239,11 @@ static void refuse_sync_calls(struct things *t) {
     REFUSED(neap_sem_acquire(t->sem, NULL));
     REFUSED(neap_sem_release(t->sem));
     REFUSED(neap_sem_permits(t->sem));
+    REFUSED(neap_event_new(t->loop, &event));
+    REFUSED(neap_event_set(t->event));
+    REFUSED(neap_event_clear(t->event));
+    REFUSED(neap_event_is_set(t->event));
+    REFUSED(neap_event_wait(t->event, NULL));
     REFUSED(neap_chan_new(t->loop, 1, &chan));
     REFUSED(neap_chan_send_int(t->chan, 1, NULL));
     REFUSED(neap_chan_recv(t->chan, &value, sizeof value, NULL));
@@ -295,6 +301,7 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
     assert_ok(neap_lock_new(nt.loop, &t->lock));
     assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
+    assert_ok(neap_event_new(nt.loop, &t->event));
     assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
 }
 
@@ -307,5 +314,6 @@ void drop_things(struct things *t) {
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);
+    neap_event_unref(t->event);
     neap_chan_unref(t->chan);
 }

@@ -14,6 +14,7 @@ struct things {
     neap_scope *scope;
     neap_lock *lock;
     neap_sem *sem;
+    neap_event *event;
     neap_chan *chan;
     int32_t expected; /* the code that every call must answer */
     int destroyed;    /* destroy hooks that ran, of calls that took a callback */

@@ -123,7 +123,7 @@ static void L10_every_starting_function_of_a_closed_loop_answers_loop_closed(voi
     neap_addr addr;
     char buf[4] = "abc";
     int64_t i64 = 0;
-    neap_event event;
+    neap_completion event;
     neap_handle *handle = nt_later_handle(NT_SEC, "x");
     neap_future *future = nt_future();
     neap_future *ret = NULL;
@@ -141,7 +141,7 @@ static void L10_every_starting_function_of_a_closed_loop_answers_loop_closed(voi
     assert_code(neap_loop_prepare(loop, &i64), NEAP_ELOOP_CLOSED);
     assert_code(neap_loop_wait(loop, 0), NEAP_ELOOP_CLOSED);
     assert_code(neap_loop_dispatch(loop, 0), NEAP_ELOOP_CLOSED);
-    assert_code(neap_loop_poll_events(loop, &event, sizeof event, 1, 0), NEAP_ELOOP_CLOSED);
+    assert_code(neap_loop_poll_completions(loop, &event, sizeof event, 1, 0), NEAP_ELOOP_CLOSED);
     assert_code(neap_loop_post(loop, nothing, NULL, NULL), NEAP_ELOOP_CLOSED);
     assert_code(neap_loop_hold(loop), NEAP_ELOOP_CLOSED);
     assert_code(neap_call_soon(loop, nothing, NULL, NULL, NULL), NEAP_ELOOP_CLOSED);

@@ -58,6 +58,7 @@ static int child_abandons(void *user) {
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);
+    neap_event_unref(t->event);
     neap_chan_unref(t->chan);
     neap_loop_unref(t->loop);
     if (atomic_load(&nt.heap.bytes) != 0)

@@ -51,8 +51,8 @@ static void frozen_structs_keep_their_layout(void **state) {
     (void)state;
     assert_int_equal(sizeof(neap_addr), 136);
     assert_int_equal(offsetof(neap_addr, data), 8);
-    assert_int_equal(sizeof(neap_event), 16 + sizeof(void *));
-    assert_int_equal(offsetof(neap_event, cookie), 8);
+    assert_int_equal(sizeof(neap_completion), 16 + sizeof(void *));
+    assert_int_equal(offsetof(neap_completion, cookie), 8);
     assert_int_equal(offsetof(neap_allocator, size), 0);
     assert_int_equal(offsetof(neap_loop_options, size), 0);
     assert_int_equal(offsetof(neap_task_ops, size), 0);

@@ -351,7 +351,7 @@ static void run_inside(void *user) {
     (void)user;
     neap_future *future = nt_future();
     int64_t timeout;
-    neap_event event;
+    neap_completion event;
     assert_code(neap_loop_run(nt.loop), NEAP_EREENTRANT);
     assert_code(neap_loop_run_until(nt.loop, future), NEAP_EREENTRANT);
     assert_code(neap_loop_run_once(nt.loop, 0), NEAP_EREENTRANT);
@@ -359,7 +359,7 @@ static void run_inside(void *user) {
     assert_code(neap_loop_prepare(nt.loop, &timeout), NEAP_EREENTRANT);
     assert_code(neap_loop_wait(nt.loop, 0), NEAP_EREENTRANT);
     assert_code(neap_loop_dispatch(nt.loop, 0), NEAP_EREENTRANT);
-    assert_code(neap_loop_poll_events(nt.loop, &event, sizeof event, 1, 0), NEAP_EREENTRANT);
+    assert_code(neap_loop_poll_completions(nt.loop, &event, sizeof event, 1, 0), NEAP_EREENTRANT);
     assert_code(neap_loop_close(nt.loop, 0), NEAP_ELOOP_RUNNING);
     assert_code(neap_loop_close(nt.loop, NEAP_CLOSE_SILENT), NEAP_ELOOP_RUNNING);
     neap_future_unref(future);

@@ -5,36 +5,36 @@
 
 /* ---- poll_events ----------------------------------------------------------------------------- */
 
-static int32_t pull(neap_event *events, size_t cap) {
-    return neap_loop_poll_events(nt.loop, events, sizeof *events, cap, 0);
+static int32_t pull(neap_completion *events, size_t cap) {
+    return neap_loop_poll_completions(nt.loop, events, sizeof *events, cap, 0);
 }
 
 static void a_callback_without_a_function_becomes_an_event(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     assert_ok(neap_call_soon(nt.loop, NULL, (void *)(uintptr_t)77, NULL, NULL));
     nt_soon("pushed");
     assert_int_equal(pull(events, 4), 1);
     assert_notes("pushed");
-    assert_int_equal(events[0].kind, NEAP_EVENT_CALL);
+    assert_int_equal(events[0].kind, NEAP_COMPLETION_CALL);
     assert_int_equal(events[0].cookie, 77);
     assert_int_equal(pull(events, 4), 0);
 }
 
 static void a_timer_without_a_function_becomes_an_event(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     assert_ok(neap_call_later(nt.loop, NT_SEC, NULL, (void *)(uintptr_t)78, NULL, NULL));
     assert_int_equal(pull(events, 4), 0);
     assert_ok(neap_loop_advance(nt.loop, NT_SEC));
     assert_int_equal(pull(events, 4), 1);
-    assert_int_equal(events[0].kind, NEAP_EVENT_CALL);
+    assert_int_equal(events[0].kind, NEAP_COMPLETION_CALL);
     assert_int_equal(events[0].cookie, 78);
 }
 
 static void a_reset_takes_back_the_event_of_a_timer(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     neap_handle *timer;
     assert_ok(neap_call_later(nt.loop, 0, NULL, (void *)(uintptr_t)78, NULL, &timer));
     nt_turn(); /* the event is there, nobody has taken it */
@@ -49,13 +49,13 @@ static void a_reset_takes_back_the_event_of_a_timer(void **state) {
 
 static void a_completion_without_a_function_becomes_an_event(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     neap_future *future = nt_future();
     assert_ok(neap_future_on_done(future, NULL, (void *)(uintptr_t)5, NULL, NULL));
     assert_int_equal(pull(events, 4), 0);
     assert_ok(neap_future_set_int(future, 9));
     assert_int_equal(pull(events, 4), 1);
-    assert_int_equal(events[0].kind, NEAP_EVENT_FUTURE);
+    assert_int_equal(events[0].kind, NEAP_COMPLETION_FUTURE);
     assert_int_equal(events[0].cookie, 5);
     assert_ptr_equal(events[0].object, future);
     assert_int_equal(nt_int(events[0].object), 9);
@@ -64,7 +64,7 @@ static void a_completion_without_a_function_becomes_an_event(void **state) {
 
 static void the_object_of_an_event_lives_until_the_next_pull(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     neap_future *future = nt_future();
     assert_ok(neap_future_on_done(future, NULL, NULL, NULL, NULL));
     assert_ok(neap_future_set_int(future, 9));
@@ -77,13 +77,13 @@ static void the_object_of_an_event_lives_until_the_next_pull(void **state) {
 
 static void events_come_in_order_and_what_has_no_room_stays(void **state) {
     (void)state;
-    neap_event events[3];
+    neap_completion events[3];
     for (uintptr_t i = 0; i < 8; i++)
         assert_ok(neap_call_soon(nt.loop, NULL, (void *)i, NULL, NULL));
     uint64_t next = 0;
     while (next < 8) {
         /* -1: what is left over does not wait. */
-        int32_t n = neap_loop_poll_events(nt.loop, events, sizeof events[0], 3, -1);
+        int32_t n = neap_loop_poll_completions(nt.loop, events, sizeof events[0], 3, -1);
         assert_true(n > 0 && n <= 3);
         for (int32_t i = 0; i < n; i++)
             assert_int_equal(events[i].cookie, next++);
@@ -94,25 +94,26 @@ static void events_come_in_order_and_what_has_no_room_stays(void **state) {
 static void entries_lie_a_stride_apart(void **state) {
     (void)state;
     struct {
-        neap_event event;
+        neap_completion event;
         uint64_t more[3];
     } events[4];
     memset(events, 0x77, sizeof events);
     for (uintptr_t i = 0; i < 4; i++)
         assert_ok(neap_call_soon(nt.loop, NULL, (void *)i, NULL, NULL));
-    assert_int_equal(neap_loop_poll_events(nt.loop, &events[0].event, sizeof events[0], 4, 0), 4);
+    assert_int_equal(neap_loop_poll_completions(nt.loop, &events[0].event, sizeof events[0], 4, 0),
+                     4);
     for (uintptr_t i = 0; i < 4; i++) {
         assert_int_equal(events[i].event.cookie, i);
         assert_true(events[i].more[0] == UINT64_C(0x7777777777777777));
     }
-    neap_event small;
-    assert_code(neap_loop_poll_events(nt.loop, &small, 8, 1, 0), NEAP_EINVAL);
-    assert_code(neap_loop_poll_events(nt.loop, NULL, sizeof small, 1, 0), NEAP_EINVAL);
+    neap_completion small;
+    assert_code(neap_loop_poll_completions(nt.loop, &small, 8, 1, 0), NEAP_EINVAL);
+    assert_code(neap_loop_poll_completions(nt.loop, NULL, sizeof small, 1, 0), NEAP_EINVAL);
 }
 
 static void an_event_that_was_cancelled_does_not_come(void **state) {
     (void)state;
-    neap_event events[4];
+    neap_completion events[4];
     neap_handle *handle = NULL;
     int destroyed = 0;
     assert_ok(neap_call_soon(nt.loop, NULL, &destroyed, nt_count_fn, &handle));
@@ -134,9 +135,9 @@ static neap_task *pull_spawn(int *destroyed) {
 
 /* The next event, which must be of this task. */
 static int32_t next_wake(neap_task *task, void *cookie) {
-    neap_event event;
+    neap_completion event;
     assert_int_equal(pull(&event, 1), 1);
-    assert_int_equal(event.kind, NEAP_EVENT_TASK);
+    assert_int_equal(event.kind, NEAP_COMPLETION_TASK);
     assert_ptr_equal(event.object, task);
     assert_int_equal(event.cookie, (uintptr_t)cookie);
     return event.wake;
@@ -145,7 +146,7 @@ static int32_t next_wake(neap_task *task, void *cookie) {
 static void a_task_without_a_step_is_driven_by_events_and_answers(void **state) {
     (void)state;
     int destroyed = 0;
-    neap_event event;
+    neap_completion event;
     neap_future *future = nt_future();
     neap_task *task = pull_spawn(&destroyed);
     assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_START);
@@ -204,7 +205,7 @@ static void T12_outside_an_open_event_the_outcome_is_the_tasks_alone(void **stat
 static void a_task_without_a_step_sleeps_from_its_answer_on(void **state) {
     (void)state;
     int destroyed = 0;
-    neap_event event;
+    neap_completion event;
     neap_task *task = pull_spawn(&destroyed);
     assert_int_equal(next_wake(task, &destroyed), NEAP_WAKE_START);
     assert_ok(neap_task_sleep(task, NT_SEC));
@@ -220,7 +221,7 @@ static void a_task_without_a_step_sleeps_from_its_answer_on(void **state) {
 static void a_sleep_that_is_over_before_the_answer_wakes_after_it(void **state) {
     (void)state;
     int destroyed = 0;
-    neap_event event;
+    neap_completion event;
     neap_task *task = pull_spawn(&destroyed);
     nt_turn(); /* the event is there, nobody has taken it */
     assert_ok(neap_task_sleep(task, NT_SEC));
@@ -261,7 +262,7 @@ static void a_cancel_reaches_a_task_without_a_step(void **state) {
 static void C5_a_task_without_a_step_cancelled_before_its_start_gets_no_event(void **state) {
     (void)state;
     int destroyed = 0;
-    neap_event event;
+    neap_completion event;
     neap_task *task = pull_spawn(&destroyed);
     assert_int_equal(neap_task_cancel(task, NULL), 1);
     assert_int_equal(pull(&event, 1), 0);
@@ -322,7 +323,7 @@ static void closing_with_an_open_event_ends_the_task(void **state) {
 static void closing_with_events_left_over_drops_them(void **state) {
     (void)state;
     int destroyed = 0;
-    neap_event event;
+    neap_completion event;
     for (int i = 0; i < 5; i++)
         assert_ok(neap_call_soon(nt.loop, NULL, &destroyed, nt_count_fn, NULL));
     assert_int_equal(pull(&event, 1), 1);

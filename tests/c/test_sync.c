@@ -140,6 +140,34 @@ static void a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_
     neap_lock_unref(lock);
 }
 
+/* ---- Events */
+
+static void an_event_lets_all_go_and_stays_set_until_it_is_cleared(void **state) {
+    (void)state;
+    neap_event *event;
+    neap_future *waits[4];
+    assert_ok(neap_event_new(nt.loop, &event));
+    assert_int_equal(neap_event_is_set(event), 0);
+    for (int i = 0; i < 3; i++)
+        assert_code(neap_event_wait(event, &waits[i]), NEAP_PENDING);
+    assert_code(neap_event_wait(event, NULL), NEAP_EAGAIN);
+    assert_int_equal(neap_future_cancel(waits[1], NULL), 1);
+    assert_int_equal(neap_event_set(event), 1);
+    assert_int_equal(neap_event_set(event), 0);
+    assert_state(waits[0], NEAP_STATE_RESULT);
+    assert_state(waits[1], NEAP_STATE_CANCELLED);
+    assert_state(waits[2], NEAP_STATE_RESULT);
+    assert_ok(neap_event_wait(event, NULL));
+    assert_int_equal(neap_event_is_set(event), 1);
+    assert_int_equal(neap_event_clear(event), 1);
+    assert_int_equal(neap_event_clear(event), 0);
+    assert_code(neap_event_wait(event, &waits[3]), NEAP_PENDING);
+    neap_event_unref(event);
+    assert_state(waits[3], NEAP_STATE_PENDING);
+    for (int i = 0; i < 4; i++)
+        neap_future_unref(waits[i]);
+}
+
 /* ---- Each order of events, up to a length: the real thing beside a model */
 
 enum {
@@ -488,6 +516,7 @@ NT_MAIN(V(a_lock_goes_from_task_to_task_in_the_order_of_arrival),
         V(a_lock_is_refused_to_its_holder_and_released_by_nobody_else),
         V(without_a_future_a_lock_is_only_tried), V(a_lock_passes_over_who_was_cancelled),
         V(a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_tick),
+        V(an_event_lets_all_go_and_stays_set_until_it_is_cleared),
         V(in_every_order_of_events_a_semaphore_gives_each_permit_once),
         V(in_every_order_of_events_a_channel_gives_each_value_once_and_in_order),
         V(a_pointer_is_the_receivers_to_destroy),

@@ -28,10 +28,12 @@ static void *referrer_main(void *user) {
         neap_scope_ref(t->scope);
         neap_lock_ref(t->lock);
         neap_sem_ref(t->sem);
+        neap_event_ref(t->event);
         neap_chan_ref(t->chan);
         neap_buf_ref(r->buf);
         neap_buf_unref(r->buf);
         neap_chan_unref(t->chan);
+        neap_event_unref(t->event);
         neap_sem_unref(t->sem);
         neap_lock_unref(t->lock);
         neap_scope_unref(t->scope);
@@ -82,6 +84,7 @@ static intptr_t drop_all(void *user) {
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);
+    neap_event_unref(t->event);
     neap_chan_unref(t->chan);
     return 0;
 }

@@ -460,10 +460,10 @@ static void N8_a_watch_without_a_function_goes_to_the_batch_of_events_or_is_refu
     make_pair(fds);
     int32_t code = neap_add_reader(nt.loop, fds[0], NULL, (void *)(uintptr_t)42, NULL);
     if (code == 0) {
-        neap_event ev[4];
+        neap_completion ev[4];
         net_put(fds[1], "x");
-        assert_int_equal(neap_loop_poll_events(nt.loop, ev, sizeof ev[0], 4, -1), 1);
-        assert_int_equal(ev[0].kind, NEAP_EVENT_CALL);
+        assert_int_equal(neap_loop_poll_completions(nt.loop, ev, sizeof ev[0], 4, -1), 1);
+        assert_int_equal(ev[0].kind, NEAP_COMPLETION_CALL);
         assert_int_equal(ev[0].cookie, 42);
         assert_int_equal(neap_remove_reader(nt.loop, fds[0]), 1);
     } else {

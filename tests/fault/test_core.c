@@ -477,17 +477,17 @@ static void pull_mode(void) {
     static const neap_task_ops ops = {.size = sizeof(neap_task_ops), .destroy = once_destroy};
     neap_loop *loop = nt_fault_loop(0);
     struct once call = {0}, driven = {0};
-    neap_event events[4];
+    neap_completion events[4];
     neap_task *task = NULL;
     if (loop == NULL)
         return;
     int called = ok(neap_call_soon(loop, NULL, &call, once_destroy, NULL));
     int spawned = ok(neap_task_spawn(loop, &ops, &driven, NULL, &task));
-    int32_t n = neap_loop_poll_events(loop, events, sizeof events[0], 4, 0);
+    int32_t n = neap_loop_poll_completions(loop, events, sizeof events[0], 4, 0);
     assert_int_equal(n, called + spawned);
     if (spawned) {
         assert_ok(neap_task_answer(task, NEAP_STEP_YIELD));
-        assert_int_equal(neap_loop_poll_events(loop, events, sizeof events[0], 4, 0), 1);
+        assert_int_equal(neap_loop_poll_completions(loop, events, sizeof events[0], 4, 0), 1);
         assert_ok(neap_future_set_int(neap_task_future(task), 1));
         assert_ok(neap_task_answer(task, NEAP_STEP_DONE));
         neap_task_unref(task);

@@ -163,6 +163,31 @@ describe("semaphore", function()
     end))
 end)
 
+describe("event", function()
+    it("lets all go who wait, and nobody waits while it is set", in_loop(function()
+        local event, woken = neap.event(), 0
+        neap.group(function(g)
+            for _ = 1, 3 do
+                g:spawn(function()
+                    assert.is_true(event:wait())
+                    woken = woken + 1
+                end)
+            end
+            neap.sleep(1)
+            assert.equal(0, woken)
+            assert.is_true(event:set())
+            assert.is_false(event:set())
+        end)
+        assert.equal(3, woken)
+        assert.is_true(event:wait())
+        assert.is_true(event:is_set())
+        assert.is_true(event:clear())
+        assert.is_nil(neap.move_on(1, event.wait, event))
+        assert.is_false(event:is_set())
+        assert.equal(2, now())
+    end))
+end)
+
 describe("channel", function()
     it("hands values over in order, each once", in_loop(function()
         for capacity = 0, 3 do

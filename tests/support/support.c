@@ -209,9 +209,9 @@ static int leaks_of_loop(void) {
         n += leak("timers", (long)m.timers, 0);
         n += leak("entries of the ready queue", (long)m.ready, 0);
         /* A failure stays until the end of its tick, pulled objects until the next pull. */
-        neap_event event;
+        neap_completion event;
         n += leak("events that nobody took",
-                  neap_loop_poll_events(nt.loop, &event, sizeof event, 1, 0), 0);
+                  neap_loop_poll_completions(nt.loop, &event, sizeof event, 1, 0), 0);
         if (neap_loop_metrics(nt.loop, &m, sizeof m) > 0)
             n += leak("objects", (long)m.objects, (long)nt.objects);
     }

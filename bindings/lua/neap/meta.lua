@@ -241,7 +241,7 @@ function group:start(fn, ...) end
 ---@return integer
 function group:members() end
 
--- Locks, semaphores, channels: served in the order of arrival; what was handed over is not lost to a cancellation
+-- Locks, semaphores, events, channels: served in the order of arrival; what was handed over is not lost to a cancellation
 
 --- A lock, which tasks hold.
 ---@return neap.lock
@@ -251,6 +251,10 @@ function neap.lock() end
 ---@param permits? integer default 1
 ---@return neap.semaphore
 function neap.semaphore(permits) end
+
+--- An event, which is not set.
+---@return neap.event
+function neap.event() end
 
 --- A channel with room for so many values; 0: a sender waits for its receiver.
 ---@param capacity? integer default 0
@@ -308,6 +312,25 @@ function semaphore:permits() end
 ---@param ... any
 ---@return any ...
 function semaphore:with(fn, ...) end
+
+---@class neap.event
+local event = {}
+
+--- Waits until the event is set.
+---@async
+---@return true
+function event:wait() end
+
+--- Sets the event: all who wait go on, and nobody waits from now on. False if it was set.
+---@return boolean
+function event:set() end
+
+--- Takes it back for those who come later. False if it was not set.
+---@return boolean
+function event:clear() end
+
+---@return boolean
+function event:is_set() end
 
 ---@class neap.channel
 local channel = {}
