@@ -268,6 +268,17 @@ describe("group", function()
         assert.is_true(cancelled)
     end))
 
+    it("any value can be the error", in_loop(function()
+        for _, value in ipairs { false, 7, "text", {} } do
+            local ok, err = pcall(neap.group, function() error(value, 0) end)
+            assert.is_false(ok)
+            assert.equal(value, err.errors[1])
+        end
+        local ok, err = pcall(neap.group, function() error() end)
+        assert.is_false(ok)
+        assert.equal(1, #err.errors)
+    end))
+
     it("cancel ends it early without an error", in_loop(function()
         neap.group(function(g)
             g:spawn(neap.sleep, 9)
@@ -392,7 +403,9 @@ describe("group", function()
     end, { reports = true }))
 
     it("another policy is refused", in_loop(function()
-        assert.is_false(pcall(neap.group, function() end, { policy = "some" }))
+        for _, policy in ipairs { "some", "region", "(scope" } do
+            assert.is_false(pcall(neap.group, function() end, { policy = policy }))
+        end
     end))
 
     it("start waits until the task is ready", in_loop(function()

@@ -32,27 +32,27 @@ return function(neap, scopes, methods)
     end
 
     function neap.timeout(seconds, fn, ...)
-        return raise_timeout(enter("region", fn, seconds), xpcall(fn, keep_trace, ...))
+        return raise_timeout(enter("(region)", fn, seconds), xpcall(fn, keep_trace, ...))
     end
 
     function neap.timeout_at(when, fn, ...)
-        return raise_timeout(enter("region", fn, when, true), xpcall(fn, keep_trace, ...))
+        return raise_timeout(enter("(region)", fn, when, true), xpcall(fn, keep_trace, ...))
     end
 
     function neap.move_on(seconds, fn, ...)
-        return answer_nothing(enter("region", fn, seconds), xpcall(fn, keep_trace, ...))
+        return answer_nothing(enter("(region)", fn, seconds), xpcall(fn, keep_trace, ...))
     end
 
     function neap.move_on_at(when, fn, ...)
-        return answer_nothing(enter("region", fn, when, true), xpcall(fn, keep_trace, ...))
+        return answer_nothing(enter("(region)", fn, when, true), xpcall(fn, keep_trace, ...))
     end
 
     function neap.shielded(seconds, fn, ...)
-        return pass_on(enter("shield", fn, seconds), xpcall(fn, keep_trace, ...))
+        return pass_on(enter("(shield)", fn, seconds), xpcall(fn, keep_trace, ...))
     end
 
     function neap.scope(fn, ...)
-        local scope = enter("scope", fn)
+        local scope = enter("(scope)", fn)
         return answer_nothing(scope, xpcall(fn, keep_trace, scope, ...))
     end
 
@@ -73,11 +73,12 @@ return function(neap, scopes, methods)
         return waited, request
     end
 
+    -- A list has no place for nil.
     local function add_first(errors, err)
         for _, known in ipairs(errors) do
             if rawequal(known, err) then return end
         end
-        table.insert(errors, 1, err)
+        table.insert(errors, 1, err == nil and "nil" or err)
     end
 
     local function first_values(_, ...)
@@ -88,7 +89,8 @@ return function(neap, scopes, methods)
         if not ok then group:cancel() end
         local waited, request = join_all(group)
         local errors = scopes.failures(group)
-        local err = not ok and (...) or nil
+        local err
+        if not ok then err = ... end
         local verdict = leave(group, err)
         if not request and scopes.winner(group) then return first_values(scopes.winner(group)) end
         if not ok and not is_cancelled(err) then add_first(errors, err) end
