@@ -27,10 +27,11 @@ local function lazily(fn, options)
     end, options)
 end
 
--- A machine that is busy with others sees the end of a short wait too late to find silence in it.
+-- Waits are long here: a machine that is busy with others sees the end of a short one too late to find silence in it.
 
+-- Growth is measured from the first wait.
 local function see_heap()
-    neap.sleep(0.25) -- growth is measured from the first wait
+    neap.sleep(0.25)
 end
 
 local function is_soon(condition)
