@@ -230,7 +230,7 @@ static int timeout_error(lua_State *L) {
     return 1;
 }
 
-/* group_error(errors, n): of n that ran, those failed. */
+/* The error that keeps the list of errors. */
 static int group_error(lua_State *L) {
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);

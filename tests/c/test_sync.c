@@ -291,7 +291,7 @@ typedef struct model_chan {
     int n_senders, n_receivers, sent;
 } model_chan;
 
-static side *pending(side *sides, int n, int which) {
+static side *nth_waiting(side *sides, int n, int which) {
     for (int i = 0; i < n; i++)
         if (sides[i].expected == NEAP_STATE_PENDING && which-- == 0)
             return &sides[i];
@@ -301,7 +301,7 @@ static side *pending(side *sides, int n, int which) {
 static void chan_send(model_chan *m) {
     neap_future *future = NULL;
     int value = ++m->sent;
-    side *receiver = pending(m->receivers, m->n_receivers, 0);
+    side *receiver = nth_waiting(m->receivers, m->n_receivers, 0);
     int32_t rc = neap_chan_send_int(m->chan, value, &future);
     if (m->closed) {
         assert_code(rc, NEAP_ECLOSED);
@@ -319,7 +319,7 @@ static void chan_send(model_chan *m) {
 }
 
 static int model_take(model_chan *m) {
-    side *sender = pending(m->senders, m->n_senders, 0);
+    side *sender = nth_waiting(m->senders, m->n_senders, 0);
     if (m->len == 0) {
         sender->expected = NEAP_STATE_RESULT;
         return sender->value;
@@ -337,7 +337,7 @@ static void chan_recv(model_chan *m) {
     neap_future *future = NULL;
     neap_value value;
     int32_t rc = neap_chan_recv(m->chan, &value, sizeof value, &future);
-    if (m->len > 0 || pending(m->senders, m->n_senders, 0) != NULL) {
+    if (m->len > 0 || nth_waiting(m->senders, m->n_senders, 0) != NULL) {
         assert_code(rc, NEAP_KIND_INT);
         assert_int_equal(value.i, model_take(m));
     } else if (m->closed) {
@@ -384,10 +384,10 @@ static void chan_event(model_chan *m, int event) {
         break;
     case 2:
     case 3:
-        chan_cancel(pending(m->senders, m->n_senders, event - 2));
+        chan_cancel(nth_waiting(m->senders, m->n_senders, event - 2));
         break;
     case 4:
-        chan_cancel(pending(m->receivers, m->n_receivers, 0));
+        chan_cancel(nth_waiting(m->receivers, m->n_receivers, 0));
         break;
     default:
         chan_close(m);
