@@ -52,10 +52,13 @@ typedef struct neap_scope
     neap_scope;                     /* a region that is cancelled as a whole, or a group of tasks */
 typedef struct neap_lock neap_lock; /* held by one task at a time */
 typedef struct neap_sem neap_sem;   /* a semaphore */
-typedef struct neap_event neap_event; /* something that happens, or is undone */
-typedef struct neap_chan neap_chan;   /* a bounded queue between tasks */
-typedef struct neap_sock neap_sock;   /* a socket, registered once with its loop */
-typedef struct neap_buf neap_buf;     /* immutable bytes with a reference count */
+typedef struct neap_event neap_event;     /* something that happens, or is undone */
+typedef struct neap_chan neap_chan;       /* a bounded queue between tasks */
+typedef struct neap_cond neap_cond;       /* what tasks that share a lock wait for */
+typedef struct neap_barrier neap_barrier; /* where tasks wait for each other */
+typedef struct neap_limiter neap_limiter; /* tokens, of which a task has one */
+typedef struct neap_sock neap_sock;       /* a socket, registered once with its loop */
+typedef struct neap_buf neap_buf;         /* immutable bytes with a reference count */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -884,6 +887,17 @@ enum {
 NEAP_API int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_t when,
                            int64_t timeout_ns, neap_future **ret_future);
 
+/* A future that completes when the first of `n` futures is done, in whatever way: its value (kind INT) is the index of that
+   one; if several are done already, the first of them.  In the same moment the others are cancelled.  Those that wait in the
+   queue of a channel, lock, semaphore, limiter, event or barrier leave it before anything else can be handed to them: exactly
+   one of them happens.  Another operation that had completed already keeps its value; the members stay readable with
+   neap_future_list_get.  Cancelling the select cancels its members; if one of them has taken something from the world, that
+   one is selected instead.  Returns a new reference.
+   Errors: NEAP_EVALUE if n is 0, NEAP_EOTHER_LOOP.
+   [L] */
+NEAP_API int32_t neap_select(neap_loop *loop, neap_future *const *futures, size_t n,
+                             neap_future **ret_future);
+
 /* A future with the outcome of `future`.  After `timeout_ns` it cancels `future`, waits for its end, and fails with
    NEAP_ETIMEOUT, unless `future` completed all the same.  Cancelling it cancels `future`.  Returns a new reference.
    [L] */
@@ -1168,7 +1182,7 @@ NEAP_API neap_scope *neap_task_scope(neap_task *task);
    [L] */
 NEAP_API neap_scope *neap_task_cancelled_by(neap_task *task);
 
-/* ---- Locks, semaphores, events, channels --------------------------------------------------------------- */
+/* ---- Locks, semaphores, events, barriers, channels ----------------------------------------------------- */
 
 /* All are for the tasks of one loop.  Who waits stands in a queue and is served in the order of arrival, and is handed what
    it waited for: a lock, a permit, an item.  From then on it has it: a cancellation that comes in the same tick loses.  Who
@@ -1201,6 +1215,32 @@ NEAP_API int32_t neap_lock_release(neap_lock *lock);
 /* The number of the task that holds it (neap_task_id), 0: none.
    [L] */
 NEAP_API uint64_t neap_lock_holder(neap_lock *lock);
+
+/* Makes a condition that belongs to the lock, which it keeps.  Returns a new reference.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_cond_new(neap_lock *lock, neap_cond **ret_cond);
+
+/* Takes another reference; returns cond.
+   [M] */
+NEAP_API neap_cond *neap_cond_ref(neap_cond *cond);
+
+/* Ends a reference; waiters keep the condition.
+   [M] */
+NEAP_API void neap_cond_unref(neap_cond *cond);
+
+/* Inside a step of the task that holds the lock: hands the lock on and waits to be notified.  Always a future (kind NONE),
+   NEAP_PENDING.  When it is done the task has the lock again, also when it was cancelled: that is heard once the lock is there.
+   A notification to one who is then cancelled goes on to the next.
+   Errors: NEAP_EPERM if the task does not hold the lock.
+   [L] */
+NEAP_API int32_t neap_cond_wait(neap_cond *cond, neap_future **ret_future);
+
+/* Inside a step of the task that holds the lock: lets the `n` who have waited longest (-1: all) stand in the lock's queue.
+   Returns how many there were.
+   Errors: NEAP_EPERM if the task does not hold the lock.
+   [L] */
+NEAP_API int32_t neap_cond_notify(neap_cond *cond, int32_t n);
 
 /* Makes a semaphore with so many permits.  Returns a new reference.
    Errors: NEAP_ENOMEM, NEAP_EVALUE if there are less than 0.
@@ -1256,10 +1296,81 @@ NEAP_API int32_t neap_event_is_set(neap_event *event);
    [L] */
 NEAP_API int32_t neap_event_wait(neap_event *event, neap_future **ret_future);
 
-/* Makes a channel of values with room for so many of them (0: a sender waits for its receiver).  Returns a new reference.
+/* Makes a barrier for so many parties.  Returns a new reference.
+   Errors: NEAP_ENOMEM, NEAP_EVALUE if there are none.
+   [L] */
+NEAP_API int32_t neap_barrier_new(neap_loop *loop, uint32_t parties, neap_barrier **ret_barrier);
+
+/* Takes another reference; returns barrier.
+   [M] */
+NEAP_API neap_barrier *neap_barrier_ref(neap_barrier *barrier);
+
+/* Ends a reference; waiters keep the barrier.
+   [M] */
+NEAP_API void neap_barrier_unref(neap_barrier *barrier);
+
+/* Waits until all parties are here: the last one gets its number, parties - 1, at once and lets the others go, whose futures
+   (kind INT) have theirs, from 0 in order of arrival.  Then the barrier begins anew.  Who is cancelled was not here.
+   Errors, also of the future: NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_barrier_wait(neap_barrier *barrier, neap_future **ret_future);
+
+/* Nobody waits any more: those who do hear NEAP_ECLOSED.  Returns 1, or 0 if it was closed.
+   [L] */
+NEAP_API int32_t neap_barrier_close(neap_barrier *barrier);
+
+/* How many wait.
+   [L] */
+NEAP_API int32_t neap_barrier_waiting(neap_barrier *barrier);
+
+/* Makes a limiter with so many tokens: a semaphore that knows which tasks have them.  After Trio's CapacityLimiter.  Returns a
+   new reference.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_limiter_new(neap_loop *loop, uint32_t total, neap_limiter **ret_limiter);
+
+/* Takes another reference; returns limiter.
+   [M] */
+NEAP_API neap_limiter *neap_limiter_ref(neap_limiter *limiter);
+
+/* Ends a reference; waiters keep the limiter.
+   [M] */
+NEAP_API void neap_limiter_unref(neap_limiter *limiter);
+
+/* Inside a step: the task borrows a token.  0 at once, or a future (kind NONE).
+   Errors: NEAP_ENO_TASK outside a step, NEAP_EDEADLOCK if the task has one already, NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_limiter_acquire(neap_limiter *limiter, neap_future **ret_future);
+
+/* Inside a step of a task that has one: gives the token back, to the oldest waiter or to the store.
+   Errors: NEAP_EPERM if the task has none.
+   [L] */
+NEAP_API int32_t neap_limiter_release(neap_limiter *limiter);
+
+/* Changes the number of tokens.  With more, waiters go on; with fewer, nobody gets one until enough have come back.
+   Errors: NEAP_ENOMEM; then nothing has changed.
+   [L] */
+NEAP_API int32_t neap_limiter_set_total(neap_limiter *limiter, uint32_t total);
+
+/* The number of tokens.
+   [L] */
+NEAP_API int64_t neap_limiter_total(neap_limiter *limiter);
+
+/* How many of them are out.
+   [L] */
+NEAP_API int64_t neap_limiter_borrowed(neap_limiter *limiter);
+
+/* Makes a channel of values with room for so many of them (0: a sender waits for its receiver; SIZE_MAX: unbounded).  Returns
+   a new reference.
    Errors: NEAP_ENOMEM.
    [L] */
 NEAP_API int32_t neap_chan_new(neap_loop *loop, size_t capacity, neap_chan **ret_chan);
+
+/* As neap_chan_new: out of this one comes the value of the least priority first, and among equals the one that has been in it
+   longest.  Senders that wait for room do so in the order of their arrival.
+   Errors: NEAP_ENOMEM.
+   [L] */
+NEAP_API int32_t neap_chan_new_ordered(neap_loop *loop, size_t capacity, neap_chan **ret_chan);
 
 /* Takes another reference; returns chan.
    [M] */
@@ -1280,12 +1391,34 @@ NEAP_API int32_t neap_chan_send_int(neap_chan *chan, int64_t value, neap_future 
 NEAP_API int32_t neap_chan_send_ptr(neap_chan *chan, const void *tag, void *ptr,
                                     neap_destroy_fn destroy, neap_future **ret_future);
 
-/* Receives the oldest value: at once its kind, NEAP_KIND_INT or NEAP_KIND_PTR, with the value, which is the caller's to
+/* As neap_chan_send_int, with a priority, which is 0 there; in a channel that is not ordered it counts for nothing.
+   Errors: also NEAP_EVALUE for NaN.
+   [L] */
+NEAP_API int32_t neap_chan_put_int(neap_chan *chan, double priority, int64_t value,
+                                   neap_future **ret_future);
+
+/* As neap_chan_send_ptr, with a priority.
+   Errors: also NEAP_EVALUE for NaN.
+   [L] */
+NEAP_API int32_t neap_chan_put_ptr(neap_chan *chan, double priority, const void *tag, void *ptr,
+                                   neap_destroy_fn destroy, neap_future **ret_future);
+
+/* Receives the next value: at once its kind, NEAP_KIND_INT or NEAP_KIND_PTR, with the value, which is the caller's to
    destroy; or a future that completes with it and destroys it.  `size` is sizeof(neap_value).
    Errors, also of the future: NEAP_ECLOSED once the channel is closed and empty.
    [L] */
 NEAP_API int32_t neap_chan_recv(neap_chan *chan, neap_value *ret_value, size_t size,
                                 neap_future **ret_future);
+
+/* Says that the work on one received value is done, for neap_chan_join.  After asyncio's queues.
+   Errors: NEAP_EINVALID_STATE if that was said of all values already.
+   [L] */
+NEAP_API int32_t neap_chan_task_done(neap_chan *chan);
+
+/* Waits until neap_chan_task_done was called for each value that the channel has accepted.  0 at once, or a future (kind
+   NONE).
+   [L] */
+NEAP_API int32_t neap_chan_join(neap_chan *chan, neap_future **ret_future);
 
 /* Ends sending: waiting senders and, once it is empty, receivers hear NEAP_ECLOSED.  Returns 1, or 0 if it was closed.
    [L] */

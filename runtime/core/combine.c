@@ -1,7 +1,7 @@
-/* combine.c: gather and wait: a future over several.  Each member has a waiter node in the combination; a pending
+/* combine.c: gather, wait and select: a future over several.  Each member has a waiter node in the combination; a pending
    combination holds itself and its members. */
 #include "base/clock.h"
-#include "core/future.h"
+#include "core/task.h"
 
 typedef struct combination combination;
 
@@ -13,13 +13,13 @@ typedef struct member {
 
 struct combination {
     neap_future f;
-    np_timer timer; /* of wait */
-    size_t n;       /* members that are set */
-    size_t room;    /* members that were allocated */
-    size_t left;    /* members that are not done */
-    int32_t mode;   /* NEAP_GATHER_* or NEAP_WAIT_* */
-    bool gathers;
+    np_timer timer;  /* of wait */
+    size_t n;        /* members that are set */
+    size_t room;     /* members that were allocated */
+    size_t left;     /* members that are not done */
+    int32_t mode;    /* NEAP_GATHER_* or NEAP_WAIT_* */
     bool cancelling; /* the members were told to stop */
+    void (*member_done)(combination *c, const member *m);
     member members[];
 };
 
@@ -121,22 +121,53 @@ static void member_waited(combination *c, const member *m) {
         finish(c, NEAP_STATE_RESULT);
 }
 
-/* ---- Both */
+/* ---- select */
+
+/* The others hear it before anything else can complete them: a member that waits in a queue calls this from there. */
+static void member_selected(combination *c, const member *m) {
+    np_future_ref(&c->f);
+    c->f.kind = NEAP_KIND_INT;
+    c->f.value.i = m - c->members;
+    c->f.flags |= m->f->flags & NP_F_RESOURCE;
+    finish(c, NEAP_STATE_RESULT);
+    for (size_t i = 0; i < c->n; i++)
+        if (c->members[i].f != m->f)
+            np_future_cancel(c->members[i].f, "another case of the select was first");
+    np_future_unref(&c->f);
+}
+
+/* What a member has taken already is not thrown away. */
+static int32_t cancel_select(neap_future *f, const char *msg) {
+    combination *c = of_future(f);
+    for (size_t i = 0; i < c->n; i++) {
+        if (np_holds_resource(c->members[i].f)) {
+            member_selected(c, &c->members[i]);
+            return 0;
+        }
+    }
+    np_future_ref(f);
+    np_future_set_message(f, msg);
+    finish(c, NEAP_STATE_CANCELLED);
+    cancel_members(c, msg);
+    np_future_unref(f);
+    return 1;
+}
+
+/* ---- All of them */
 
 static void member_done(np_waiter *w) {
     member *m = np_container(w, member, w);
-    combination *c = m->owner;
-    c->left--;
-    if (c->gathers)
-        member_gathered(c, m);
-    else
-        member_waited(c, m);
+    np_future_seen(m->f);
+    m->owner->left--;
+    m->owner->member_done(m->owner, m);
 }
 
 static const np_future_type gather_type = {
     .base = {.name = "gather", .destroy = destroy}, .cancel = cancel_gather, .end = end};
 static const np_future_type wait_type = {
     .base = {.name = "wait", .destroy = destroy}, .cancel = cancel_wait, .end = end};
+static const np_future_type select_type = {
+    .base = {.name = "select", .destroy = destroy}, .cancel = cancel_select, .end = end};
 
 static int32_t check(neap_loop *loop, neap_future *const *futures, size_t n) {
     int32_t rc = loop == NULL || (futures == NULL && n > 0) ? NEAP_EINVAL : np_enter(loop);
@@ -159,12 +190,10 @@ static void attach(combination *c) {
     c->left = c->n;
     for (size_t i = 0; i < c->n; i++) {
         member *m = &c->members[i];
-        if (np_future_pending(m->f)) {
+        if (np_future_pending(m->f))
             np_future_wait(m->f, &m->w.node);
-        } else {
-            np_future_seen(m->f);
+        else
             np_enqueue_waiter(c->f.obj.loop, &m->w);
-        }
     }
 }
 
@@ -183,6 +212,11 @@ static combination *make(neap_loop *loop, const np_future_type *type, size_t n) 
     return c;
 }
 
+static void add_members(combination *c, neap_future *const *futures, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        add_member(c, futures[i]);
+}
+
 int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint32_t flags,
                     neap_future **ret_future) {
     int32_t rc = ret_future == NULL || (flags & ~(uint32_t)NEAP_GATHER_RETURN_ERRORS) != 0
@@ -191,10 +225,9 @@ int32_t neap_gather(neap_loop *loop, neap_future *const *futures, size_t n, uint
     combination *c = rc < 0 ? NULL : make(loop, &gather_type, n);
     if (c == NULL)
         return rc < 0 ? rc : NEAP_ENOMEM;
-    c->gathers = true;
+    c->member_done = member_gathered;
     c->mode = (int32_t)flags;
-    for (size_t i = 0; i < n; i++)
-        add_member(c, futures[i]);
+    add_members(c, futures, n);
     attach(c);
     np_future_give(&c->f, ret_future);
     if (n == 0)
@@ -241,8 +274,23 @@ int32_t neap_wait(neap_loop *loop, neap_future *const *futures, size_t n, int32_
         np_future_unref(&c->f);
         return NEAP_ENOMEM;
     }
+    c->member_done = member_waited;
     c->mode = when;
     add_distinct(c, futures, n);
+    attach(c);
+    return np_future_give(&c->f, ret_future);
+}
+
+int32_t neap_select(neap_loop *loop, neap_future *const *futures, size_t n,
+                    neap_future **ret_future) {
+    int32_t rc = ret_future == NULL ? NEAP_EINVAL : check(loop, futures, n);
+    if (rc == 0 && n == 0)
+        rc = NEAP_EVALUE;
+    combination *c = rc < 0 ? NULL : make(loop, &select_type, n);
+    if (c == NULL)
+        return rc < 0 ? rc : NEAP_ENOMEM;
+    c->member_done = member_selected;
+    add_members(c, futures, n);
     attach(c);
     return np_future_give(&c->f, ret_future);
 }
@@ -251,7 +299,8 @@ static combination *list_of(neap_future *f) {
     if (f == NULL || np_look(f->obj.loop) < 0)
         return NULL;
     f = np_future_origin(f);
-    bool is = f->obj.type == &gather_type.base || f->obj.type == &wait_type.base;
+    const np_type *type = f->obj.type;
+    bool is = type == &gather_type.base || type == &wait_type.base || type == &select_type.base;
     return is ? of_future(f) : NULL;
 }
 

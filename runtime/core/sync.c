@@ -1,11 +1,5 @@
-/* sync.c: locks, semaphores and events. */
+/* sync.c: semaphores, events and barriers. */
 #include "core/lot.h"
-
-struct neap_lock {
-    np_obj obj;
-    np_lot waiters;
-    uint64_t holder; /* number of a task, 0: free; handed on at the release, not at the wake-up */
-};
 
 struct neap_sem {
     np_obj obj;
@@ -19,80 +13,12 @@ struct neap_event {
     bool set;
 };
 
-static int32_t park(np_lot *lot, np_obj *owner, neap_future **ret_future) {
-    if (ret_future == NULL)
-        return NEAP_EAGAIN;
-    np_parked *p = np_lot_park(lot, owner);
-    if (p == NULL)
-        return NEAP_ENOMEM;
-    (void)np_future_give(&p->f, ret_future);
-    return NEAP_PENDING;
-}
-
-/* ---- Locks */
-
-static void destroy_lock(np_obj *obj) {
-    np_obj_free(obj, sizeof(neap_lock));
-}
-
-static uint64_t holder_of(const np_obj *obj) {
-    return np_container(obj, neap_lock, obj)->holder;
-}
-
-static const np_type lock_type = {.name = "a lock", .destroy = destroy_lock, .holder = holder_of};
-
-int32_t neap_lock_new(neap_loop *loop, neap_lock **ret_lock) {
-    int32_t rc = loop == NULL || ret_lock == NULL ? NEAP_EINVAL : np_enter(loop);
-    neap_lock *lock = rc < 0 ? NULL : np_obj_new(loop, &lock_type, sizeof *lock);
-    if (lock == NULL)
-        return rc < 0 ? rc : NEAP_ENOMEM;
-    np_lot_init(&lock->waiters);
-    np_obj_publish(&lock->obj);
-    *ret_lock = lock;
-    return 0;
-}
-
-neap_lock *neap_lock_ref(neap_lock *lock) {
-    np_obj_outer_ref(&lock->obj);
-    return lock;
-}
-
-void neap_lock_unref(neap_lock *lock) {
-    if (lock != NULL)
-        np_obj_outer_unref(&lock->obj);
-}
-
-int32_t neap_lock_acquire(neap_lock *lock, neap_future **ret_future) {
-    int32_t rc = lock == NULL ? NEAP_EINVAL : np_enter(lock->obj.loop);
-    if (rc < 0)
-        return rc;
-    uint64_t me = np_current_task_id(lock->obj.loop);
-    if (me == 0)
-        return NEAP_ENO_TASK;
-    if (lock->holder == me)
-        return NEAP_EDEADLOCK;
-    if (lock->holder != 0)
-        return park(&lock->waiters, &lock->obj, ret_future);
-    lock->holder = me;
-    return 0;
-}
-
-int32_t neap_lock_release(neap_lock *lock) {
-    int32_t rc = lock == NULL ? NEAP_EINVAL : np_enter(lock->obj.loop);
-    if (rc < 0)
-        return rc;
-    if (lock->holder == 0 || lock->holder != np_current_task_id(lock->obj.loop))
-        return NEAP_EPERM;
-    np_parked *next = np_lot_first(&lock->waiters);
-    lock->holder = next != NULL ? next->task : 0;
-    if (next != NULL)
-        np_lot_let_go(next, NULL);
-    return 0;
-}
-
-uint64_t neap_lock_holder(neap_lock *lock) {
-    return np_look(lock->obj.loop) < 0 ? 0 : lock->holder;
-}
+struct neap_barrier {
+    np_obj obj;
+    np_lot waiters; /* fewer than parties */
+    uint32_t parties;
+    bool closed;
+};
 
 /* ---- Semaphores */
 
@@ -109,7 +35,7 @@ int32_t neap_sem_new(neap_loop *loop, int64_t permits, neap_sem **ret_sem) {
     neap_sem *sem = rc < 0 ? NULL : np_obj_new(loop, &sem_type, sizeof *sem);
     if (sem == NULL)
         return rc < 0 ? rc : NEAP_ENOMEM;
-    np_lot_init(&sem->waiters);
+    np_lot_init(&sem->waiters, &sem->obj);
     sem->permits = permits;
     np_obj_publish(&sem->obj);
     *ret_sem = sem;
@@ -131,7 +57,7 @@ int32_t neap_sem_acquire(neap_sem *sem, neap_future **ret_future) {
     if (rc < 0)
         return rc;
     if (sem->permits == 0)
-        return park(&sem->waiters, &sem->obj, ret_future);
+        return np_lot_wait(&sem->waiters, ret_future);
     sem->permits--;
     return 0;
 }
@@ -166,7 +92,7 @@ int32_t neap_event_new(neap_loop *loop, neap_event **ret_event) {
     neap_event *event = rc < 0 ? NULL : np_obj_new(loop, &event_type, sizeof *event);
     if (event == NULL)
         return rc < 0 ? rc : NEAP_ENOMEM;
-    np_lot_init(&event->waiters);
+    np_lot_init(&event->waiters, &event->obj);
     np_obj_publish(&event->obj);
     *ret_event = event;
     return 0;
@@ -186,12 +112,8 @@ int32_t neap_event_set(neap_event *event) {
     int32_t rc = event == NULL ? NEAP_EINVAL : np_enter(event->obj.loop);
     if (rc < 0 || event->set)
         return rc;
-    np_parked *p;
     event->set = true;
-    np_obj_ref(&event->obj);
-    while ((p = np_lot_first(&event->waiters)) != NULL)
-        np_lot_let_go(p, NULL);
-    np_obj_unref(&event->obj);
+    np_lot_let_all_go(&event->waiters);
     return 1;
 }
 
@@ -212,5 +134,74 @@ int32_t neap_event_wait(neap_event *event, neap_future **ret_future) {
     int32_t rc = event == NULL ? NEAP_EINVAL : np_enter(event->obj.loop);
     if (rc < 0 || event->set)
         return rc;
-    return park(&event->waiters, &event->obj, ret_future);
+    return np_lot_wait(&event->waiters, ret_future);
+}
+
+/* ---- Barriers */
+
+static void destroy_barrier(np_obj *obj) {
+    np_obj_free(obj, sizeof(neap_barrier));
+}
+
+static const np_type barrier_type = {.name = "a barrier", .destroy = destroy_barrier};
+
+int32_t neap_barrier_new(neap_loop *loop, uint32_t parties, neap_barrier **ret_barrier) {
+    int32_t rc = loop == NULL || ret_barrier == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && (parties == 0 || parties > INT32_MAX))
+        rc = NEAP_EVALUE;
+    neap_barrier *barrier = rc < 0 ? NULL : np_obj_new(loop, &barrier_type, sizeof *barrier);
+    if (barrier == NULL)
+        return rc < 0 ? rc : NEAP_ENOMEM;
+    np_lot_init(&barrier->waiters, &barrier->obj);
+    barrier->parties = parties;
+    np_obj_publish(&barrier->obj);
+    *ret_barrier = barrier;
+    return 0;
+}
+
+neap_barrier *neap_barrier_ref(neap_barrier *barrier) {
+    np_obj_outer_ref(&barrier->obj);
+    return barrier;
+}
+
+void neap_barrier_unref(neap_barrier *barrier) {
+    if (barrier != NULL)
+        np_obj_outer_unref(&barrier->obj);
+}
+
+/* The last one has come: each of the others gets its number. */
+static int32_t open_barrier(neap_barrier *barrier) {
+    np_obj_ref(&barrier->obj);
+    int32_t last = (int32_t)barrier->waiters.len;
+    for (int32_t i = 0; i < last; i++) {
+        np_item number = {.kind = NEAP_KIND_INT, .i = i};
+        np_lot_let_go(np_lot_first(&barrier->waiters), &number);
+    }
+    np_obj_unref(&barrier->obj);
+    return last;
+}
+
+int32_t neap_barrier_wait(neap_barrier *barrier, neap_future **ret_future) {
+    int32_t rc = barrier == NULL ? NEAP_EINVAL : np_enter(barrier->obj.loop);
+    if (rc < 0)
+        return rc;
+    if (barrier->closed)
+        return NEAP_ECLOSED;
+    if (barrier->waiters.len + 1 < barrier->parties)
+        return np_lot_wait(&barrier->waiters, ret_future);
+    return open_barrier(barrier);
+}
+
+int32_t neap_barrier_close(neap_barrier *barrier) {
+    int32_t rc = barrier == NULL ? NEAP_EINVAL : np_enter(barrier->obj.loop);
+    if (rc < 0 || barrier->closed)
+        return rc;
+    barrier->closed = true;
+    np_lot_refuse_all(&barrier->waiters, NEAP_ECLOSED);
+    return 1;
+}
+
+int32_t neap_barrier_waiting(neap_barrier *barrier) {
+    int32_t rc = barrier == NULL ? NEAP_EINVAL : np_look(barrier->obj.loop);
+    return rc < 0 ? rc : (int32_t)barrier->waiters.len;
 }

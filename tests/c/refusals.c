@@ -77,8 +77,9 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_add_reader(t->loop, 0, no_call, n, nt_count_fn));
     REFUSED(neap_add_writer(t->loop, 0, no_call, n, nt_count_fn));
     REFUSED(neap_chan_send_ptr(t->chan, &tag, n, nt_count_fn, NULL));
+    REFUSED(neap_chan_put_ptr(t->chan, 0, &tag, n, nt_count_fn, NULL));
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
-    return 22;
+    return 23;
 }
 
 static void refuse_loop_calls(struct things *t) {
@@ -123,6 +124,7 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_sleep(t->loop, 1, &future));
     REFUSED(neap_gather(t->loop, &t->future, 1, 0, &future));
     REFUSED(neap_wait(t->loop, &t->future, 1, 0, -1, &future));
+    REFUSED(neap_select(t->loop, &t->future, 1, &future));
     REFUSED(neap_wait_for(t->future, 1, &future));
     REFUSED(neap_shield(t->future, &future));
     REFUSED(neap_task_walk(t->loop, no_walk, NULL));
@@ -229,7 +231,11 @@ static void refuse_sync_calls(struct things *t) {
     neap_lock *lock;
     neap_sem *sem;
     neap_event *event;
+    neap_cond *cond;
+    neap_barrier *barrier;
+    neap_limiter *limiter;
     neap_chan *chan;
+    neap_future *future;
     neap_value value;
     REFUSED(neap_future_value(t->future, &value, sizeof value));
     REFUSED(neap_lock_new(t->loop, &lock));
@@ -244,9 +250,26 @@ static void refuse_sync_calls(struct things *t) {
     REFUSED(neap_event_clear(t->event));
     REFUSED(neap_event_is_set(t->event));
     REFUSED(neap_event_wait(t->event, NULL));
+    REFUSED(neap_cond_new(t->lock, &cond));
+    REFUSED(neap_cond_wait(t->cond, &future));
+    REFUSED(neap_cond_notify(t->cond, 1));
+    REFUSED(neap_barrier_new(t->loop, 1, &barrier));
+    REFUSED(neap_barrier_wait(t->barrier, NULL));
+    REFUSED(neap_barrier_close(t->barrier));
+    REFUSED(neap_barrier_waiting(t->barrier));
+    REFUSED(neap_limiter_new(t->loop, 1, &limiter));
+    REFUSED(neap_limiter_acquire(t->limiter, NULL));
+    REFUSED(neap_limiter_release(t->limiter));
+    REFUSED(neap_limiter_set_total(t->limiter, 1));
+    REFUSED(neap_limiter_total(t->limiter));
+    REFUSED(neap_limiter_borrowed(t->limiter));
     REFUSED(neap_chan_new(t->loop, 1, &chan));
+    REFUSED(neap_chan_new_ordered(t->loop, 1, &chan));
+    REFUSED(neap_chan_put_int(t->chan, 0, 1, NULL));
     REFUSED(neap_chan_send_int(t->chan, 1, NULL));
     REFUSED(neap_chan_recv(t->chan, &value, sizeof value, NULL));
+    REFUSED(neap_chan_task_done(t->chan));
+    REFUSED(neap_chan_join(t->chan, NULL));
     REFUSED(neap_chan_close(t->chan));
     REFUSED(neap_chan_is_closed(t->chan));
     REFUSED(neap_chan_len(t->chan));
@@ -302,11 +325,13 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_lock_new(nt.loop, &t->lock));
     assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
     assert_ok(neap_event_new(nt.loop, &t->event));
+    assert_ok(neap_cond_new(t->lock, &t->cond));
+    assert_ok(neap_barrier_new(nt.loop, 1, &t->barrier));
+    assert_ok(neap_limiter_new(nt.loop, 1, &t->limiter));
     assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
 }
 
-void drop_things(struct things *t) {
-    neap_handle_cancel(t->handle);
+void unref_things(struct things *t) {
     neap_handle_unref(t->handle);
     neap_future_unref(t->future);
     neap_task_unref(t->task);
@@ -315,5 +340,13 @@ void drop_things(struct things *t) {
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);
     neap_event_unref(t->event);
+    neap_cond_unref(t->cond);
+    neap_barrier_unref(t->barrier);
+    neap_limiter_unref(t->limiter);
     neap_chan_unref(t->chan);
+}
+
+void drop_things(struct things *t) {
+    neap_handle_cancel(t->handle);
+    unref_things(t);
 }

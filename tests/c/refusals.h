@@ -15,6 +15,9 @@ struct things {
     neap_lock *lock;
     neap_sem *sem;
     neap_event *event;
+    neap_cond *cond;
+    neap_barrier *barrier;
+    neap_limiter *limiter;
     neap_chan *chan;
     int32_t expected; /* the code that every call must answer */
     int destroyed;    /* destroy hooks that ran, of calls that took a callback */
@@ -22,6 +25,7 @@ struct things {
 };
 
 void make_things(struct things *t, nt_script *script, int32_t expected);
+void unref_things(struct things *t); /* on any thread */
 void drop_things(struct things *t);
 
 /* Calls everything; the number of destroy hooks that should have run. */

@@ -51,15 +51,7 @@ static int child_abandons(void *user) {
     if (neap_loop_is_closed(t->loop) != 1)
         return 2;
     neap_future_unref(i->ready);
-    neap_handle_unref(t->handle);
-    neap_future_unref(t->future);
-    neap_task_unref(t->task);
-    neap_sock_unref(t->sock);
-    neap_scope_unref(t->scope);
-    neap_lock_unref(t->lock);
-    neap_sem_unref(t->sem);
-    neap_event_unref(t->event);
-    neap_chan_unref(t->chan);
+    unref_things(t);
     neap_loop_unref(t->loop);
     if (atomic_load(&nt.heap.bytes) != 0)
         return 3;

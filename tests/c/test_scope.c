@@ -81,7 +81,7 @@ static void a_cancelled_scope_ends_the_wait_inside(void **state) {
     end(&g);
 }
 
-static void every_further_wait_inside_is_cancelled_until_the_scope_is_left(void **state) {
+static void D1_every_further_wait_inside_is_cancelled_until_the_scope_is_left(void **state) {
     (void)state;
     stage g = {0};
     nt_script s;
@@ -250,7 +250,7 @@ static void a_deadline_cancels_and_says_so(void **state) {
     end(&g);
 }
 
-static void an_inner_deadline_does_not_reach_beyond_the_outer(void **state) {
+static void D15_an_inner_deadline_does_not_reach_beyond_the_outer(void **state) {
     (void)state;
     stage outer = {.deadline = NT_SEC}, inner = {.deadline = 5 * NT_SEC};
     nt_script s;
@@ -290,7 +290,7 @@ static void a_deadline_can_be_moved_and_taken_away(void **state) {
 
 /* ---- Shields */
 
-static void a_shield_keeps_scopes_and_requests_out_until_its_end(void **state) {
+static void D18_a_shield_keeps_scopes_and_requests_out_until_its_end(void **state) {
     (void)state;
     stage outer = {0}, shield = {.flags = NEAP_SCOPE_SHIELD, .deadline = 9 * NT_SEC};
     nt_script s;
@@ -313,7 +313,7 @@ static void a_shield_keeps_scopes_and_requests_out_until_its_end(void **state) {
     end(&outer);
 }
 
-static void what_waits_outside_comes_in_when_the_shields_time_is_over(void **state) {
+static void D18_what_waits_outside_comes_in_when_the_shields_time_is_over(void **state) {
     (void)state;
     for (int by_scope = 0; by_scope <= 1; by_scope++) {
         stage outer = {0}, shield = {.flags = NEAP_SCOPE_SHIELD, .deadline = 2 * NT_SEC};
@@ -337,7 +337,7 @@ static void what_waits_outside_comes_in_when_the_shields_time_is_over(void **sta
     assert_notes("");
 }
 
-static void a_shielded_sleeper_in_a_cancelled_scope_costs_no_turn(void **state) {
+static void D1_a_shielded_sleeper_in_a_cancelled_scope_costs_no_turn(void **state) {
     (void)state;
     stage outer = {0}, shield = {.flags = NEAP_SCOPE_SHIELD, .deadline = 9 * NT_SEC};
     nt_script s;
@@ -447,7 +447,7 @@ static void a_group_ends_when_its_members_have(void **state) {
     neap_scope_unref(group);
 }
 
-static void what_a_member_spawns_becomes_a_member(void **state) {
+static void D4_what_a_member_spawns_becomes_a_member(void **state) {
     (void)state;
     nt_script parent, child;
     stage g = {.child = &child, .acts = NT_ACTS(NT_SLEEP(NT_SEC))};
@@ -462,7 +462,7 @@ static void what_a_member_spawns_becomes_a_member(void **state) {
     neap_scope_unref(group);
 }
 
-static void the_first_failure_cancels_the_siblings_and_all_failures_are_kept(void **state) {
+static void D3_the_first_failure_cancels_the_siblings_and_all_failures_are_kept(void **state) {
     (void)state;
     nt_script a, b, c;
     neap_scope *group = new_group(all);
@@ -563,7 +563,7 @@ static void the_first_result_cancels_the_others_where_that_was_asked_for(void **
     neap_scope_unref(group);
 }
 
-static void a_member_that_is_cancelled_before_its_start_is_never_entered(void **state) {
+static void D19_a_member_that_is_cancelled_before_its_start_is_never_entered(void **state) {
     (void)state;
     nt_script a;
     neap_scope *group = new_group(all);
@@ -698,27 +698,27 @@ static void a_loop_that_closes_ends_what_stands_in_scopes(void **state) {
 #define V NT_TEST_VIRTUAL
 
 NT_MAIN(V(a_cancelled_scope_ends_the_wait_inside),
-        V(every_further_wait_inside_is_cancelled_until_the_scope_is_left),
+        V(D1_every_further_wait_inside_is_cancelled_until_the_scope_is_left),
         V(a_task_that_only_yields_is_cancelled_too),
         V(a_cancellation_names_the_outermost_cancelled_scope),
         V(a_request_to_the_task_itself_names_no_scope),
         V(a_future_that_others_may_want_is_left_alone), V(an_operation_is_cancelled),
         V(what_came_before_the_cancellation_is_delivered_and_the_next_wait_is_cancelled),
         V(a_scope_of_another_task_can_be_cancelled_twice_and_before_its_wait),
-        V(a_deadline_cancels_and_says_so), V(an_inner_deadline_does_not_reach_beyond_the_outer),
+        V(a_deadline_cancels_and_says_so), V(D15_an_inner_deadline_does_not_reach_beyond_the_outer),
         V(a_deadline_can_be_moved_and_taken_away),
-        V(a_shield_keeps_scopes_and_requests_out_until_its_end),
-        V(what_waits_outside_comes_in_when_the_shields_time_is_over),
-        V(a_shielded_sleeper_in_a_cancelled_scope_costs_no_turn),
+        V(D18_a_shield_keeps_scopes_and_requests_out_until_its_end),
+        V(D18_what_waits_outside_comes_in_when_the_shields_time_is_over),
+        V(D1_a_shielded_sleeper_in_a_cancelled_scope_costs_no_turn),
         V(scopes_are_left_in_order_and_entered_once), V(a_task_that_ends_leaves_its_scopes),
         V(a_new_scope_inside_a_cancelled_one_is_cancelled_at_once),
-        V(a_group_ends_when_its_members_have), V(what_a_member_spawns_becomes_a_member),
-        V(the_first_failure_cancels_the_siblings_and_all_failures_are_kept),
+        V(a_group_ends_when_its_members_have), V(D4_what_a_member_spawns_becomes_a_member),
+        V(D3_the_first_failure_cancels_the_siblings_and_all_failures_are_kept),
         V(a_failure_that_somebody_awaits_is_not_the_groups),
         V(without_fail_fast_the_siblings_go_on), V(failures_that_nobody_takes_are_reported),
         V(a_group_that_keeps_nothing_has_its_failures_reported),
         V(the_first_result_cancels_the_others_where_that_was_asked_for),
-        V(a_member_that_is_cancelled_before_its_start_is_never_entered),
+        V(D19_a_member_that_is_cancelled_before_its_start_is_never_entered),
         V(a_group_with_members_is_not_left_and_one_that_was_left_takes_none),
         V(a_group_whose_task_ends_is_cancelled), V(a_wait_for_the_members_is_ended_by_no_scope),
         V(a_request_to_the_task_ends_its_wait_for_the_members),

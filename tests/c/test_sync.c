@@ -40,7 +40,7 @@ static neap_lock *new_lock(void) {
     NT_ACTS(NT_CALL(acquire, (u)), NT_AWAIT_LATE(&(u)->future), NT_NOTE(word), NT_SLEEP(NT_SEC), \
             NT_NOTE("-"), NT_CALL(release, (u)))
 
-static void a_lock_goes_from_task_to_task_in_the_order_of_arrival(void **state) {
+static void D23_a_lock_goes_from_task_to_task_in_the_order_of_arrival(void **state) {
     (void)state;
     neap_lock *lock = new_lock();
     user u[3] = {{lock, NULL, 0}, {lock, NULL, 0}, {lock, NULL, 0}};
@@ -117,7 +117,8 @@ static void a_lock_passes_over_who_was_cancelled(void **state) {
     neap_lock_unref(lock);
 }
 
-static void a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_tick(void **state) {
+static void
+D2_C10_a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_tick(void **state) {
     (void)state;
     neap_lock *lock = new_lock();
     user a = {lock, NULL, 0}, b = {lock, NULL, 0};
@@ -249,7 +250,7 @@ static void sem_event(model_sem *m, int event) {
         assert_state(m->futures[i], m->expected[i]);
 }
 
-static void in_every_order_of_events_a_semaphore_gives_each_permit_once(void **state) {
+static void D23_in_every_order_of_events_a_semaphore_gives_each_permit_once(void **state) {
     (void)state;
     for (int permits = 0; permits <= 1; permits++) {
         int events[EVENTS] = {0};
@@ -408,7 +409,8 @@ static void chan_end(model_chan *m) {
     neap_chan_unref(m->chan);
 }
 
-static void in_every_order_of_events_a_channel_gives_each_value_once_and_in_order(void **state) {
+static void
+D23_in_every_order_of_events_a_channel_gives_each_value_once_and_in_order(void **state) {
     (void)state;
     for (int capacity = 0; capacity <= 2; capacity++) {
         int events[EVENTS] = {0};
@@ -512,13 +514,13 @@ static void waiters_of_a_loop_that_closes_hear_so(void **state) {
 
 #define V NT_TEST_VIRTUAL
 
-NT_MAIN(V(a_lock_goes_from_task_to_task_in_the_order_of_arrival),
+NT_MAIN(V(D23_a_lock_goes_from_task_to_task_in_the_order_of_arrival),
         V(a_lock_is_refused_to_its_holder_and_released_by_nobody_else),
         V(without_a_future_a_lock_is_only_tried), V(a_lock_passes_over_who_was_cancelled),
-        V(a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_tick),
+        V(D2_C10_a_lock_that_was_handed_over_stays_with_who_is_cancelled_in_the_same_tick),
         V(an_event_lets_all_go_and_stays_set_until_it_is_cleared),
-        V(in_every_order_of_events_a_semaphore_gives_each_permit_once),
-        V(in_every_order_of_events_a_channel_gives_each_value_once_and_in_order),
+        V(D23_in_every_order_of_events_a_semaphore_gives_each_permit_once),
+        V(D23_in_every_order_of_events_a_channel_gives_each_value_once_and_in_order),
         V(a_pointer_is_the_receivers_to_destroy),
         V(a_pointer_that_came_through_a_future_goes_with_it),
         V(pointers_that_nobody_receives_are_destroyed_once),

@@ -29,10 +29,16 @@ static void *referrer_main(void *user) {
         neap_lock_ref(t->lock);
         neap_sem_ref(t->sem);
         neap_event_ref(t->event);
+        neap_cond_ref(t->cond);
+        neap_barrier_ref(t->barrier);
+        neap_limiter_ref(t->limiter);
         neap_chan_ref(t->chan);
         neap_buf_ref(r->buf);
         neap_buf_unref(r->buf);
         neap_chan_unref(t->chan);
+        neap_limiter_unref(t->limiter);
+        neap_barrier_unref(t->barrier);
+        neap_cond_unref(t->cond);
         neap_event_unref(t->event);
         neap_sem_unref(t->sem);
         neap_lock_unref(t->lock);
@@ -76,16 +82,7 @@ static void references_are_taken_and_ended_by_all_threads_at_once(void **state) 
 }
 
 static intptr_t drop_all(void *user) {
-    struct things *t = user;
-    neap_handle_unref(t->handle);
-    neap_future_unref(t->future);
-    neap_task_unref(t->task);
-    neap_sock_unref(t->sock);
-    neap_scope_unref(t->scope);
-    neap_lock_unref(t->lock);
-    neap_sem_unref(t->sem);
-    neap_event_unref(t->event);
-    neap_chan_unref(t->chan);
+    unref_things(user);
     return 0;
 }
 

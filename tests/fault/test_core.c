@@ -589,6 +589,75 @@ static void channels(void) {
     end(loop);
 }
 
+static void a_select_over_channels(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    neap_chan *chans[2] = {NULL, NULL};
+    neap_future *members[2] = {NULL, NULL}, *select = NULL;
+    neap_value value;
+    int all = loop != NULL;
+    if (loop == NULL)
+        return;
+    for (int i = 0; i < 2; i++) {
+        all = all && ok(neap_chan_new_ordered(loop, 1, &chans[i]));
+        int32_t rc = all ? neap_chan_recv(chans[i], &value, sizeof value, &members[i]) : 0;
+        all = all && (rc == NEAP_PENDING || ok(rc));
+        all = all && members[i] != NULL;
+    }
+    if (all && ok(neap_select(loop, members, 2, &select))) {
+        assert_ok(neap_chan_put_int(chans[1], 0, 4, NULL));
+        assert_int_equal(nt_int(select), 1);
+        assert_int_equal(nt_int(members[1]), 4);
+        assert_state(members[0], NEAP_STATE_CANCELLED);
+    }
+    neap_future_unref(select);
+    for (int i = 0; i < 2; i++) {
+        neap_future_unref(members[i]);
+        neap_chan_unref(chans[i]);
+    }
+    end(loop);
+}
+
+typedef struct guarded {
+    neap_lock *lock;
+    neap_cond *cond;
+    neap_limiter *limiter;
+    neap_barrier *barrier;
+    neap_future *future;
+} guarded;
+
+/* In a step: each wait that could begin ends with the loop. */
+static void use_guarded(void *user) {
+    guarded *g = user;
+    int32_t rc = ok(neap_lock_acquire(g->lock, NULL)) ? neap_cond_wait(g->cond, &g->future) : 0;
+    if (rc != NEAP_PENDING)
+        (void)ok(rc);
+    if (ok(neap_limiter_acquire(g->limiter, NULL)))
+        assert_int_equal(neap_limiter_borrowed(g->limiter), 1);
+    if (ok(neap_limiter_set_total(g->limiter, 100)))
+        assert_int_equal(neap_limiter_total(g->limiter), 100);
+    assert_int_equal(neap_barrier_wait(g->barrier, NULL), 0);
+}
+
+static void what_tasks_share(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    guarded g = {0};
+    nt_script s;
+    if (loop == NULL)
+        return;
+    if (ok(neap_lock_new(loop, &g.lock)) && ok(neap_cond_new(g.lock, &g.cond)) &&
+        ok(neap_limiter_new(loop, 1, &g.limiter)) && ok(neap_barrier_new(loop, 1, &g.barrier))) {
+        neap_task *task = spawn_into(loop, NULL, &s, NT_ACTS(NT_CALL(use_guarded, &g)));
+        settle(loop);
+        drop(task, &s);
+    }
+    neap_future_unref(g.future);
+    neap_cond_unref(g.cond);
+    neap_lock_unref(g.lock);
+    neap_limiter_unref(g.limiter);
+    neap_barrier_unref(g.barrier);
+    end(loop);
+}
+
 /* ---- The tests ------------------------------------------------------------------------------- */
 
 #define SWEEP(scenario)                                         \
@@ -616,6 +685,8 @@ SWEEP(pull_mode)
 SWEEP(spawn_through_a_factory)
 SWEEP(scopes_and_members)
 SWEEP(channels)
+SWEEP(a_select_over_channels)
+SWEEP(what_tasks_share)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_callbacks), NT_TEST_BARE(under_failing_memory_timers),
@@ -632,4 +703,6 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_pull_mode),
         NT_TEST_BARE(under_failing_memory_spawn_through_a_factory),
         NT_TEST_BARE(under_failing_memory_scopes_and_members),
-        NT_TEST_BARE(under_failing_memory_channels))
+        NT_TEST_BARE(under_failing_memory_channels),
+        NT_TEST_BARE(under_failing_memory_a_select_over_channels),
+        NT_TEST_BARE(under_failing_memory_what_tasks_share))

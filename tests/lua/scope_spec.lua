@@ -28,7 +28,7 @@ describe("timeout", function()
         assert.equal(1, cleaned)
     end))
 
-    it("its end waits for the body", in_loop(function()
+    it("D15: its end waits for the body", in_loop(function()
         local ok = pcall(neap.timeout, 1, function()
             pcall(neap.sleep, 5)
             neap.shielded(9, neap.sleep, 2)
@@ -52,7 +52,7 @@ describe("timeout", function()
         assert.equal(mine, err)
     end))
 
-    it("every wait after the deadline is cancelled", in_loop(function()
+    it("D1: every wait after the deadline is cancelled", in_loop(function()
         local cancelled = 0
         pcall(neap.timeout, 1, function()
             for _ = 1, 5 do
@@ -64,7 +64,7 @@ describe("timeout", function()
         assert.equal(1, now())
     end))
 
-    it("the outer deadline is the outer one's timeout, not the inner one's", in_loop(function()
+    it("D15: the outer deadline is the outer one's timeout, not the inner one's", in_loop(function()
         local inner
         local ok, err = pcall(neap.timeout, 1, function()
             inner = { pcall(neap.timeout, 5, neap.sleep, 9) }
@@ -88,7 +88,7 @@ describe("timeout", function()
         assert.equal(2, now())
     end))
 
-    it("a request to the task is not taken for a timeout", in_loop(function()
+    it("D1: a request to the task is not taken for a timeout", in_loop(function()
         local task = neap.spawn(neap.timeout, 5, neap.sleep, 9)
         neap.sleep(1)
         task:cancel "go"
@@ -129,7 +129,7 @@ describe("timeout", function()
         assert.is_false(pcall(neap.timeout, 0 / 0, function() end))
     end))
 
-    it("a receive that is late loses nothing", in_real_loop(function()
+    it("D2: a receive that is late loses nothing", in_real_loop(function()
         local a, b = neap.socketpair()
         assert.is_nil(neap.move_on(0.01, a.recv, a, 10))
         assert(b:sendall "late")
@@ -140,7 +140,7 @@ describe("timeout", function()
 end)
 
 describe("shielded", function()
-    it("keeps cancellations out until its end", in_loop(function()
+    it("D18: keeps cancellations out until its end", in_loop(function()
         local done
         local task = neap.spawn(function()
             neap.shielded(5, function()
@@ -164,7 +164,7 @@ describe("shielded", function()
         assert.equal(3, now())
     end))
 
-    it("needs a deadline", in_loop(function()
+    it("D18: needs a deadline", in_loop(function()
         assert.is_false(pcall(neap.shielded, math.huge, neap.sleep, 0))
     end))
 end)
@@ -192,7 +192,7 @@ describe("scope", function()
         assert.equal(1, now())
     end))
 
-    it("its deadline can be set and moved", in_loop(function()
+    it("D15: its deadline can be set and moved", in_loop(function()
         neap.scope(function(scope)
             assert.is_nil(scope:deadline())
             assert.equal(2, scope:deadline(2))
@@ -227,7 +227,7 @@ describe("group", function()
         assert.equal(3, now())
     end))
 
-    it("the first failure cancels the others, and the error keeps all", in_loop(function()
+    it("D3: the first failure cancels the others, and the error keeps all", in_loop(function()
         local mine, cancelled = { "mine" }, 0
         local ok, err = pcall(neap.group, function(g)
             g:spawn(function()
@@ -288,7 +288,7 @@ describe("group", function()
         assert.equal(1, now())
     end))
 
-    it("what its tasks spawn belongs to it", in_loop(function()
+    it("D4: what its tasks spawn belongs to it", in_loop(function()
         local ended
         neap.group(function(g)
             g:spawn(function()
@@ -389,7 +389,7 @@ describe("group", function()
         assert.equal(2, #err.errors)
     end))
 
-    it("supervise reports failures and goes on", in_loop(function(_, reports)
+    it("D3: supervise reports failures and goes on", in_loop(function(_, reports)
         local ended
         neap.group(function(g)
             g:spawn(error, "reported")

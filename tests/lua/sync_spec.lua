@@ -8,7 +8,7 @@ local function now()
 end
 
 describe("lock", function()
-    it("goes from task to task in the order of arrival", in_loop(function()
+    it("D23: goes from task to task in the order of arrival", in_loop(function()
         local lock, order = neap.lock(), {}
         neap.group(function(g)
             for i = 1, 3 do
@@ -38,7 +38,7 @@ describe("lock", function()
         assert.is_false(lock:locked())
     end))
 
-    it("is refused to its holder, and released by nobody else", in_loop(function()
+    it("D23: is refused to its holder, and released by nobody else", in_loop(function()
         local lock = neap.lock()
         lock:acquire()
         local ok, err = pcall(lock.acquire, lock)
@@ -56,7 +56,7 @@ describe("lock", function()
         lock:release()
     end))
 
-    it("C10: a lock that was handed over stays with who is cancelled in the same tick", in_loop(function()
+    it("D2 C10: a lock that was handed over stays with who is cancelled in the same tick", in_loop(function()
         local lock, had = neap.lock(), false
         lock:acquire()
         local task = neap.spawn(function()
@@ -74,7 +74,7 @@ describe("lock", function()
         assert.is_false(lock:locked())
     end))
 
-    it("a cancelled waiter swallows nothing", in_loop(function()
+    it("D23: a cancelled waiter swallows nothing", in_loop(function()
         local lock, got = neap.lock(), {}
         lock:acquire()
         local tasks = {}
@@ -218,7 +218,7 @@ describe("channel", function()
         assert.is_false(pcall(channel.send, channel, nil))
     end))
 
-    it("a sender waits while it is full", in_loop(function()
+    it("D14: a sender waits while it is full", in_loop(function()
         local channel, sent = neap.channel(2), 0
         local task = neap.spawn(function()
             for i = 1, 4 do
@@ -255,7 +255,7 @@ describe("channel", function()
         assert.is_nil(channel:recv())
     end))
 
-    it("a close wakes both sides", in_loop(function()
+    it("D23: a close wakes both sides", in_loop(function()
         local empty, full = neap.channel(), neap.channel()
         local receiver = neap.spawn(empty.recv, empty)
         local sender = neap.spawn(function()

@@ -244,7 +244,7 @@ describe("gather", function()
         assert.is_true(b:cancelled())
     end))
 
-    it("W8: the first failure cancels the others and waits for them", in_loop(function(loop)
+    it("W8 D24: the first failure cancels the others and waits for them", in_loop(function(loop)
         local cleaned
         local a = after(1, fail_with "broke")
         local b = neap.spawn(function()
