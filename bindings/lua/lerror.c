@@ -8,10 +8,16 @@
 
 /* ---- Where ---- */
 
-/* Whether the frame is one of the functions that neap/jit.lua and neap/scope.lua put around ours. */
+/* Whether the frame is one of the functions that our own files in Lua put around those in C. */
 int nl_is_wrapper(const lua_Debug *ar) {
-    return (NL_WRAPPED && strstr(ar->short_src, "neap/jit.lua") != NULL) ||
-           strstr(ar->short_src, "neap/scope.lua") != NULL;
+    static const char *const files[] = {"jit.lua", "scope.lua", "select.lua", "sync.lua"};
+    const char *slash = strrchr(ar->short_src, '/');
+    if (slash == NULL || slash - ar->short_src < 4 || memcmp(slash - 4, "neap", 4) != 0)
+        return 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (strcmp(slash + 1, files[i]) == 0)
+            return 1;
+    return 0;
 }
 
 /* Writes "source:line": this is done for each task, where printf would be a third of the cost. */

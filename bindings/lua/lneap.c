@@ -461,8 +461,10 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_gather(L, st);
     nl_open_local(L, st);
     nl_open_scope(L, st);
+    nl_open_lock(L, st);
     nl_open_sync(L, st);
     nl_open_chan(L, st);
+    nl_open_select(L, st);
     nl_open_handle(L, st);
     nl_open_loop(L, st);
     nl_open_sock(L, st);

@@ -41,9 +41,13 @@ typedef enum nl_kind {
     NL_LOCAL,
     NL_SCOPE,
     NL_LOCK,
+    NL_COND,
     NL_SEM,
+    NL_LIMITER,
     NL_EVENT,
+    NL_BARRIER,
     NL_CHAN,
+    NL_QUEUE,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -192,6 +196,16 @@ typedef struct nl_bound {
     neap_loop *loop; /* a reference, or NULL */
 } nl_bound;
 
+/* What can be waited for and stand in a select, by kind of userdata.  Begun with ret_future NULL it only tries. */
+typedef struct nl_case {
+    int32_t (*begin)(lua_State *L, nl_state *st, int at, neap_future **ret_future,
+                     neap_value *ret_value);
+    int (*answer)(lua_State *L, nl_state *st, int32_t code, const neap_value *value);
+    /* Of the value behind `at`; NULL: nothing can be sent. */
+    int32_t (*begin_send)(lua_State *L, nl_state *st, int at, neap_future **ret_future);
+    int (*answer_sent)(lua_State *L, nl_state *st, int32_t code);
+} nl_case;
+
 /* One level of coroutine.resume inside a task: `outer` has resumed `inner`. */
 typedef struct nl_link {
     lua_State *outer, *inner;
@@ -234,7 +248,8 @@ struct nl_state {
     nl_node *nodes;
     void (*drops[NL_KINDS])(
         nl_node *); /* by kind: ends what a node that was in the list holds of the core */
-    nl_task *task;  /* whose step runs */
+    const nl_case *cases[NL_KINDS];
+    nl_task *task; /* whose step runs */
     nl_link *chain;
     nl_handle *handle;  /* whose callback runs, or ran last */
     nl_object *failed;  /* kept until their report is over */
@@ -464,7 +479,7 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lscope.c, lsync.c, lchan.c, lrun.c, lsignal.c, lidle.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lselect.c, lrun.c, lsignal.c, lidle.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -473,8 +488,13 @@ void nl_open_gather(lua_State *L, nl_state *st);
 void nl_push_group_error(lua_State *L, nl_state *st, int errors);
 void nl_push_delivered(lua_State *L, nl_state *st, nl_task *t, const char *message);
 void nl_open_scope(lua_State *L, nl_state *st);
+int nl_acquire(lua_State *L, nl_state *st, const nl_case *kind, lua_CFunction again);
+int nl_try_acquire(lua_State *L, nl_state *st, const nl_case *kind);
+int nl_answer_true(lua_State *L, nl_state *st, int32_t code, const neap_value *value);
+void nl_open_lock(lua_State *L, nl_state *st);
 void nl_open_sync(lua_State *L, nl_state *st);
 void nl_open_chan(lua_State *L, nl_state *st);
+void nl_open_select(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
 void nl_idle_on(nl_loop *l);

@@ -90,6 +90,7 @@ static const kind *find_kind(lua_State *L, nl_state *st, const char *name) {
         {"(region)", 0, 0},
         {"(shield)", NEAP_SCOPE_SHIELD, 0},
         {"(scope)", 0, 1},
+        {"(select)", NEAP_SCOPE_GROUP, 1},
         {"all", NEAP_SCOPE_GROUP | NEAP_SCOPE_KEEP | NEAP_SCOPE_FAIL_FAST, 1},
         {"any", NEAP_SCOPE_GROUP | NEAP_SCOPE_KEEP | NEAP_SCOPE_ANY, 1},
         {"collect", NEAP_SCOPE_GROUP | NEAP_SCOPE_KEEP, 1},

@@ -163,6 +163,22 @@ static void channels_and_locks(void) {
                "end)");
 }
 
+static void selects_and_what_tasks_share(void) {
+    run_script(
+        "neap.spawn(function()\n"
+        "  local queue, event, lock = neap.queue(2), neap.event(), neap.lock()\n"
+        "  local changed, limiter = neap.condition(lock), neap.limiter(1)\n"
+        "  local waiter = neap.spawn(lock.with, lock, function() changed:wait() end)\n"
+        "  neap.spawn(limiter.with, limiter, function()\n"
+        "    neap.sleep(1) queue:put('a', 2) event:set()\n"
+        "    lock:with(changed.notify_all, changed)\n"
+        "  end)\n"
+        "  neap.select { queue, event, neap.spawn(neap.sleep, 5), function() neap.sleep(9) end }\n"
+        "  neap.select { {queue, {}, 1}, function() neap.sleep(1) end }\n"
+        "  for f in neap.each_completed { waiter, neap.sleep } do pcall(f.result, f) end\n"
+        "end)");
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -174,9 +190,11 @@ SWEEP(futures_and_timers)
 SWEEP(sockets)
 SWEEP(scopes_and_groups)
 SWEEP(channels_and_locks)
+SWEEP(selects_and_what_tasks_share)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
         NT_TEST_BARE(under_failing_memory_sockets),
         NT_TEST_BARE(under_failing_memory_scopes_and_groups),
-        NT_TEST_BARE(under_failing_memory_channels_and_locks))
+        NT_TEST_BARE(under_failing_memory_channels_and_locks),
+        NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share))

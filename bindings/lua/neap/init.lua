@@ -6,7 +6,8 @@ if core.waits and rawget(_G, "jit") then
 end
 
 local private = {
-    waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, methods = true,
+    waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, selects = true,
+    methods = true,
 }
 local neap = { _VERSION = "neap 0.1.0" }
 
@@ -16,7 +17,8 @@ for name, value in pairs(core) do
     end
 end
 
-require "neap.scope"(neap, core.scopes, core.methods.scope)
+local join_all = require "neap.scope"(neap, core.scopes, core.methods.scope)
+require "neap.select"(neap, core.selects, core.scopes, join_all)
 require "neap.sync"(core.methods, core.scopes.keep_trace)
 core.wired()
 

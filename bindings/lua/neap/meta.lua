@@ -241,11 +241,46 @@ function group:start(fn, ...) end
 ---@return integer
 function group:members() end
 
--- Locks, semaphores, events, channels: served in the order of arrival; what was handed over is not lost to a cancellation
+-- The first of several
+
+--- Waits for the first of several cases; answers its place and its values, or raises its error. A case is a function, which is
+--- run as a task, a task, a future, a channel or queue (a value is received), `{channel, value}` or `{queue, value, priority}` (a
+--- value is sent), an event, lock, semaphore, limiter or barrier. What is there already wins in the order of the list. The others
+--- are cancelled, and tasks have ended when this returns. Of the channels, locks and the like exactly one happens. What a
+--- function that lost has completed with all the same goes to `late`, and is reported without it.
+---@async
+---@param cases table list of cases; `late = fun(i: integer, ...: any)`
+---@return integer i
+---@return any ...
+function neap.select(cases) end
+
+--- `for future, i in neap.each_completed{...} do`: the futures or tasks of the list, functions become tasks, in the order in
+--- which they complete, with their places. What is left when the loop is left goes on.
+---@param list table of functions, tasks and futures
+---@return fun(): neap.future?, integer?
+function neap.each_completed(list) end
+
+-- Locks, conditions, semaphores, limiters, events, barriers, channels, queues: served in the order of arrival; what was handed
+-- over is not lost to a cancellation
 
 --- A lock, which tasks hold.
 ---@return neap.lock
 function neap.lock() end
+
+--- A condition: tasks that hold the lock wait there until something is true.
+---@param lock neap.lock
+---@return neap.condition
+function neap.condition(lock) end
+
+--- A limiter with so many tokens: a semaphore that knows which tasks have them.
+---@param total? integer default 1
+---@return neap.limiter
+function neap.limiter(total) end
+
+--- A barrier where so many tasks wait for each other.
+---@param parties integer
+---@return neap.barrier
+function neap.barrier(parties) end
 
 --- A semaphore with so many permits.
 ---@param permits? integer default 1
@@ -257,9 +292,14 @@ function neap.semaphore(permits) end
 function neap.event() end
 
 --- A channel with room for so many values; 0: a sender waits for its receiver.
----@param capacity? integer default 0
+---@param capacity? integer|"unbounded" default 0
 ---@return neap.channel
 function neap.channel(capacity) end
+
+--- A queue with room for so many values, out of which the one of the least priority comes first.
+---@param capacity integer|"unbounded"
+---@return neap.queue
+function neap.queue(capacity) end
 
 ---@class neap.lock
 local lock = {}
@@ -286,6 +326,80 @@ function lock:locked() end
 ---@param ... any
 ---@return any ...
 function lock:with(fn, ...) end
+
+---@class neap.condition
+local condition = {}
+
+--- Hands the lock on, waits to be notified, and takes the lock again; also when the wait is cancelled. `EPERM` if the task does
+--- not hold the lock.
+---@async
+---@return true
+function condition:wait() end
+
+--- Waits until `predicate(...)` is true, which is asked with the lock held. Answers what it answered.
+---@async
+---@param predicate fun(...: any): any
+---@param ... any
+---@return any
+function condition:wait_for(predicate, ...) end
+
+--- Lets the tasks go on that have waited longest, as soon as they get the lock. Answers how many there were. `EPERM` if the
+--- task does not hold the lock.
+---@param n? integer default 1
+---@return integer
+function condition:notify(n) end
+
+--- As `notify`, for all who wait.
+---@return integer
+function condition:notify_all() end
+
+---@class neap.limiter
+local limiter = {}
+
+--- Borrows a token, now or later. `deadlock` if the task has one already.
+---@async
+---@return true
+function limiter:acquire() end
+
+--- Borrows a token if there is one and the task has none.
+---@return boolean
+function limiter:try_acquire() end
+
+--- Gives the token back. `EPERM` if the task has none.
+function limiter:release() end
+
+--- Runs `fn(...)` with a token; gives it back in whatever way that ends.
+---@async
+---@param fn function
+---@param ... any
+---@return any ...
+function limiter:with(fn, ...) end
+
+--- The number of tokens; changes it if one is given.
+---@param n? integer
+---@return integer
+function limiter:total(n) end
+
+--- How many tokens are out.
+---@return integer
+function limiter:borrowed() end
+
+---@class neap.barrier
+local barrier = {}
+
+--- Waits until all parties are here. Answers the place in the order of arrival, from 1; nil and an error once it is closed.
+---@async
+---@return integer?
+---@return neap.error?
+function barrier:wait() end
+
+--- Nobody waits any more. False if it was closed.
+---@return boolean
+function barrier:close() end
+
+--- How many wait.
+---@return integer
+function barrier:waiting() end
 
 ---@class neap.semaphore
 local semaphore = {}
@@ -372,6 +486,56 @@ function channel:len() end
 ---@return fun(channel: neap.channel): any
 ---@return neap.channel
 function channel:iter() end
+
+---@class neap.queue
+local queue = {}
+
+--- Puts a value that is not nil, with a priority; waits for room. Nil and an error with the code `closed` once the queue is closed.
+---@async
+---@param value any
+---@param priority? number the least comes first; default 0
+---@return true?
+---@return neap.error?
+function queue:put(value, priority) end
+
+--- The value of the least priority, among equals the oldest; waits for it. Nil once the queue is closed and empty.
+---@async
+---@return any
+function queue:get() end
+
+--- Puts a value if there is room. Nil and an error once the queue is closed.
+---@param value any
+---@param priority? number
+---@return boolean?
+---@return neap.error?
+function queue:try_put(value, priority) end
+
+--- The next value if there is one, else nil.
+---@return any
+function queue:try_get() end
+
+--- Says that the work on one value is done. `invalid_state` if that was said of all.
+function queue:task_done() end
+
+--- Waits until `task_done` was called for each value that was put.
+---@async
+function queue:join() end
+
+--- Ends putting: those who wait are woken, what was put can be got. False if it was closed.
+---@return boolean
+function queue:close() end
+
+---@return boolean
+function queue:is_closed() end
+
+--- How many values are in it; `#queue` as well.
+---@return integer
+function queue:len() end
+
+--- `for value in queue:iter() do`, until the queue is closed and empty.
+---@return fun(queue: neap.queue): any
+---@return neap.queue
+function queue:iter() end
 
 --- The functions of Lua's `coroutine` table, with `yield`, `resume` and `wrap` such that waits pass through to the task. While
 --- a loop of the state runs, the `coroutine` table itself holds them.

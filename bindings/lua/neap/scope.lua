@@ -124,4 +124,6 @@ return function(neap, scopes, methods)
         end
         return ready:result()
     end
+
+    return join_all
 end

@@ -6,7 +6,7 @@ return function(methods, keep_trace)
         error((...), 0)
     end
 
-    -- Runs fn(...) with the lock or a permit held.
+    -- Runs fn(...) with the lock, a permit or a token held.
     local function with(self, fn, ...)
         self:acquire()
         return released(self, xpcall(fn, keep_trace, ...))
@@ -14,9 +14,24 @@ return function(methods, keep_trace)
 
     methods.lock.with = with
     methods.semaphore.with = with
+    methods.limiter.with = with
+
+    -- Waits until predicate(...) is true, asked with the lock held; answers what it answered.
+    function methods.condition.wait_for(condition, predicate, ...)
+        local answer = predicate(...)
+        while not answer do
+            condition:wait()
+            answer = predicate(...)
+        end
+        return answer
+    end
 
     -- for value in channel:iter() do ... end, until the channel is closed and empty.
     function methods.channel.iter(channel)
         return channel.recv, channel
+    end
+
+    function methods.queue.iter(queue)
+        return queue.get, queue
     end
 end

@@ -1,0 +1,81 @@
+-- The first of several, and all of several as they come.
+return function(neap, selects, scopes, join_all)
+    local now, await, sort_of = selects.now, selects.await, selects.sort_of
+    local is_cancelled = neap.is_cancelled
+
+    -- Functions that lost have ended by now. What they completed with all the same is not lost silently.
+    local function hand_out_late(cases, tasks, chosen)
+        for i, task in pairs(tasks) do
+            if i ~= chosen and not task:cancelled() and not task:exception() and select("#", task:result()) > 0 then
+                if cases.late then
+                    cases.late(i, task:result())
+                else
+                    selects.dropped(i)
+                end
+            end
+        end
+    end
+
+    -- The tasks among the cases, told to stop, end before the select does; only its own cancellation comes
+    -- before that. Answers a request to the task itself, which is then to be made again: its values come first.
+    local function await_losers(scope, given)
+        local request
+        if scope then
+            scope:cancel("another case of the select was first")
+            request = select(2, join_all(scope))
+            scopes.leave(scope)
+        end
+        local ok, err = true, nil
+        if given[1] then ok, err = pcall(neap.wait, given) end
+        if not ok and not is_cancelled(err) then error(err, 0) end
+        return request or not ok and not scopes.reached() and err
+    end
+
+    local function end_select(scope, given, cases, tasks, ok, ...)
+        local request = await_losers(scope, given)
+        hand_out_late(cases, tasks, ok and ... or nil)
+        if request then neap.current_task():cancel(request.message) end
+        if not ok then error((...), 0) end
+        return ...
+    end
+
+    local function select_from(cases)
+        local tasks, given, futures, scope = {}, {}, {}, nil
+        for i = 1, #cases do
+            local sort = sort_of(cases[i])
+            futures[i] = cases[i]
+            if sort == "body" then
+                scope = scope or scopes.enter("(select)", await)
+                tasks[i] = scope:spawn(cases[i])
+                futures[i] = tasks[i]
+            elseif sort == "task" then
+                given[#given + 1] = cases[i]
+            end
+        end
+        if not scope and not given[1] then return await(futures) end
+        return end_select(scope, given, cases, tasks, xpcall(await, scopes.keep_trace, futures))
+    end
+
+    local function or_wait(cases, ...)
+        if ... then return ... end
+        return select_from(cases)
+    end
+
+    function neap.select(cases)
+        return or_wait(cases, now(cases))
+    end
+
+    function neap.each_completed(list)
+        local futures = selects.futures(list)
+        local left, completed = #futures, neap.channel(#futures)
+        for i, future in ipairs(futures) do
+            future:add_done_callback(function() completed:try_send(i) end)
+        end
+        return function()
+            if left == 0 then return nil end
+            local i = completed:recv()
+            left = left - 1
+            return futures[i], i
+        end
+    end
+end
