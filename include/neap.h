@@ -52,13 +52,14 @@ typedef struct neap_scope
     neap_scope;                     /* a region that is cancelled as a whole, or a group of tasks */
 typedef struct neap_lock neap_lock; /* held by one task at a time */
 typedef struct neap_sem neap_sem;   /* a semaphore */
-typedef struct neap_event neap_event;     /* something that happens, or is undone */
-typedef struct neap_chan neap_chan;       /* a bounded queue between tasks */
-typedef struct neap_cond neap_cond;       /* what tasks that share a lock wait for */
-typedef struct neap_barrier neap_barrier; /* where tasks wait for each other */
-typedef struct neap_limiter neap_limiter; /* tokens, of which a task has one */
-typedef struct neap_sock neap_sock;       /* a socket, registered once with its loop */
-typedef struct neap_buf neap_buf;         /* immutable bytes with a reference count */
+typedef struct neap_event neap_event;             /* something that happens, or is undone */
+typedef struct neap_chan neap_chan;               /* a bounded queue between tasks */
+typedef struct neap_shared_chan neap_shared_chan; /* a bounded queue between threads */
+typedef struct neap_cond neap_cond;               /* what tasks that share a lock wait for */
+typedef struct neap_barrier neap_barrier;         /* where tasks wait for each other */
+typedef struct neap_limiter neap_limiter;         /* tokens, of which a task has one */
+typedef struct neap_sock neap_sock;               /* a socket, registered once with its loop */
+typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -1431,6 +1432,77 @@ NEAP_API int32_t neap_chan_is_closed(neap_chan *chan);
 /* The number of values in it; waiting senders do not count.
    [L] */
 NEAP_API int64_t neap_chan_len(neap_chan *chan);
+
+/* ---- Channels between threads -------------------------------------------------------------------------- */
+
+/* A channel that belongs to no loop: its ends may be on any threads, and plain data goes through.  Who waits does so on its own
+   loop, and a value that somebody has received is there on that loop's thread; one on its way to a receiver that is cancelled
+   meanwhile goes back in front.  Waiting here keeps a run from being a deadlock. */
+
+/* Makes a channel with room for so many values (0: a sender waits for its receiver; SIZE_MAX: unbounded).  `allocator`
+   (NULL: malloc) is called from any thread.  Returns a new reference.
+   Errors: NEAP_EINVAL, NEAP_ENOMEM.
+   [M] */
+NEAP_API int32_t neap_shared_chan_new(const neap_allocator *allocator, size_t capacity,
+                                      neap_shared_chan **ret_chan);
+
+/* Takes another reference; returns chan.
+   [M] */
+NEAP_API neap_shared_chan *neap_shared_chan_ref(neap_shared_chan *chan);
+
+/* Ends a reference; who waits keeps the channel.  With the last one the values in it go.
+   [M] */
+NEAP_API void neap_shared_chan_unref(neap_shared_chan *chan);
+
+/* Sends an integer.  0 if there was room or a receiver, or NEAP_PENDING with a future (kind NONE) of `loop`, on whose thread
+   this is called then.  `loop` and ret_future may be NULL, in which case this may be called on any thread, never waits, and
+   answers NEAP_EAGAIN instead.
+   Errors, also of the future: NEAP_ECLOSED.
+   [M] */
+NEAP_API int32_t neap_shared_chan_send_int(neap_shared_chan *chan, neap_loop *loop, int64_t value,
+                                           neap_future **ret_future);
+
+/* As neap_shared_chan_send_int, a floating-point number.
+   [M] */
+NEAP_API int32_t neap_shared_chan_send_double(neap_shared_chan *chan, neap_loop *loop, double value,
+                                              neap_future **ret_future);
+
+/* As neap_shared_chan_send_int, a truth value.
+   [M] */
+NEAP_API int32_t neap_shared_chan_send_bool(neap_shared_chan *chan, neap_loop *loop, int32_t value,
+                                            neap_future **ret_future);
+
+/* As neap_shared_chan_send_int, a copy of `len` bytes.
+   [M] */
+NEAP_API int32_t neap_shared_chan_send_bytes(neap_shared_chan *chan, neap_loop *loop,
+                                             const void *data, size_t len,
+                                             neap_future **ret_future);
+
+/* As neap_shared_chan_send_int, a pointer of a binding, which is taken: `destroy` (may be NULL) runs on any thread, with the
+   receiving future, or if nobody receives it or this fails.
+   [M] */
+NEAP_API int32_t neap_shared_chan_send_ptr(neap_shared_chan *chan, neap_loop *loop, const void *tag,
+                                           void *ptr, neap_destroy_fn destroy,
+                                           neap_future **ret_future);
+
+/* Receives the oldest value through a future of `loop`, on whose thread this is called: 0 if it is there already, else
+   NEAP_PENDING, or with NEAP_NOWAIT in `flags` NEAP_EAGAIN.
+   Errors, also of the future: NEAP_ECLOSED once the channel is closed and empty.
+   [L] */
+NEAP_API int32_t neap_shared_chan_recv(neap_shared_chan *chan, neap_loop *loop, uint32_t flags,
+                                       neap_future **ret_future);
+
+/* Ends sending: waiting senders and, once it is empty, receivers hear NEAP_ECLOSED.  Returns 1, or 0 if it was closed.
+   [M] */
+NEAP_API int32_t neap_shared_chan_close(neap_shared_chan *chan);
+
+/* 1 after neap_shared_chan_close.
+   [M] */
+NEAP_API int32_t neap_shared_chan_is_closed(neap_shared_chan *chan);
+
+/* The number of values in it; waiting senders do not count.
+   [M] */
+NEAP_API int64_t neap_shared_chan_len(neap_shared_chan *chan);
 
 /* ---- Sockets ------------------------------------------------------------------------------------------- */
 

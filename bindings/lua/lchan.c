@@ -24,7 +24,8 @@ static neap_chan *check_chan(lua_State *L, nl_state *st, int index) {
     return c->chan;
 }
 
-static size_t capacity_at(lua_State *L, nl_state *st, int index) {
+/* What a channel has room for, at index. */
+size_t nl_capacity(lua_State *L, nl_state *st, int index) {
     if (lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), "unbounded") == 0)
         return SIZE_MAX;
     return (size_t)nl_count(L, st, index, 0, "a number of items or \"unbounded\"");
@@ -32,7 +33,7 @@ static size_t capacity_at(lua_State *L, nl_state *st, int index) {
 
 static int new_chan(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    size_t capacity = capacity_at(L, st, 1);
+    size_t capacity = nl_capacity(L, st, 1);
     nl_chan *c = nl_make(L, st, NL_CHAN, sizeof *c, 0);
     c->capacity = capacity;
     nl_track(&c->b.node);
@@ -41,7 +42,7 @@ static int new_chan(lua_State *L) {
 
 static int new_queue(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    size_t capacity = capacity_at(L, st, 1);
+    size_t capacity = nl_capacity(L, st, 1);
     if (capacity == 0)
         nl_arg_error(L, st, 1, NEAP_EVALUE, "a number of at least 1, or \"unbounded\", is needed");
     nl_chan *c = nl_make(L, st, NL_QUEUE, sizeof *c, 0);

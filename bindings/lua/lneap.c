@@ -464,6 +464,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_lock(L, st);
     nl_open_sync(L, st);
     nl_open_chan(L, st);
+    nl_open_shared(L, st);
     nl_open_select(L, st);
     nl_open_handle(L, st);
     nl_open_loop(L, st);

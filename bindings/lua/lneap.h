@@ -48,6 +48,7 @@ typedef enum nl_kind {
     NL_BARRIER,
     NL_CHAN,
     NL_QUEUE,
+    NL_SHARED_CHAN,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -479,7 +480,7 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lselect.c, lrun.c, lsignal.c, lidle.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lsignal.c, lidle.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -494,6 +495,8 @@ int nl_answer_true(lua_State *L, nl_state *st, int32_t code, const neap_value *v
 void nl_open_lock(lua_State *L, nl_state *st);
 void nl_open_sync(lua_State *L, nl_state *st);
 void nl_open_chan(lua_State *L, nl_state *st);
+size_t nl_capacity(lua_State *L, nl_state *st, int index);
+void nl_open_shared(lua_State *L, nl_state *st);
 void nl_open_select(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);

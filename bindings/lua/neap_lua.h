@@ -31,6 +31,14 @@ NEAP_API void neap_lua_push_future(lua_State *L, neap_future *future);
    memory is out. */
 NEAP_API neap_future *neap_lua_to_future(lua_State *L, int index);
 
+/* Pushes a new Lua object for a channel between threads, with a reference of its own: how the scripts of two states come to
+   share one.  Raises Lua errors when memory is out. */
+NEAP_API void neap_lua_push_shared_chan(lua_State *L, neap_shared_chan *chan);
+
+/* The channel of the Lua object (neap.shared_channel) at `index`, borrowed while that object lives, or NULL if it is something
+   else. */
+NEAP_API neap_shared_chan *neap_lua_to_shared_chan(lua_State *L, int index);
+
 /* What the modules neap.core and neap.corejit are. */
 NEAP_API int luaopen_neap_core(lua_State *L);
 NEAP_API int luaopen_neap_corejit(lua_State *L);

@@ -180,6 +180,7 @@ static void add_member(combination *c, neap_future *f) {
     member *m = &c->members[c->n++];
     np_ready_init(&m->w.node, NP_RUN_WAITER);
     m->w.fire = member_done;
+    m->w.at_once = c->f.obj.type == &select_type.base;
     m->owner = c;
     m->f = f;
     np_future_ref(f);

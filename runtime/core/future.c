@@ -204,6 +204,44 @@ void np_future_settle(neap_future *f, uint8_t state) {
         fire_cancel_hook(f);
 }
 
+static bool has_hasty_waiter(const neap_future *f) {
+    for (const np_list *at = f->waiters.next; at != &f->waiters; at = at->next) {
+        const np_ready *node = np_container(at, np_ready, link);
+        if (node->kind == NP_RUN_WAITER && np_container(node, np_waiter, node)->at_once)
+            return true;
+    }
+    return false;
+}
+
+static void fire_at_once(neap_loop *loop, np_list *waiters) {
+    while (!np_list_empty(waiters)) {
+        np_waiter *w = np_container(np_list_pop(waiters), np_waiter, node.link);
+        if (!w->at_once) {
+            np_list_append(&loop->internal, &w->node.link);
+            continue;
+        }
+        w->node.where = NP_AT_NONE;
+        w->fire(w);
+    }
+}
+
+/* What was to run before stays where it is. */
+void np_future_settle_at_once(neap_future *f, uint8_t state) {
+    neap_loop *loop = f->obj.loop;
+    np_list before, own;
+    if (!has_hasty_waiter(f)) {
+        np_future_settle(f, state);
+        return;
+    }
+    np_list_init(&before);
+    np_list_init(&own);
+    np_list_splice(&before, &loop->internal);
+    np_future_settle(f, state);
+    np_list_splice(&own, &loop->internal);
+    np_list_splice(&loop->internal, &before);
+    fire_at_once(loop, &own);
+}
+
 void np_future_set_message(neap_future *f, const char *message) {
     np_future_extra *x = message != NULL ? np_future_extra_of(f) : NULL;
     if (x == NULL)

@@ -116,6 +116,8 @@ void np_future_fini(neap_future *f);
 
 /* Sets the outcome; the value stands in it already.  Queues the waiters. */
 void np_future_settle(neap_future *f, uint8_t state);
+/* As np_future_settle; combinations that wait for it hear of it before this returns. */
+void np_future_settle_at_once(neap_future *f, uint8_t state);
 void np_future_settle_error(neap_future *f, int32_t code, const char *message);
 void np_future_settle_cancelled(neap_future *f, const char *msg);
 

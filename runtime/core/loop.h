@@ -48,6 +48,7 @@ typedef struct np_ready {
 typedef struct np_waiter np_waiter;
 struct np_waiter {
     np_ready node;
+    bool at_once;               /* a future that hands something over fires it in the same call */
     void (*fire)(np_waiter *w); /* once the future is done; may only queue and settle */
 };
 

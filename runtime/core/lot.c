@@ -11,6 +11,23 @@ void np_item_drop(np_item *item) {
         destroy(item->ptr);
 }
 
+void np_item_give(np_item *item, neap_future *f) {
+    f->kind = item->kind;
+    if (item->kind == NEAP_KIND_PTR) {
+        f->value.ptr.tag = item->tag;
+        f->value.ptr.ptr = item->ptr;
+        f->value.ptr.destroy = item->destroy;
+    } else if (item->kind == NP_KIND_BUF) {
+        f->value.buf = item->ptr;
+    } else if (item->kind == NEAP_KIND_DOUBLE) {
+        f->value.d = item->d;
+    } else {
+        f->value.i = item->i;
+    }
+    item->kind = NEAP_KIND_NONE;
+    item->destroy = NULL;
+}
+
 uint64_t np_current_task_id(const neap_loop *loop) {
     return loop->current != NULL ? loop->current->id : 0;
 }
@@ -112,39 +129,12 @@ int32_t np_lot_wait(np_lot *lot, neap_future **ret_future) {
 
 /* ---- Let go */
 
-static void hand_over(neap_future *f, np_item *item) {
-    f->kind = item->kind;
-    if (item->kind == NEAP_KIND_INT) {
-        f->value.i = item->i;
-    } else {
-        f->value.ptr.tag = item->tag;
-        f->value.ptr.ptr = item->ptr;
-        f->value.ptr.destroy = item->destroy;
-    }
-    item->kind = NEAP_KIND_NONE;
-    item->destroy = NULL;
-}
-
-/* A combination that waits here: only those are waiters of the runtime. */
-static bool is_in_combination(const neap_future *f) {
-    return !np_list_empty(&f->waiters) &&
-           np_container(f->waiters.next, np_ready, link)->kind == NP_RUN_WAITER;
-}
-
-static void settle(np_parked *p, uint8_t state) {
-    neap_loop *loop = p->f.obj.loop;
-    bool combined = is_in_combination(&p->f);
-    np_future_settle(&p->f, state);
-    if (combined)
-        np_run_internal(loop);
-}
-
 void np_lot_let_go(np_parked *p, np_item *item) {
     np_future_ref(&p->f);
     leave(p);
     if (item != NULL)
-        hand_over(&p->f, item);
-    settle(p, NEAP_STATE_RESULT);
+        np_item_give(item, &p->f);
+    np_future_settle_at_once(&p->f, NEAP_STATE_RESULT);
     np_future_unref(&p->f);
 }
 
@@ -153,7 +143,7 @@ void np_lot_refuse(np_parked *p, int32_t code) {
     leave(p);
     np_item_drop(&p->item);
     p->f.code = code;
-    settle(p, NEAP_STATE_ERROR);
+    np_future_settle_at_once(&p->f, NEAP_STATE_ERROR);
     np_future_unref(&p->f);
 }
 

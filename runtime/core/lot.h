@@ -15,10 +15,11 @@ typedef struct np_lot {
 
 /* A value on its way. */
 typedef struct np_item {
-    uint8_t kind; /* NEAP_KIND_INT, NEAP_KIND_PTR; NEAP_KIND_NONE: none */
+    uint8_t kind; /* NEAP_KIND_* of a number or pointer, NP_KIND_BUF; NEAP_KIND_NONE: none */
     union {
         int64_t i;
-        void *ptr;
+        double d;
+        void *ptr; /* also of a buffer */
     };
     const void *tag;         /* of a pointer */
     neap_destroy_fn destroy; /* of a pointer */
@@ -66,6 +67,7 @@ const char *np_lot_what(const neap_future *f);
 uint64_t np_lot_holder(const neap_future *f);
 
 void np_item_drop(np_item *item);
+void np_item_give(np_item *item, neap_future *f); /* becomes the value of the future */
 
 /* The number of the task whose step runs, or 0. */
 uint64_t np_current_task_id(const neap_loop *loop);

@@ -2,19 +2,22 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "neap_lua.h"
 #include "support.h"
 
+static const char paths[] =
+    "package.path = '" NEAP_TEST_LUA_DIR "/?.lua;" NEAP_TEST_LUA_DIR "/?/init.lua'\n"
+    "package.cpath = '" NEAP_TEST_LUA_CDIR "/?.so'";
+
 static lua_State *state_on(neap_loop *loop) {
     lua_State *L = luaL_newstate();
     assert_non_null(L);
     luaL_openlibs(L);
-    const char *paths =
-        "package.path = '" NEAP_TEST_LUA_DIR "/?.lua;" NEAP_TEST_LUA_DIR "/?/init.lua'\n"
-        "package.cpath = '" NEAP_TEST_LUA_CDIR "/?.so'";
     if (luaL_dostring(L, paths) != 0)
         fail_msg("%s", lua_tostring(L, -1));
     assert_int_equal(neap_lua_attach(L, loop), 0);
@@ -164,7 +167,85 @@ static void an_ended_task_keeps_its_result_when_there_is_no_memory_for_a_future(
     lua_close(L);
 }
 
-NT_MAIN(NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
+/* ---- Two states in two threads */
+
+typedef struct partner {
+    neap_shared_chan *inbox, *outbox;
+    const char *script;
+} partner;
+
+/* A state with a loop of its own; 0 if the script ran to its end. */
+static intptr_t run_partner(void *user) {
+    partner *p = user;
+    lua_State *L = luaL_newstate();
+    if (L == NULL)
+        return 1;
+    luaL_openlibs(L);
+    int failed = luaL_dostring(L, paths);
+    neap_lua_push_shared_chan(L, p->inbox);
+    lua_setglobal(L, "inbox");
+    neap_lua_push_shared_chan(L, p->outbox);
+    lua_setglobal(L, "outbox");
+    if (!failed && luaL_dostring(L, p->script) != 0) {
+        fprintf(stderr, "%s\n", lua_tostring(L, -1));
+        failed = 1;
+    }
+    lua_close(L);
+    return failed;
+}
+
+static void *partner_main(void *user) {
+    return (void *)run_partner(user);
+}
+
+static void scripts_in_two_threads_talk_through_shared_channels(void **state) {
+    (void)state;
+    partner doubles = {.script = "require 'neap'.run(function()\n"
+                                 "  for value in inbox:iter() do outbox:send(value .. value) end\n"
+                                 "  outbox:close()\n"
+                                 "end)"};
+    partner asks = {.script = "local neap, n = require 'neap', 0\n"
+                              "neap.run(function()\n"
+                              "  neap.spawn(function()\n"
+                              "    for i = 1, 2000 do outbox:send(tostring(i)) end\n"
+                              "    outbox:close()\n"
+                              "  end)\n"
+                              "  for value in inbox:iter() do\n"
+                              "    n = n + 1\n"
+                              "    assert(value == n .. '' .. n)\n"
+                              "  end\n"
+                              "end)\n"
+                              "assert(n == 2000)"};
+    pthread_t thread;
+    void *failed;
+    assert_ok(neap_shared_chan_new(&nt.heap.hook, 3, &doubles.inbox));
+    assert_ok(neap_shared_chan_new(&nt.heap.hook, 0, &doubles.outbox));
+    asks.inbox = doubles.outbox;
+    asks.outbox = doubles.inbox;
+    assert_int_equal(pthread_create(&thread, NULL, partner_main, &doubles), 0);
+    assert_int_equal(run_partner(&asks), 0);
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    assert_null(failed);
+    neap_shared_chan_unref(doubles.inbox);
+    neap_shared_chan_unref(doubles.outbox);
+}
+
+static void a_shared_channel_goes_into_a_state_and_out_of_it(void **state) {
+    (void)state;
+    lua_State *L = state_on(nt.loop);
+    neap_shared_chan *chan;
+    assert_ok(neap_shared_chan_new(&nt.heap.hook, 1, &chan));
+    neap_lua_push_shared_chan(L, chan);
+    assert_ptr_equal(neap_lua_to_shared_chan(L, -1), chan);
+    lua_pushliteral(L, "no channel");
+    assert_null(neap_lua_to_shared_chan(L, -1));
+    lua_close(L);
+    neap_shared_chan_unref(chan);
+}
+
+NT_MAIN(NT_TEST_VIRTUAL(scripts_in_two_threads_talk_through_shared_channels),
+        NT_TEST_VIRTUAL(a_shared_channel_goes_into_a_state_and_out_of_it),
+        NT_TEST_VIRTUAL(scripts_find_the_loop_of_the_host_and_wait_on_it),
         NT_TEST_VIRTUAL(a_future_of_the_host_suspends_a_script_until_the_host_completes_it),
         NT_TEST_VIRTUAL(closing_the_state_ends_its_tasks_and_leaves_the_loop_to_the_host),
         NT_TEST_VIRTUAL(callbacks_of_ended_tasks_go_with_the_state),

@@ -296,6 +296,12 @@ function neap.event() end
 ---@return neap.channel
 function neap.channel(capacity) end
 
+--- A channel to scripts in other threads, for numbers, booleans and strings. A host hands it from state to state
+--- (`neap_lua_push_shared_chan`).
+---@param capacity? integer|"unbounded" default 0
+---@return neap.shared_channel
+function neap.shared_channel(capacity) end
+
 --- A queue with room for so many values, out of which the one of the least priority comes first.
 ---@param capacity integer|"unbounded"
 ---@return neap.queue
@@ -486,6 +492,42 @@ function channel:len() end
 ---@return fun(channel: neap.channel): any
 ---@return neap.channel
 function channel:iter() end
+
+--- As `neap.channel`, between threads.
+---@class neap.shared_channel
+local shared_channel = {}
+
+---@async
+---@param value number|boolean|string
+---@return true?
+---@return neap.error?
+function shared_channel:send(value) end
+
+--- The next value; waits for it. Nil once the channel is closed and empty.
+---@async
+---@return number|boolean|string|nil
+function shared_channel:recv() end
+
+---@param value number|boolean|string
+---@return boolean?
+---@return neap.error?
+function shared_channel:try_send(value) end
+
+---@return number|boolean|string|nil
+function shared_channel:try_recv() end
+
+---@return boolean
+function shared_channel:close() end
+
+---@return boolean
+function shared_channel:is_closed() end
+
+---@return integer
+function shared_channel:len() end
+
+---@return fun(channel: neap.shared_channel): any
+---@return neap.shared_channel
+function shared_channel:iter() end
 
 ---@class neap.queue
 local queue = {}

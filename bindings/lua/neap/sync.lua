@@ -30,6 +30,7 @@ return function(methods, keep_trace)
     function methods.channel.iter(channel)
         return channel.recv, channel
     end
+    methods.shared_channel.iter = methods.channel.iter
 
     function methods.queue.iter(queue)
         return queue.get, queue
