@@ -1,10 +1,10 @@
--- Every function that waits, cancelled at each of its waits in turn, by a request to the task and by its scope: afterwards
--- nothing is lost and nothing is left.
+-- Every function that waits, cancelled at each of its waits in turn, by a request to the task and by its scope:
+-- afterwards nothing is lost and nothing is left.
 local neap = require "neap"
 local helper = require "support.helper"
 
--- Each scenario makes fresh things and gives: body, run by the victim; verify(), once the victim has ended; the tasks that
--- help it are made by `aside` and end with the round.
+-- Each scenario makes fresh things and gives: body, run by the victim; verify(), once the victim has ended; the tasks
+-- that help it are made by `aside` and end with the round.
 local scenarios = {}
 
 -- The words that the trace has for a wait that begins.
