@@ -62,8 +62,9 @@ static void add_task(lua_State *L, nl_state *st, neap_task *task) {
         lua_setfield(L, 1, "traceback");
     } else if (co != NULL) {
         luaL_traceback(L, co, NULL, 0);
-        lua_pushfstring(L, "\n\ttask '%s' spawned at %s", neap_task_name(task),
-                        neap_task_site(task));
+        const char *site = neap_task_site(task);
+        lua_pushfstring(L, "\n\ttask '%s'%s%s", neap_task_name(task),
+                        *site != '\0' ? " spawned at " : "", site);
         lua_concat(L, 2);
         lua_setfield(L, 1, "traceback");
     }

@@ -116,21 +116,25 @@ static int32_t find_awaiter(neap_task *task, void *user) {
     return s->found != NULL || --s->left == 0;
 }
 
+/* The main task of a command has no spawn site. */
+static void add_task(luaL_Buffer *b, const char *role, neap_task *task) {
+    char line[512];
+    const char *site = neap_task_site(task);
+    snprintf(line, sizeof line, "\n\t%stask '%s'%s%s", role, neap_task_name(task),
+             *site != '\0' ? " spawned at " : "", site);
+    luaL_addstring(b, line);
+}
+
 /* Adds a line for the spawn site and one for each task that awaits the one before. */
 static void add_chain(luaL_Buffer *b, neap_task *task) {
-    char line[512];
-    snprintf(line, sizeof line, "\n\ttask '%s' spawned at %s", neap_task_name(task),
-             neap_task_site(task));
-    luaL_addstring(b, line);
+    add_task(b, "", task);
     for (int i = 0; i < AWAITERS_SHOWN; i++) {
         search s = {neap_task_future(task), NULL, TASKS_SEARCHED};
         neap_task_walk(neap_future_loop(s.awaited), find_awaiter, &s);
         if (s.found == NULL)
             return;
         task = s.found;
-        snprintf(line, sizeof line, "\n\tawaited by task '%s' spawned at %s", neap_task_name(task),
-                 neap_task_site(task));
-        luaL_addstring(b, line);
+        add_task(b, "awaited by ", task);
     }
 }
 
