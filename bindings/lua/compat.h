@@ -91,6 +91,16 @@ static inline int nl_push_body(lua_State *co, int handler) {
     return 2;
 }
 
+/* Functions of the engine that let waits through. */
+#define NL_PASSERS "pcall", "xpcall", "error", "assert", "dofile", "pairs"
+
+/* Adds what stands under the body of a task to the set of such functions on top. */
+static inline void nl_note_body(lua_State *L) {
+    lua_pushcfunction(L, nl_body_begin);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+}
+
 /* To be called after other threads ran, before this one raises an error. */
 #define nl_back(L) ((void)(L))
 
@@ -234,6 +244,9 @@ static inline int nl_push_body(lua_State *co, int handler) {
     (void)handler;
     return 0;
 }
+
+#define NL_PASSERS "pcall", "xpcall", "error", "assert"
+#define nl_note_body(L) ((void)(L))
 
 /* The engine notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs
    next would take the thread that ran before for this one.  An empty call puts it right. */

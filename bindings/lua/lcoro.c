@@ -1,6 +1,9 @@
 /* lcoro.c: coroutine.resume and wrap that let waits pass.  When the inner coroutine yields for a wait of its task, the
-   resumer suspends itself likewise, and resumes the inner one when it is resumed. */
+   resumer suspends itself likewise, and resumes the inner one when it is resumed.  And what of the engine a run
+   replaces: these, and `require` (neap/require.lua). */
 #include "lneap.h"
+
+#include <string.h>
 
 enum {
     PASSED = -2,
@@ -9,9 +12,13 @@ enum {
 
 #define IN_WAIT "cannot resume a coroutine that waits in a task"
 
-static const char *const names[] = {"yield", "resume", "wrap"};
+/* What a run replaces, where a loaded module has it. */
+static const struct {
+    const char *module, *name;
+} replaced[] = {
+    {"coroutine", "yield"}, {"coroutine", "resume"}, {"coroutine", "wrap"}, {"_G", "require"}};
 enum {
-    NAMES = sizeof names / sizeof *names
+    REPLACED = sizeof replaced / sizeof *replaced
 };
 
 static int is_dead(lua_State *co) {
@@ -175,49 +182,75 @@ static int co_wrap(lua_State *L) {
     return 1;
 }
 
-/* ---- Replacing the functions of the coroutine table ---- */
+/* ---- Replacing functions of the engine ---- */
 
-static void push_library(lua_State *L) {
+static void push_module(lua_State *L, const char *name) {
     lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-    lua_getfield(L, -1, "coroutine");
+    lua_getfield(L, -1, name);
     lua_replace(L, -2);
+}
+
+/* Pushes our function for this one, or nil. */
+static void push_ours(lua_State *L, nl_state *st, int i) {
+    int is_coroutine = strcmp(replaced[i].module, "coroutine") == 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, is_coroutine ? st->coroutine : st->module);
+    lua_getfield(L, -1, replaced[i].name);
+    lua_replace(L, -2);
+}
+
+/* Whether the function on top may be replaced.  Ours calls the `require` that was there when the module was loaded: one
+   that came later stays. */
+static int is_replaceable(lua_State *L, nl_state *st, int i) {
+    if (strcmp(replaced[i].name, "require") != 0)
+        return 1;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+    lua_getfield(L, -1, "require");
+    int same = lua_rawequal(L, -1, -3);
+    lua_pop(L, 2);
+    return same;
+}
+
+static void replace(lua_State *L, nl_state *st, int i) {
+    int top = lua_gettop(L);
+    const char *name = replaced[i].name;
+    push_module(L, replaced[i].module);
+    push_ours(L, st, i);
+    if (lua_istable(L, top + 1) && lua_isfunction(L, top + 2)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+        lua_getfield(L, top + 1, name);
+        if (is_replaceable(L, st, i)) {
+            lua_setfield(L, top + 3, name);
+            lua_pushvalue(L, top + 2);
+            lua_setfield(L, top + 1, name);
+        }
+    }
+    lua_settop(L, top);
 }
 
 /* Puts ours in; the engine's own are kept. */
 void nl_patch(lua_State *L, nl_state *st) {
     if (st->patches++ > 0)
         return;
-    push_library(L);
-    if (lua_istable(L, -1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, st->coroutine);
-        for (int i = 0; i < NAMES; i++) {
-            lua_getfield(L, -3, names[i]);
-            lua_setfield(L, -3, names[i]);
-            lua_getfield(L, -1, names[i]);
-            lua_setfield(L, -4, names[i]);
-        }
-        lua_pop(L, 2);
-    }
-    lua_pop(L, 1);
+    for (int i = 0; i < REPLACED; i++)
+        replace(L, st, i);
 }
 
 /* Puts the engine's back, where nobody has replaced ours meanwhile. */
 static void restore(lua_State *L, nl_state *st, void *arg) {
     (void)arg;
-    push_library(L);
-    if (!lua_istable(L, 1))
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, st->coroutine);
-    for (int i = 0; i < NAMES; i++) {
-        lua_getfield(L, 1, names[i]);
-        lua_getfield(L, 3, names[i]);
-        if (lua_rawequal(L, -1, -2)) {
-            lua_getfield(L, 2, names[i]);
-            lua_setfield(L, 1, names[i]);
-        }
-        lua_pop(L, 2);
+    for (int i = 0; i < REPLACED; i++) {
+        const char *name = replaced[i].name;
+        lua_settop(L, 0);
+        push_module(L, replaced[i].module);
+        push_ours(L, st, i);
+        if (!lua_istable(L, 1) || lua_isnil(L, 2))
+            continue;
+        lua_getfield(L, 1, name);
+        if (!lua_rawequal(L, -1, 2))
+            continue;
+        lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+        lua_getfield(L, -1, name);
+        lua_setfield(L, 1, name);
     }
 }
 
@@ -233,7 +266,7 @@ void nl_open_coroutine(lua_State *L, nl_state *st) {
     static const luaL_Reg waits[] = {{"yield", nl_yield}, {"resume", co_resume}, {NULL, NULL}};
     static const luaL_Reg makers[] = {{"wrap", co_wrap}, {NULL, NULL}};
     lua_newtable(L);
-    push_library(L);
+    push_module(L, "coroutine");
     for (lua_pushnil(L); lua_istable(L, -2) && lua_next(L, -2);) {
         lua_pushvalue(L, -2);
         lua_insert(L, -2);
@@ -246,4 +279,8 @@ void nl_open_coroutine(lua_State *L, nl_state *st) {
     st->coroutine = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_setfield(L, -2, "coroutine");
     nl_waits(L, st, nl_yield_calls);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+    lua_getglobal(L, "require");
+    lua_setfield(L, -2, "require");
+    lua_pop(L, 1);
 }

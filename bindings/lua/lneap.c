@@ -299,9 +299,10 @@ static int new_string(lua_State *L, const char *text) {
 
 /* Functions of the engine that let waits through, so that an error never blames them. */
 static void note_passers(lua_State *L, nl_state *st) {
-    static const char *const names[] = {"pcall", "xpcall", "error", "assert"};
+    static const char *const names[] = {NL_PASSERS};
     st->passers = new_ref(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
+    nl_note_body(L);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         lua_getglobal(L, names[i]);
         if (lua_isfunction(L, -1)) {

@@ -278,10 +278,10 @@ struct nl_state {
     int recent;   /* registry: the userdata of `handle` */
     int key_code, key_message;   /* registry: strings that are needed when memory may be out */
     int key_site;                /* registry: likewise, for where no Lua may run */
-    int patched;                 /* registry: the coroutine functions as they were */
+    int patched;                 /* registry: the replaced functions as they were, by name */
     int coroutine;               /* registry: neap.coroutine */
     int passers;                 /* registry: set of C functions that can be suspended */
-    int patches;                 /* runs that want the coroutine functions replaced */
+    int patches;                 /* runs that want those functions replaced */
     nl_thread pool[NL_POOL_MAX]; /* threads that wait for a task */
     int pool_len;
     uint8_t wired; /* neap/init.lua is through */

@@ -6,60 +6,100 @@
 
 /* ---- May we wait here? ---- */
 
-/* The name under which a loaded module has the function on top, as "table.sort". */
-static int push_global_name(lua_State *L) {
-    int fn = lua_gettop(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-        if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING)
-            continue;
-        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-            if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, fn))
-                continue;
-            const char *module = lua_tostring(L, -4), *name = lua_tostring(L, -2);
-            if (strcmp(module, "_G") == 0)
-                lua_pushstring(L, name);
-            else
-                lua_pushfstring(L, "%s.%s", module, name);
+/* The name under which the module at `module` has the function at `fn`. */
+static int push_field_name(lua_State *L, int module, int fn) {
+    for (lua_pushnil(L); lua_next(L, module); lua_pop(L, 1)) {
+        if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, fn)) {
+            lua_pop(L, 1);
             return 1;
         }
     }
     return 0;
 }
 
-/* Whether the function on top lets waits through: one of ours, pcall and the like.  Pops it if so. */
-static int is_passer(lua_State *L, nl_state *st) {
-    if (lua_tocfunction(L, -1) == nl_wrap_call) {
-        lua_pop(L, 1);
+/* The name under which a loaded module has the function at `fn`, as "table.sort": of several, the plainest. */
+static int push_global_name(lua_State *L, int fn) {
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    int loaded = lua_gettop(L);
+    lua_getfield(L, loaded, "_G");
+    if (lua_istable(L, -1) && push_field_name(L, loaded + 1, fn))
         return 1;
+    lua_settop(L, loaded);
+    lua_pushnil(L);
+    lua_pushnil(L); /* at loaded + 1: the best so far */
+    for (; lua_next(L, loaded); lua_pop(L, 1)) {
+        if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING)
+            continue;
+        const char *module = lua_tostring(L, -2);
+        if (!push_field_name(L, lua_gettop(L), fn))
+            continue;
+        lua_pushfstring(L, "%s.%s", module, lua_tostring(L, -1));
+        if (lua_isnil(L, loaded + 1) || lua_rawlen(L, -1) < lua_rawlen(L, loaded + 1))
+            lua_replace(L, loaded + 1);
+        else
+            lua_pop(L, 1);
+        lua_pop(L, 1);
     }
+    return !lua_isnil(L, loaded + 1);
+}
+
+/* The name of a function of the engine that the run has replaced. */
+static int push_replaced_name(lua_State *L, nl_state *st, int fn) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        if (lua_rawequal(L, -1, fn)) {
+            lua_pushvalue(L, -2);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether the function on top lets waits through: one of ours, pcall and the like. */
+static int is_passer(lua_State *L, nl_state *st) {
+    if (lua_tocfunction(L, -1) == nl_wrap_call)
+        return 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_pushvalue(L, -2);
     lua_rawget(L, -2);
     int found = lua_toboolean(L, -1);
     lua_pop(L, 2);
-    if (found)
-        lua_pop(L, 1);
     return found;
 }
 
-/* The innermost C function of the thread that cannot be suspended. */
+/* Names the C function on top, which runs at this level of the thread. */
+static const char *name_c(lua_State *L, nl_state *st, lua_State *at, int level,
+                          const lua_Debug *ar) {
+    lua_Debug caller;
+    int fn = lua_gettop(L);
+    if (push_global_name(L, fn) || push_replaced_name(L, st, fn))
+        return lua_pushfstring(L, "'%s'", lua_tostring(L, -1));
+    if (ar->name != NULL && strcmp(ar->namewhat, "for iterator") != 0)
+        return lua_pushfstring(L, "'%s'", ar->name);
+    if (lua_getstack(at, level + 1, &caller) && lua_getinfo(at, "Sl", &caller) &&
+        caller.currentline > 0)
+        return lua_pushfstring(L, "a C function called at %s:%d", caller.short_src,
+                               caller.currentline);
+    return "a C function";
+}
+
+/* What of the thread cannot be suspended, from inside: a C function, or what the engine calls by itself. */
 static const char *blame(lua_State *L, nl_state *st, lua_State *at) {
     lua_Debug ar;
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
     for (int level = at == L ? 1 : 0; lua_getstack(at, level, &ar); level++) {
         lua_getinfo(at, "Snf", &ar);
         if (at != L)
             lua_xmove(at, L, 1);
-        if (*ar.what != 'C') {
-            lua_pop(L, 1);
-        } else if (!is_passer(L, st)) {
-            if (push_global_name(L))
-                return lua_tostring(L, -1);
-            return ar.name != NULL     ? lua_pushstring(L, ar.name),
-                   lua_tostring(L, -1) : "a C function";
-        }
+        if (*ar.what == 'C' && !is_passer(L, st))
+            return name_c(L, st, at, level, &ar);
+        lua_pop(L, 1);
+        if (strcmp(ar.namewhat, "hook") == 0)
+            return "a hook";
+        if (ar.name != NULL && strcmp(ar.name, "__gc") == 0)
+            return "a finalizer";
     }
-    return "a finalizer or hook";
+    return "a message handler, a finalizer, a hook or coroutine.close";
 }
 
 static int refuse_here(lua_State *L, nl_state *st) {
@@ -70,9 +110,9 @@ static int refuse_here(lua_State *L, nl_state *st) {
 
 static int refuse_thread(lua_State *L, nl_state *st, lua_State *at) {
     const char *name = blame(L, st, at);
-    return nl_throw(
-        L, st, NEAP_ENO_YIELD,
-        "cannot wait inside '%s': it cannot be suspended (collect what it needs before)", name);
+    return nl_throw(L, st, NEAP_ENO_YIELD,
+                    "cannot wait inside %s: it cannot be suspended (wait before, or spawn a task)",
+                    name);
 }
 
 static int refuse_resumer(lua_State *L, nl_state *st) {

@@ -478,15 +478,6 @@ describe("where a wait may stand", function()
             end }))
         end
     end)
-    refused("require", function(wait)
-        package.preload["neap.test.waits"] = function()
-            wait()
-        end
-        package.loaded["neap.test.waits"] = nil
-        pcall(require, "neap.test.waits")
-        package.preload["neap.test.waits"] = nil
-        package.loaded["neap.test.waits"] = nil
-    end)
     refused("load", function(wait)
         load(function()
             wait()

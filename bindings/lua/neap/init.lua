@@ -5,6 +5,8 @@ if core.waits and rawget(_G, "jit") then
     require "neap.jit"(core)
 end
 
+core.require = core.require or require "neap.require"(core, core.scopes.keep_trace)
+
 local private = {
     waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, selects = true,
     methods = true,

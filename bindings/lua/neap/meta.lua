@@ -39,7 +39,7 @@ function neap.run(fn, ...) end
 ---@field backend? string `"epoll"`, `"poll"` or `"io_uring"`; default: the environment's `NEAP_BACKEND`, else the best that works
 ---@field name? string the loop's name
 ---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
----@field coroutines? boolean `false`: leave the functions of the `coroutine` table alone
+---@field coroutines? boolean `false`: leave the functions of the `coroutine` table and `require` alone
 
 --- Ends the run with a status after its clean-up. The calling task does not go on.
 ---@param status? integer|boolean default 0
@@ -582,6 +582,14 @@ function queue:iter() end
 --- The functions of Lua's `coroutine` table, with `yield`, `resume` and `wrap` such that waits pass through to the task. While
 --- a loop of the state runs, the `coroutine` table itself holds them.
 neap.coroutine = {}
+
+--- As Lua's `require`, but in a task the body of the module may wait. Who requires a module that another task loads waits
+--- for it. A module that fails is tried again by the next call, under every Lua. While a loop of the state runs, the
+--- global `require` is this; outside of tasks it is the engine's own.
+---@param name string
+---@return any
+---@return any # with Lua 5.4, the loader's data if this call has loaded the module
+function neap.require(name) end
 
 -- Errors
 
