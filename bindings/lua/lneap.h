@@ -415,6 +415,7 @@ void nl_note_death(lua_State *L, nl_state *st, lua_State *co);
 void nl_note_cause(lua_State *L, nl_state *st, int source, int error);
 int nl_trace_failure(lua_State *L);
 int nl_keep_trace(lua_State *L);
+int nl_trace_here(lua_State *L);
 int nl_thread_owned(lua_State *L, nl_state *st, int index);
 void nl_thread_own(lua_State *L, nl_state *st, int index);
 void nl_push_stack(lua_State *L, lua_State *co);
@@ -519,6 +520,7 @@ typedef struct nl_signals {
 } nl_signals;
 void nl_signals_on(lua_State *L, nl_signals *s);
 void nl_signals_off(nl_signals *s);
+extern const luaL_Reg nl_signal_calls[];
 neap_handle *nl_interrupt_on(neap_loop *loop);
 void nl_interrupt_off(neap_handle *watch);
 int nl_interrupted(lua_State *L, nl_state *st);

@@ -272,13 +272,12 @@ static int resumed(lua_State *L) {
 }
 
 void nl_open_run(lua_State *L, nl_state *st) {
-    static const luaL_Reg functions[] = {{"run", lua_run},
-                                         {"run_command", run_command},
-                                         {"wired", wired},
-                                         {"resumed", resumed},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"run", lua_run},         {"run_command", run_command},
+                                         {"wired", wired},         {"resumed", resumed},
+                                         {"trace", nl_trace_here}, {NULL, NULL}};
     static const luaL_Reg waits[] = {{"exit", lua_exit}, {NULL, NULL}};
     nl_functions(L, st, functions);
+    nl_functions(L, st, nl_signal_calls);
     nl_waits(L, st, waits);
     lua_pushlightuserdata(L, NL_TOKEN);
     lua_setfield(L, -2, "token");

@@ -13,10 +13,33 @@ static const int watched[] = {SIGINT, SIGTERM};
 /* Signals of the command that its loop has not seen yet. */
 static volatile sig_atomic_t unseen;
 
-/* The command's own handler, called before the loop's. */
+/* The thread that runs a line of the prompt, or NULL.  An interrupt stops the line even if it never waits; then the loop
+   hears of one that has done its work. */
+static lua_State *volatile line_thread;
+static volatile sig_atomic_t stopped;
+
+static void stop_line(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    stopped = 1;
+    nl_push_cancelled(L, nl_state_of(L), "interrupted");
+    lua_error(L);
+}
+
+/* What stop_line has not seen to, the loop does. */
+static void drop_stop(void) {
+    if (line_thread != NULL && lua_gethook(line_thread) == stop_line)
+        lua_sethook(line_thread, NULL, 0, 0);
+}
+
+/* The command's own handler, called before the loop's.  A hook may be set at any time, as `lua` does. */
 static void on_arrival(int signo) {
-    if (++unseen < 2)
+    lua_State *L = line_thread;
+    if (++unseen < 2) {
+        if (signo == SIGINT && L != NULL && L == nl_running_step.L)
+            lua_sethook(L, stop_line, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
         return;
+    }
     signal(signo, SIG_DFL);
     raise(signo);
 }
@@ -25,6 +48,11 @@ static void on_signal(int32_t signo, void *user) {
     nl_signals *s = user;
     int first = s->st->signo == 0;
     unseen = 0;
+    drop_stop();
+    if (signo == SIGINT && stopped) {
+        stopped = 0;
+        return;
+    }
     s->st->signo = signo;
     if (first)
         neap_task_cancel(s->task, signo == SIGINT ? "interrupted" : "terminated");
@@ -82,6 +110,30 @@ void nl_signals_off(nl_signals *s) {
             signal(watched[i], SIG_DFL);
     }
 }
+
+/* For the command's prompt: what a cancellation of the main task means.  true: an interrupt, which is forgotten;
+   false: the program is to end; nil: neither. */
+static int interrupted(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    if (st->signo == SIGINT)
+        lua_pushboolean(L, 1);
+    else if (st->signo != 0 || st->exiting)
+        lua_pushboolean(L, 0);
+    else
+        lua_pushnil(L);
+    if (st->signo == SIGINT)
+        st->signo = 0;
+    return 1;
+}
+
+/* line(whether): a line of the prompt begins to run, or has ended. */
+static int line(lua_State *L) {
+    drop_stop();
+    line_thread = lua_toboolean(L, 1) ? L : NULL;
+    return 0;
+}
+
+const luaL_Reg nl_signal_calls[] = {{"interrupted", interrupted}, {"line", line}, {NULL, NULL}};
 
 /* ---- Interrupts that are the interpreter's ---- */
 

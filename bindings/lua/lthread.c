@@ -239,3 +239,20 @@ int nl_trace_failure(lua_State *L) {
     lua_settop(L, 1);
     return 1;
 }
+
+/* trace(error, level): the traceback of its caller, behind that of the task that the error came from. */
+int nl_trace_here(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    luaL_Buffer b;
+    int level = (int)luaL_optinteger(L, 2, 1);
+    lua_settop(L, 1);
+    if (st->task != NULL)
+        nl_anchored(L, st->task->o.node.ref);
+    luaL_buffinit(L, &b);
+    if (st->task != NULL)
+        add_cause(L, &b, 2, 1);
+    luaL_traceback(L, L, NULL, level);
+    luaL_addvalue(&b);
+    luaL_pushresult(&b);
+    return 1;
+}

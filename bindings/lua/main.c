@@ -1,5 +1,6 @@
 /* main.c: the neap command: as `lua`, but the script is the main task of a loop and may wait at top level. */
 #include "neap_lua.h"
+#include "prompt.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -13,6 +14,7 @@
 
 typedef struct options {
     int version;
+    int interactive;
     int stdin_script; /* "-" */
     int script;       /* index of the script in argv; argc if there is none */
     int first;        /* index of the first option behind the last of ours */
@@ -24,6 +26,7 @@ static int usage(const char *bad) {
     fprintf(stderr,
             "usage: %s [options] [script [args]]\n"
             "  -e text  run the text\n"
+            "  -i       show a prompt after the script\n"
             "  -l name  require the module 'name' into the global 'name'\n"
             "  -v       show the version\n"
             "  --       stop handling options\n"
@@ -49,8 +52,7 @@ static int read_options(int argc, char **argv, options *o) {
         if (strcmp(arg, "-v") == 0) {
             o->version = 1;
         } else if (strcmp(arg, "-i") == 0) {
-            fprintf(stderr, "%s: there is no interactive mode yet\n", NEAP_COMMAND);
-            return EXIT_FAILURE;
+            o->interactive = 1;
         } else if (arg[1] == 'e' || arg[1] == 'l') {
             if (arg[2] == '\0' && ++i >= argc)
                 return usage(arg);
@@ -118,9 +120,10 @@ static void set_paths(lua_State *L) {
 
 /* ---- The program ---- */
 
-/* What the main task runs: each option in its order, then the script.  A C function in between could not be suspended. */
+/* What the main task runs: each option in its order, the script, the prompt.  A C function in between could not be
+   suspended. */
 static const char driver[] =
-    "local actions, load_script, args = ...\n"
+    "local actions, load_script, args, prompt = ...\n"
     "return function()\n"
     "    for _, action in ipairs(actions) do\n"
     "        if action.module then\n"
@@ -130,7 +133,10 @@ static const char driver[] =
     "        end\n"
     "    end\n"
     "    if load_script then\n"
-    "        return load_script()((table.unpack or unpack)(args, 1, #args))\n"
+    "        load_script()((table.unpack or unpack)(args, 1, #args))\n"
+    "    end\n"
+    "    if prompt then\n"
+    "        prompt()\n"
     "    end\n"
     "end\n";
 
@@ -176,8 +182,32 @@ static void push_args(lua_State *L, int argc, char **argv, int script) {
     }
 }
 
+/* Pushes what require answers for the module. */
+static void push_module(lua_State *L, const char *name) {
+    lua_getglobal(L, "require");
+    lua_pushstring(L, name);
+    lua_call(L, 1, 1);
+}
+
+/* Pushes neap's own table of functions. */
+static void push_core(lua_State *L) {
+    push_module(L, "neap");
+    lua_getglobal(L, "jit");
+    const char *name = lua_isnil(L, -1) ? "neap.core" : "neap.corejit";
+    lua_pop(L, 2);
+    push_module(L, name);
+}
+
+/* Pushes the function that is the prompt. */
+static void push_prompt(lua_State *L, int core) {
+    push_module(L, "neap.prompt");
+    lua_pushvalue(L, core);
+    nl_push_keyboard(L, NEAP_COMMAND);
+    lua_call(L, 2, 1);
+}
+
 /* Pushes the function of the main task. */
-static void push_main(lua_State *L, int argc, char **argv, const options *o) {
+static void push_main(lua_State *L, int core, int argc, char **argv, const options *o) {
     if (luaL_loadbuffer(L, driver, sizeof driver - 1, "=neap") != 0)
         lua_error(L);
     push_actions(L, argv, o->script);
@@ -191,21 +221,11 @@ static void push_main(lua_State *L, int argc, char **argv, const options *o) {
         lua_pushnil(L);
     }
     push_args(L, argc, argv, o->script);
-    lua_call(L, 3, 1);
-}
-
-/* Pushes core.run_command. */
-static void push_runner(lua_State *L) {
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "neap");
-    lua_call(L, 1, 0);
-    lua_getglobal(L, "require");
-    lua_getglobal(L, "jit");
-    lua_pushstring(L, lua_isnil(L, -1) ? "neap.core" : "neap.corejit");
-    lua_remove(L, -2);
-    lua_call(L, 1, 1);
-    lua_getfield(L, -1, "run_command");
-    lua_remove(L, -2);
+    if (o->interactive)
+        push_prompt(L, core);
+    else
+        lua_pushnil(L);
+    lua_call(L, 4, 1);
 }
 
 /* The error at index as text: errors of the program are strings or say __tostring. */
@@ -254,6 +274,21 @@ static void show_version(lua_State *L) {
     fflush(stdout);
 }
 
+/* Runs the main task; the table of options for it is made here. */
+static int run_main(lua_State *L, int argc, char **argv, const options *o) {
+    lua_settop(L, 0);
+    push_core(L);
+    lua_getfield(L, 1, "run_command");
+    lua_createtable(L, 1, 1);
+    push_main(L, 1, argc, argv, o);
+    lua_rawseti(L, -2, 1);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "signals");
+    lua_remove(L, 1);
+    lua_call(L, 1, LUA_MULTRET);
+    return status_of(L);
+}
+
 static int run_program(lua_State *L) {
     program *p = lua_touserdata(L, 1);
     options o;
@@ -264,27 +299,17 @@ static int run_program(lua_State *L) {
     luaL_openlibs(L);
     set_paths(L);
     set_arg(L, p->argc, p->argv, o.script);
-    if (o.version)
+    if (o.version && !o.interactive)
         show_version(L);
-    int nothing = o.script == p->argc && !o.stdin_script;
-    if (nothing && o.version && p->argc == 2)
+    if (o.version && p->argc == 2)
         return 0;
     if (p->argc == 1) {
-        o.stdin_script = !isatty(STDIN_FILENO);
-        if (!o.stdin_script) {
-            p->status = usage(NULL);
-            return 0;
-        }
+        o.interactive = isatty(STDIN_FILENO);
+        o.stdin_script = !o.interactive;
     }
-    lua_settop(L, 0);
-    push_runner(L);
-    lua_createtable(L, 1, 1);
-    push_main(L, p->argc, p->argv, &o);
-    lua_rawseti(L, -2, 1);
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "signals");
-    lua_call(L, 1, LUA_MULTRET);
-    p->status = status_of(L);
+    if (o.interactive)
+        nl_prompt_prepare();
+    p->status = run_main(L, p->argc, p->argv, &o);
     return 0;
 }
 
