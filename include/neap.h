@@ -239,6 +239,10 @@ typedef struct neap_loop_options {
     uint32_t flags;      /* NEAP_LOOP_* */
     uint32_t events_max; /* kernel events taken in one poll; 0: 256 */
     int64_t slow_ns;     /* report steps and callbacks that take longer; 0: 100 ms, -1: never */
+    uint64_t
+        shuffle_seed; /* for tests: each batch runs in random order, the same for the same seed; 0: in order */
+    int64_t
+        settle_ns; /* real time without news after which nothing is on its way between sockets; 0: 1 ms, -1: none */
 } neap_loop_options;
 
 /* Makes a loop that belongs to the calling thread.  `options` may be NULL.  Returns a new reference.
@@ -322,6 +326,20 @@ NEAP_API int32_t neap_loop_run(neap_loop *loop);
    neap_loop_raise.
    [L] */
 NEAP_API int32_t neap_loop_run_until(neap_loop *loop, neap_future *future);
+
+/* What a run may take; 0: as much as it wants. */
+typedef struct neap_limits {
+    size_t size;     /* sizeof(neap_limits) */
+    int64_t time_ns; /* of the loop's time */
+    int64_t real_ns; /* of real time; looked at between ticks where the loop's clock is virtual */
+    uint64_t ticks;
+} neap_limits;
+
+/* As neap_loop_run_until, within limits.
+   Errors: as well NEAP_ETIMEOUT if one was reached first (the future stays pending), NEAP_E2BIG for limits from the future.
+   [L] */
+NEAP_API int32_t neap_loop_run_within(neap_loop *loop, neap_future *future,
+                                      const neap_limits *limits);
 
 /* One tick that waits at most `timeout_ns` for something to happen (0: not at all, -1: for ever).  Returns the number
    of callbacks and steps run.
@@ -860,6 +878,15 @@ NEAP_API const char *neap_future_site(neap_future *future);
    [L] */
 NEAP_API int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future);
 
+/* For tests: a future that completes when everything else is blocked: in a tick that has nothing to run and would wait, once
+   nothing has come for `cushion_ns` of real time, and nothing can be on its way between sockets of this loop.  A virtual clock does
+   not move before.  Of several the one with the shortest cushion is served first, of equal ones the oldest; each waits for all
+   to be blocked anew.  A turn that may not wait for so long serves none, nor does neap_loop_dispatch.  Returns a new reference.
+   Errors: NEAP_ENOTSUP where a host watches neap_loop_fd.
+   [L] */
+NEAP_API int32_t neap_wait_all_blocked(neap_loop *loop, int64_t cushion_ns,
+                                       neap_future **ret_future);
+
 /* ---- Waiting for several ------------------------------------------------------------------------------- */
 
 enum {
@@ -1057,6 +1084,11 @@ NEAP_API uint64_t neap_task_steps(neap_task *task);
 /* Time spent in steps in ns, 0 where it is not measured.
    [L] */
 NEAP_API int64_t neap_task_step_time(neap_task *task);
+
+/* Writes a line about the task ("NAME waits for WHAT at WHERE", "NAME runs", "NAME has ended"), cut to `cap` bytes with a final zero.  Returns the whole
+   length.
+   [L] */
+NEAP_API int32_t neap_task_describe(neap_task *task, char *buf, size_t cap);
 
 /* The loop's time at which the task began its present wait, or -1 if it does not wait.
    [L] */

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/shuffle.h"
 #include "core/future.h"
 
 #define SLOW_DEFAULT_NS (NP_NS_PER_S / 10)
+#define SETTLE_DEFAULT_NS (NP_NS_PER_S / 1000)
 
 struct np_data {
     np_data *next;
@@ -51,10 +53,10 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
 }
 
 static void init_lists(neap_loop *loop) {
-    np_list *lists[] = {&loop->ready,         &loop->batch,       &loop->internal, &loop->pulled,
-                        &loop->events,        &loop->lent_events, &loop->tasks,    &loop->futures,
-                        &loop->failed,        &loop->orphans,     &loop->socks,    &loop->watches,
-                        &loop->signal_watches};
+    np_list *lists[] = {&loop->ready,          &loop->batch,       &loop->internal, &loop->pulled,
+                        &loop->events,         &loop->lent_events, &loop->tasks,    &loop->futures,
+                        &loop->failed,         &loop->orphans,     &loop->socks,    &loop->watches,
+                        &loop->signal_watches, &loop->blocked};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }
@@ -63,6 +65,7 @@ static void init_times(neap_loop *loop, const neap_loop_options *o) {
     bool virtual = (o->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
     loop->now = virtual ? 0 : np_clock_ns();
     loop->slow_ns = o->slow_ns == 0 ? SLOW_DEFAULT_NS : o->slow_ns < 0 ? NP_NEVER : o->slow_ns;
+    loop->settle_ns = o->settle_ns == 0 ? SETTLE_DEFAULT_NS : o->settle_ns < 0 ? 0 : o->settle_ns;
     loop->timed = np_cycles_steady() || (o->flags & NEAP_LOOP_STEP_TIMES) != 0;
     loop->origin_cycles = np_cycles();
     loop->origin_ns = np_clock_ns();
@@ -94,6 +97,7 @@ static neap_loop *make(np_alloc *alloc, const neap_loop_options *o) {
     loop->alloc = alloc;
     atomic_init(&loop->io.wake_fd, -1);
     loop->flags = o->flags;
+    loop->shuffle = np_random_begin(o->shuffle_seed);
     loop->owner = np_thread_self();
     atomic_init(&loop->refs, 1);
     atomic_init(&loop->life, NP_OPEN);

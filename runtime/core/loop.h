@@ -102,6 +102,8 @@ struct neap_loop {
     int32_t raised;         /* code of neap_loop_raise */
     uint32_t holds;         /* by neap_loop_hold */
     int64_t now;            /* ns */
+    int64_t settle_ns;      /* silence after which nothing is on its way between sockets */
+    uint64_t shuffle;       /* state of the random order of batches; 0: in order */
     int64_t slow_ns;        /* report steps above it; NP_NEVER: none */
     bool timed;             /* step times are measured */
     uint64_t stamp;         /* cycles when the last step, or what came between, ended */
@@ -120,6 +122,7 @@ struct neap_loop {
     np_list
         lent_events; /* futures shown by the last neap_loop_poll_completions, by future.all; each holds a reference */
     np_heap timers;
+    np_list blocked; /* futures of neap_wait_all_blocked, in the order in which they are served */
     np_list tasks;   /* live tasks in order of creation, by future.all */
     np_list futures; /* other pending futures, by future.all */
     np_list
@@ -252,6 +255,11 @@ int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns);
 bool np_loop_can_wake(neap_loop *loop);
 void np_leave(neap_loop *loop); /* the outermost run, turn or dispatch returns */
 int32_t np_begin_turn(neap_loop *loop);
+
+/* ---- Who waits for all to be blocked (blocked.c); there is one */
+
+int64_t np_blocked_cushion(const neap_loop *loop);
+void np_blocked_serve(neap_loop *loop);
 
 /* ---- Reports and traces (report.c) */
 

@@ -32,19 +32,44 @@ static bool deadlocked(neap_loop *loop) {
            np_list_empty(&loop->io.completed) && !loop->stopping;
 }
 
+/* Where a run ends at the latest: times of both clocks, and a number of ticks. */
+typedef struct bounds {
+    int64_t time;
+    int64_t real;
+    uint64_t ticks;
+} bounds;
+
+static const bounds endless = {NP_NEVER, NP_NEVER, UINT64_MAX};
+
+static bool is_over(const neap_loop *loop, const bounds *b) {
+    return loop->now >= b->time || loop->ticks >= b->ticks ||
+           (b->real != NP_NEVER && np_clock_ns() >= b->real);
+}
+
+/* How long the next tick may wait. */
+static int64_t time_left(const neap_loop *loop, const bounds *b) {
+    bool virtual = (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+    int64_t end = !virtual && b->real < b->time ? b->real : b->time;
+    if (end == NP_NEVER)
+        return -1;
+    return end > loop->now ? end - loop->now : 0;
+}
+
 /* A future that was done before still gets its tick; one that a callback stops for ends after its batch. */
-static int32_t run_until(neap_loop *loop, neap_future *f) {
+static int32_t run_until(neap_loop *loop, neap_future *f, const bounds *b) {
     int32_t rc;
     do {
         if (np_future_pending(f) && deadlocked(loop)) {
             np_report_deadlock(loop, f);
             return NEAP_EDEADLOCK;
         }
-        rc = np_tick(loop, np_future_pending(f) ? -1 : 0);
+        rc = np_tick(loop, np_future_pending(f) ? time_left(loop, b) : 0);
         if (rc < 0)
             return rc;
         if (loop->raised != 0 || (loop->interrupted && np_future_pending(f)))
             return take_raised(loop);
+        if (np_future_pending(f) && is_over(loop, b))
+            return NEAP_ETIMEOUT;
     } while (np_future_pending(f) && !loop->stopping);
     return np_future_pending(f) ? NEAP_ESTOPPED_EARLY : 0;
 }
@@ -53,7 +78,7 @@ static void noted(np_waiter *w) {
     (void)w;
 }
 
-int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
+static int32_t run_bounded(neap_loop *loop, neap_future *future, const bounds *b) {
     int32_t rc = loop == NULL || future == NULL ? NEAP_EINVAL : np_enter(loop);
     if (rc == 0 && future->obj.loop != loop)
         rc = NEAP_EOTHER_LOOP;
@@ -70,7 +95,7 @@ int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
         np_future_wait(future, &runner.node);
     else
         np_future_seen(future); /* the caller reads it */
-    rc = run_until(loop, future);
+    rc = run_until(loop, future, b);
     if (runner.node.where != NP_AT_NONE)
         np_dequeue(&runner.node);
     loop->stopping = false;
@@ -78,6 +103,28 @@ int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
     np_future_unref(future);
     np_leave(loop);
     return rc;
+}
+
+int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
+    return run_bounded(loop, future, &endless);
+}
+
+int32_t neap_loop_run_within(neap_loop *loop, neap_future *future, const neap_limits *limits) {
+    bool sane = limits != NULL && limits->size >= sizeof *limits && limits->time_ns >= 0 &&
+                limits->real_ns >= 0;
+    int32_t rc = loop == NULL || !sane ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && limits->size > sizeof *limits)
+        rc = NEAP_E2BIG;
+    if (rc < 0)
+        return rc;
+    bounds b = endless;
+    if (limits->time_ns > 0)
+        b.time = np_time_add(neap_loop_update_time(loop), limits->time_ns);
+    if (limits->real_ns > 0)
+        b.real = np_time_add(np_clock_ns(), limits->real_ns);
+    if (limits->ticks > 0 && limits->ticks < UINT64_MAX - loop->ticks)
+        b.ticks = loop->ticks + limits->ticks;
+    return run_bounded(loop, future, &b);
 }
 
 int32_t neap_loop_run_once(neap_loop *loop, int64_t timeout_ns) {

@@ -3,6 +3,7 @@
    post-box -> timeout -> poll -> completions -> due timers -> the batch that was ready when the batch began.
    What a batch makes ready waits for the next tick, so nothing can starve a poll. */
 #include "base/clock.h"
+#include "base/shuffle.h"
 #include "core/events.h"
 #include "core/future.h"
 #include "core/handle.h"
@@ -48,7 +49,7 @@ static bool has_deadline(const neap_loop *loop) {
 bool np_loop_can_wake(neap_loop *loop) {
     return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
            !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) || has_deadline(loop) ||
-           loop->io.parked > 0 || loop->holds > 0;
+           !np_list_empty(&loop->blocked) || loop->io.parked > 0 || loop->holds > 0;
 }
 
 /* How long the poll may last: 0 if there is work, else until the first deadline. */
@@ -151,6 +152,8 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     uint32_t n = 0;
     np_run_internal(loop);
     np_list_splice(&loop->batch, &loop->ready);
+    if (np_unlikely(loop->shuffle != 0))
+        np_list_shuffle(&loop->batch, &loop->shuffle);
     np_stamp(loop);
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
@@ -168,11 +171,37 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
 
 /* ---- The tick */
 
+/* Loopback is almost synchronous, but not quite: what a socket has sent may reach another of this loop a little later.
+   What goes through raw descriptors is not seen. */
+static int64_t settle_time(const neap_loop *loop) {
+    bool moving = loop->io.stirred || !np_list_empty(&loop->watches);
+    return moving && loop->io.parked > 0 ? loop->settle_ns : 0;
+}
+
+static bool has_news(neap_loop *loop) {
+    return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
+           np_mailbox_full(&loop->mail) || loop->interrupted ||
+           atomic_load_explicit(&loop->signals, memory_order_relaxed) != 0;
+}
+
+/* Polls for so much real time; says whether nothing at all came in it. */
+static int32_t poll_quietly(neap_loop *loop, int64_t bound_ns, bool *ret_quiet) {
+    bool settles = bound_ns >= settle_time(loop);
+    int64_t end = bound_ns > 0 ? np_time_add(np_clock_ns(), bound_ns) : 0;
+    int32_t n = np_poll(loop, bound_ns);
+    *ret_quiet = n == 0 && !has_news(loop) && (bound_ns == 0 || np_clock_ns() >= end);
+    if (*ret_quiet && settles)
+        loop->io.stirred = false;
+    return n;
+}
+
 /* With a virtual clock a wait for a deadline takes no time: if nothing else happens the clock goes there. */
 static int32_t poll_virtual(neap_loop *loop, int64_t timeout_ns) {
-    bool jump = timeout_ns > 0;
-    int32_t n = np_poll(loop, jump ? 0 : timeout_ns);
-    if (n >= 0 && jump && np_list_empty(&loop->ready) && !np_mailbox_full(&loop->mail))
+    bool quiet;
+    if (timeout_ns <= 0)
+        return np_poll(loop, timeout_ns);
+    int32_t n = poll_quietly(loop, settle_time(loop), &quiet);
+    if (quiet)
         loop->now = np_time_add(loop->now, timeout_ns);
     return n;
 }
@@ -212,6 +241,18 @@ static int32_t wait_quietly(neap_loop *loop, int64_t timeout_max_ns, int64_t *ti
     return rc;
 }
 
+/* All is blocked: serves who waits for that, if nothing comes for as long as that one wants. */
+static int32_t poll_blocked(neap_loop *loop, int64_t timeout_ns) {
+    int64_t settle_ns = settle_time(loop), cushion_ns = np_blocked_cushion(loop);
+    int64_t silence_ns = settle_ns > cushion_ns ? settle_ns : cushion_ns;
+    int64_t bound_ns = shorter(silence_ns, timeout_ns);
+    bool quiet;
+    int32_t n = poll_quietly(loop, bound_ns, &quiet);
+    if (quiet && bound_ns == silence_ns && !np_list_empty(&loop->blocked))
+        np_blocked_serve(loop);
+    return n;
+}
+
 /* Waits until there is something to do, but not longer than that. */
 static int32_t wait_for_work(neap_loop *loop, int64_t timeout_max_ns) {
     int64_t timeout_ns = np_timeout(loop);
@@ -219,8 +260,11 @@ static int32_t wait_for_work(neap_loop *loop, int64_t timeout_max_ns) {
         read_clock(loop);
         timeout_ns = np_timeout(loop);
     }
+    bool virtual = (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+    if (np_unlikely(!np_list_empty(&loop->blocked)) && timeout_ns != 0)
+        return poll_blocked(loop, virtual ? timeout_max_ns : shorter(timeout_ns, timeout_max_ns));
     timeout_ns = shorter(timeout_ns, timeout_max_ns);
-    if ((loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0)
+    if (virtual)
         return must_poll(loop, timeout_ns) ? poll_virtual(loop, timeout_ns) : 0;
     if (timeout_ns != 0 && loop->on_idle != NULL && !loop->hosted) {
         int32_t rc = wait_quietly(loop, timeout_max_ns, &timeout_ns);

@@ -71,6 +71,20 @@ static void add_wait(text *to, neap_task *t) {
     add(to, "%s%s", where[0] != '\0' ? " at " : "", where);
 }
 
+int32_t neap_task_describe(neap_task *task, char *buf, size_t cap) {
+    int32_t rc = task == NULL || (buf == NULL && cap > 0) ? NEAP_EINVAL : np_look(task->f.obj.loop);
+    text line = {.len = 0};
+    if (rc < 0)
+        return rc;
+    if (!np_future_pending(&task->f))
+        add(&line, "%s has ended", neap_task_name(task));
+    else if (task->open)
+        add(&line, "%s runs", neap_task_name(task));
+    else
+        add_wait(&line, task);
+    return snprintf(buf, cap, "%s", line.bytes);
+}
+
 /* ---- Rings */
 
 /* Whether the task is the first, by number, of a ring of tasks that wait for each other. */

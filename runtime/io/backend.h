@@ -55,6 +55,7 @@ struct np_io {
     np_slot *slots;
     uint32_t slots_len;
     uint32_t parked;    /* operations that the backend holds */
+    bool stirred;       /* what was done to a socket may still be on its way to another */
     atomic_int wake_fd; /* an eventfd; -1 once closed */
     atomic_uint wakers; /* threads and handlers that are writing it */
     bool

@@ -20,6 +20,7 @@ static void note_recv(np_desc *desc, const np_op *op, int64_t result) {
 
 /* Makes the call and keeps the bits true.  Until the kernel announces edges nothing would set a bit again, so all stay. */
 static int64_t try_op(np_io *io, np_desc *desc, np_op *op) {
+    io->stirred = true;
     if (np_unlikely((desc->bits & NP_D_FED) != 0) && op->dir == NP_DIR_READ)
         return io->backend->take(io, op);
     int64_t result = np_op_attempt(op);

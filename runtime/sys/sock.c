@@ -28,6 +28,7 @@ void np_sock_shut(neap_sock *s) {
     }
     s->desc.fd = -1;
     np_fd_close(fd);
+    loop->io.stirred = true;
     neap_buf_unref(s->back);
     s->back = NULL;
     s->back_len = 0;
@@ -247,6 +248,7 @@ int32_t neap_sock_shutdown(neap_sock *sock, int32_t how) {
     int32_t rc = how < NEAP_SHUT_RD || how > NEAP_SHUT_RDWR ? NEAP_EINVAL : enter_open(sock);
     if (rc < 0)
         return rc;
+    sock->obj.loop->io.stirred = true;
     return shutdown(sock->desc.fd, how) < 0 ? -errno : 0;
 }
 

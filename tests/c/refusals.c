@@ -85,6 +85,7 @@ static int refuse_taking_calls(struct things *t) {
 static void refuse_loop_calls(struct things *t) {
     neap_completion event;
     neap_metrics metrics;
+    neap_limits limits = {.size = sizeof limits, .ticks = 1};
     neap_handle *handle;
     neap_future *future;
     int64_t i64;
@@ -93,6 +94,7 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_loop_close(t->loop, 0));
     REFUSED(neap_loop_run(t->loop));
     REFUSED(neap_loop_run_until(t->loop, t->future));
+    REFUSED(neap_loop_run_within(t->loop, t->future, &limits));
     REFUSED(neap_loop_run_once(t->loop, 0));
     REFUSED(neap_loop_stop(t->loop));
     REFUSED(neap_loop_raise(t->loop, 1));
@@ -122,6 +124,7 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_handle_set_name(t->handle, "x"));
     REFUSED(neap_handle_describe(t->handle, NULL, 0));
     REFUSED(neap_sleep(t->loop, 1, &future));
+    REFUSED(neap_wait_all_blocked(t->loop, 0, &future));
     REFUSED(neap_gather(t->loop, &t->future, 1, 0, &future));
     REFUSED(neap_wait(t->loop, &t->future, 1, 0, -1, &future));
     REFUSED(neap_select(t->loop, &t->future, 1, &future));
@@ -172,6 +175,7 @@ static void refuse_future_calls(struct things *t) {
     REFUSED(neap_task_cancel(t->task, NULL));
     REFUSED(neap_task_abort(t->task));
     REFUSED(neap_task_set_name(t->task, "x"));
+    REFUSED(neap_task_describe(t->task, NULL, 0));
 }
 
 static void refuse_sock_calls(struct things *t) {

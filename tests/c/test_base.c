@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/pool.h"
+#include "base/shuffle.h"
 #include "support.h"
 
 static np_alloc *alloc;
@@ -368,6 +369,64 @@ static void the_allocator_counts_bytes_blocks_and_calls(void **state) {
     assert_int_equal(atomic_load(&alloc->blocks), blocks);
 }
 
+/* ---- The shuffle ----------------------------------------------------------------------------- */
+
+static int place_of(const np_list *list, const np_list *node) {
+    int n = 0;
+    for (const np_list *at = list->next; at != node; at = at->next)
+        n++;
+    return n;
+}
+
+static void every_order_of_a_shuffled_list_is_as_likely_as_every_other(void **state) {
+    enum {
+        SEEDS = 24000
+    };
+    int counts[4 * 4 * 4 * 4] = {0};
+    int seen = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        np_list list, nodes[4];
+        uint64_t random = np_random_begin(seed);
+        int order = 0;
+        np_list_init(&list);
+        for (int i = 0; i < 4; i++) {
+            np_list_init(&nodes[i]);
+            np_list_append(&list, &nodes[i]);
+        }
+        np_list_shuffle(&list, &random);
+        for (int i = 0; i < 4; i++)
+            order = order * 4 + place_of(&list, &nodes[i]);
+        counts[order]++;
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        seen += counts[i] > 0;
+        /* 1000 expected, deviation 31; the seeds are the same in each run */
+        assert_true(counts[i] == 0 || (counts[i] > 850 && counts[i] < 1150));
+    }
+    assert_int_equal(seen, 24);
+}
+
+static void a_shuffled_list_keeps_all_its_nodes(void **state) {
+    enum {
+        N = 1000
+    };
+    np_list list, nodes[N];
+    uint64_t random = np_random_begin(1);
+    (void)state;
+    np_list_init(&list);
+    for (int i = 0; i < N; i++) {
+        np_list_init(&nodes[i]);
+        np_list_append(&list, &nodes[i]);
+    }
+    np_list_shuffle(&list, &random);
+    for (int i = 0; i < N; i++)
+        np_list_unlink(&nodes[i]);
+    assert_true(np_list_empty(&list));
+    np_list_shuffle(&list, &random);
+    assert_true(np_list_empty(&list));
+}
+
 #define BASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 NT_MAIN(BASE(M2_the_heap_gives_the_earliest_deadline_first),
@@ -377,7 +436,9 @@ NT_MAIN(BASE(M2_the_heap_gives_the_earliest_deadline_first),
         BASE(removing_what_is_not_in_the_heap_does_nothing),
         BASE(a_heap_that_finds_no_memory_stays_as_it_was),
         BASE(a_heap_gives_memory_back_when_it_empties), BASE(a_list_is_first_in_first_out),
-        BASE(lists_are_spliced_behind_and_in_front), BASE(a_pool_gives_zeroed_blocks_of_every_size),
+        BASE(lists_are_spliced_behind_and_in_front),
+        BASE(every_order_of_a_shuffled_list_is_as_likely_as_every_other),
+        BASE(a_shuffled_list_keeps_all_its_nodes), BASE(a_pool_gives_zeroed_blocks_of_every_size),
         BASE(a_trimmed_pool_keeps_nothing), BASE(what_a_burst_took_from_the_pool_goes_back),
         BASE(a_block_of_the_pool_is_used_again_without_the_allocator),
         BASE(a_pool_without_memory_answers_null), BASE(the_allocator_counts_bytes_blocks_and_calls))

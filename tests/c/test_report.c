@@ -477,6 +477,37 @@ static void the_trace_tells_yields_apart_from_waits(void **state) {
     neap_task_unref(task);
 }
 
+/* ---- Describing a task ------------------------------------------------------------------------- */
+
+static neap_task *described;
+static char own_line[64];
+
+static void describe_own(void *user) {
+    (void)user;
+    neap_task_describe(described, own_line, sizeof own_line);
+}
+
+static void a_task_can_be_described(void **state) {
+    (void)state;
+    nt_script s;
+    char line[64];
+    described = nt_spawn(&s, "t", NT_ACTS(NT_CALL(describe_own, NULL), NT_SLEEP(NT_SEC)));
+    assert_int_equal(neap_task_describe(described, line, sizeof line), 20);
+    assert_string_equal(line, "t waits for its turn");
+    nt_turn();
+    assert_string_equal(own_line, "t runs");
+    neap_task_describe(described, line, sizeof line);
+    assert_string_equal(line, "t waits for sleep");
+    assert_int_equal(neap_task_describe(described, line, 4), 17);
+    assert_string_equal(line, "t w");
+    nt_until_task(described);
+    neap_task_describe(described, line, sizeof line);
+    assert_string_equal(line, "t has ended");
+    assert_code(neap_task_describe(described, NULL, 1), NEAP_EINVAL);
+    assert_code(neap_task_describe(NULL, line, 1), NEAP_EINVAL);
+    neap_task_unref(described);
+}
+
 NT_MAIN(NT_TEST(L11_X2_a_failing_callback_is_reported_with_its_handle_and_the_batch_goes_on),
         NT_TEST(L11_X2_each_report_names_the_callback_that_is_running),
         NT_TEST(a_foreign_exception_reaches_the_error_hook),
@@ -504,4 +535,5 @@ NT_MAIN(NT_TEST(L11_X2_a_failing_callback_is_reported_with_its_handle_and_the_ba
         NT_TEST(X3_a_poll_that_does_not_wait_is_not_logged),
         NT_TEST(X3_a_poll_of_a_second_or_more_is_told_at_a_higher_level),
         NT_TEST(the_trace_hook_sees_callbacks_and_the_end_of_a_run),
-        NT_TEST_VIRTUAL(the_trace_tells_yields_apart_from_waits))
+        NT_TEST_VIRTUAL(the_trace_tells_yields_apart_from_waits),
+        NT_TEST_VIRTUAL(a_task_can_be_described))

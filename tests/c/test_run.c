@@ -294,6 +294,77 @@ static void a_hold_given_back_during_the_run_uncovers_the_deadlock(void **state)
     neap_future_unref(never);
 }
 
+/* ---- Runs within limits ---------------------------------------------------------------------- */
+
+static void a_run_ends_at_its_limit_of_time(void **state) {
+    (void)state;
+    neap_future *late = nt_sleep(11 * NT_SEC), *in_time = nt_sleep(5 * NT_SEC);
+    const neap_limits limits = {.size = sizeof limits, .time_ns = 10 * NT_SEC};
+    assert_ok(neap_loop_run_within(nt.loop, in_time, &limits));
+    assert_int_equal(neap_loop_time(nt.loop), 5 * NT_SEC);
+    const neap_limits less = {.size = sizeof less, .time_ns = 5 * NT_SEC};
+    assert_code(neap_loop_run_within(nt.loop, late, &less), NEAP_ETIMEOUT);
+    assert_int_equal(neap_loop_time(nt.loop), 10 * NT_SEC);
+    assert_state(late, NEAP_STATE_PENDING);
+    assert_ok(neap_loop_run_until(nt.loop, late));
+    neap_future_unref(late);
+    neap_future_unref(in_time);
+}
+
+static void a_limit_of_time_also_bounds_a_wait_on_the_real_clock(void **state) {
+    (void)state;
+    neap_future *hour = nt_sleep(3600 * NT_SEC);
+    const neap_limits limits = {.size = sizeof limits, .time_ns = NT_MS};
+    const neap_limits real = {.size = sizeof limits, .real_ns = NT_MS};
+    assert_code(neap_loop_run_within(nt.loop, hour, &limits), NEAP_ETIMEOUT);
+    assert_code(neap_loop_run_within(nt.loop, hour, &real), NEAP_ETIMEOUT);
+    assert_int_equal(neap_future_cancel(hour, NULL), 1);
+    neap_future_unref(hour);
+}
+
+static void ticks_and_real_time_end_a_run_that_never_waits(void **state) {
+    (void)state;
+    nt_script s;
+    neap_task *t = nt_spawn(&s, "t", NT_ACTS(NT_YIELD, NT_AGAIN));
+    const neap_limits ticks = {.size = sizeof ticks, .ticks = 100};
+    const neap_limits real = {.size = sizeof real, .real_ns = NT_MS};
+    uint64_t before = nt_metrics().ticks;
+    assert_code(neap_loop_run_within(nt.loop, neap_task_future(t), &ticks), NEAP_ETIMEOUT);
+    assert_int_equal(nt_metrics().ticks - before, 100);
+    assert_code(neap_loop_run_within(nt.loop, neap_task_future(t), &real), NEAP_ETIMEOUT);
+    assert_int_equal(neap_loop_time(nt.loop), 0);
+    neap_task_cancel(t, NULL);
+    nt_until_task(t);
+    neap_task_unref(t);
+}
+
+static void a_deadlock_is_told_before_a_limit_is_reached(void **state) {
+    (void)state;
+    neap_future *never = nt_future();
+    const neap_limits limits = {.size = sizeof limits, .time_ns = NT_SEC, .real_ns = NT_SEC};
+    assert_code(neap_loop_run_within(nt.loop, never, &limits), NEAP_EDEADLOCK);
+    nt_claim(NEAP_REPORT_DEADLOCK);
+    neap_future_unref(never);
+}
+
+static void limits_that_make_no_sense_are_refused(void **state) {
+    (void)state;
+    struct {
+        neap_limits known;
+        int64_t later;
+    } grown = {.known = {.size = sizeof grown}};
+    neap_limits limits = {.size = sizeof limits, .time_ns = -1};
+    neap_future *f = nt_future();
+    assert_code(neap_loop_run_within(nt.loop, f, NULL), NEAP_EINVAL);
+    assert_code(neap_loop_run_within(nt.loop, f, &limits), NEAP_EINVAL);
+    limits.time_ns = 0;
+    assert_code(neap_loop_run_within(nt.loop, NULL, &limits), NEAP_EINVAL);
+    limits.size = 8;
+    assert_code(neap_loop_run_within(nt.loop, f, &limits), NEAP_EINVAL);
+    assert_code(neap_loop_run_within(nt.loop, f, &grown.known), NEAP_E2BIG);
+    neap_future_unref(f);
+}
+
 static void turns_that_a_host_drives_know_no_deadlock(void **state) {
     (void)state;
     nt_script s;
@@ -436,6 +507,11 @@ NT_MAIN(NT_TEST_BARE(R1_a_run_makes_a_loop_runs_the_main_task_and_leaves_nothing
         NT_TEST(a_post_in_the_box_is_taken_before_a_deadlock_is_told),
         NT_TEST(a_hold_prevents_the_deadlock_while_another_thread_works),
         NT_TEST_VIRTUAL(a_hold_given_back_during_the_run_uncovers_the_deadlock),
+        NT_TEST_VIRTUAL(a_run_ends_at_its_limit_of_time),
+        NT_TEST(a_limit_of_time_also_bounds_a_wait_on_the_real_clock),
+        NT_TEST_VIRTUAL(ticks_and_real_time_end_a_run_that_never_waits),
+        NT_TEST_VIRTUAL(a_deadlock_is_told_before_a_limit_is_reached),
+        NT_TEST_VIRTUAL(limits_that_make_no_sense_are_refused),
         NT_TEST(turns_that_a_host_drives_know_no_deadlock), NT_TEST(an_interrupted_wait_goes_on),
         NT_TEST(a_loop_that_wants_to_know_is_told_of_an_interrupted_wait),
         NT_TEST(posted_work_runs_in_the_order_of_posting),
