@@ -66,6 +66,30 @@ static const char *text_option(lua_State *L, nl_state *st, int options, const ch
     return lua_tostring(L, -1);
 }
 
+static double number_option(lua_State *L, nl_state *st, int options, const char *name) {
+    lua_getfield(L, options, name);
+    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
+        nl_throw(L, st, NEAP_ETYPE, "the option '%s' must be a number", name);
+    double value = (double)lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* What only tests want. */
+static void test_options(lua_State *L, nl_state *st, int options, neap_loop_options *o) {
+    const double most = 9007199254740992.0; /* 2^53 */
+    double seed = number_option(L, st, options, "shuffle_seed");
+    if (!(seed >= 0 && seed <= most))
+        nl_throw(L, st, NEAP_EVALUE, "the option 'shuffle_seed' must be between 0 and 2^53");
+    o->shuffle_seed = (uint64_t)seed;
+    lua_getfield(L, options, "settle");
+    if (!lua_isnil(L, -1)) {
+        int64_t settle = nl_seconds(L, lua_gettop(L));
+        o->settle_ns = settle > 0 ? settle : -1;
+    }
+    lua_pop(L, 1);
+}
+
 /* Pushes a new loop as the table at `options` (0: none) and NEAP_BACKEND want it. */
 nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
     neap_loop_options o;
@@ -79,6 +103,7 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
     if (options != 0) {
         flag(L, options, "virtual", NEAP_LOOP_VIRTUAL_CLOCK, &o.flags);
         flag(L, options, "debug", NEAP_LOOP_DEBUG, &o.flags);
+        test_options(L, st, options, &o);
         o.backend = text_option(L, st, options, "backend");
         o.name = text_option(L, st, options, "name");
     }
@@ -100,7 +125,8 @@ nl_loop *nl_make_loop(lua_State *L, nl_state *st, int options) {
 }
 
 static int new_loop(lua_State *L) {
-    static const char *const names[] = {"virtual", "debug", "backend", "name", NULL};
+    static const char *const names[] = {"virtual",      "debug",  "backend", "name",
+                                        "shuffle_seed", "settle", NULL};
     nl_state *st = NL_STATE(L);
     lua_settop(L, 1);
     if (!lua_isnil(L, 1) && !lua_istable(L, 1))

@@ -256,6 +256,8 @@ struct nl_state {
     nl_object *failed;  /* kept until their report is over */
     nl_object *dead;    /* aborted tasks whose Lua side is still to be closed */
     uint64_t failed_at; /* tick of the newest failure */
+    int64_t limit;      /* real time at which a test that does not wait is ended; 0: none */
+    uint8_t overran;    /* it was told so, and has caught that */
     nl_lent lent;
     nl_idle idle;
     int meta_ref[NL_KINDS];
@@ -481,7 +483,7 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lsignal.c, lidle.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lsignal.c, lidle.c, ltesting.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -501,6 +503,7 @@ void nl_open_shared(lua_State *L, nl_state *st);
 void nl_open_select(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);
+void nl_open_testing(lua_State *L, nl_state *st);
 void nl_idle_on(nl_loop *l);
 void nl_run_begin(lua_State *L, nl_loop *l, int ud, int patch);
 void nl_run_end(lua_State *L, nl_loop *l, int patch);

@@ -9,7 +9,7 @@ core.require = core.require or require "neap.require"(core, core.scopes.keep_tra
 
 local private = {
     waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, selects = true,
-    methods = true, trace = true, interrupted = true, line = true,
+    methods = true, trace = true, interrupted = true, line = true, testing = true,
 }
 local neap = { _VERSION = "neap 0.1.0" }
 
@@ -22,6 +22,7 @@ end
 local join_all = require "neap.scope"(neap, core.scopes, core.methods.scope)
 require "neap.select"(neap, core.selects, core.scopes, join_all)
 require "neap.sync"(core.methods, core.scopes.keep_trace)
+package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is
 core.wired()
 
 return neap

@@ -49,8 +49,17 @@ function neap.exit(status) end
 ---@return neap.loop
 function neap.loop() end
 
+--- Options of `neap.new_loop`; the first four are those of `neap.run`.
+---@class neap.loop.options
+---@field virtual? boolean
+---@field debug? boolean
+---@field backend? string
+---@field name? string
+---@field shuffle_seed? integer for tests: each batch runs in random order, the same for the same seed; 0: in order
+---@field settle? neap.seconds real time without news after which nothing is on its way between sockets; default 0.001
+
 --- Makes a loop that is not the state's.
----@param options? {virtual?: boolean, debug?: boolean, backend?: string, name?: string}
+---@param options? neap.loop.options
 ---@return neap.loop
 function neap.new_loop(options) end
 
@@ -1056,5 +1065,72 @@ function sock:setsockopt(name, value) end
 ---@return integer?
 ---@return neap.error? err
 function sock:getsockopt(name) end
+
+-- Testing
+
+--- What `require "neap.testing"` gives: tests on a virtual clock, for Busted or any framework in which a test is a function
+--- that returns or raises.
+---@class neap.testing
+local testing = {}
+
+--- A function for `it`. It runs `fn` as the main task of a fresh loop and raises what that raises. It fails as well if the test
+--- is deadlocked or reaches a limit, with the list of its tasks and what each waits for, and if it leaves something behind.
+--- When the test has ended, what is ready still runs; what then waits is left behind.
+---@param fn function
+---@param options? neap.testing.options
+---@return function
+function testing.neap_test(fn, options) end
+
+--- The same function under a shorter name.
+---@param fn function
+---@param options? neap.testing.options
+---@return function
+function testing.test(fn, options) end
+
+--- Options of a test.
+---@class neap.testing.options
+---@field virtual? boolean `false`: the real clock
+---@field limit? neap.seconds of the loop's time; default 60
+---@field real_limit? neap.seconds of real time; default 10. Also ends a script that runs without waiting, except where LuaJIT has compiled it
+---@field leaks? "fail"|"allow"|table what may stay; a table says so by kind, `{sockets = "allow"}`: `tasks`, `handles` (timers, readers, writers, callbacks to come), `sockets`, `errors` (that nobody has read), `descriptors` (of the process)
+---@field shuffle? boolean each batch runs in random order; a failure tells the seed, and the environment's `NEAP_TEST_SEED` repeats it
+---@field seed? integer as `shuffle`, in this order
+---@field debug? boolean debug mode
+---@field backend? string
+---@field name? string the loop's name; default `"test"`
+---@field settle? neap.seconds as of `neap.new_loop`
+
+--- As `neap_test`, in `n` random orders, those of the seeds from `options.seed` (default 1) on, until the first that fails.
+---@param n integer
+---@param fn function
+---@param options? neap.testing.options
+---@return function
+function testing.explore(n, fn, options) end
+
+--- Waits until all other tasks are blocked: nothing is ready, nothing is on its way between sockets, and nothing has come for
+--- `cushion` seconds of real time. A virtual clock does not move before. Of several who wait the one with the shortest cushion
+--- goes first, of equal ones the oldest; each waits for all to be blocked anew.
+---@async
+---@param cushion? neap.seconds default 0
+function testing.wait_all_blocked(cushion) end
+
+--- Calls `fn(...)`, which must raise an error with this code, and answers the error.
+---@param code string
+---@param fn function
+---@param ... any
+---@return neap.error
+function testing.raises(code, fn, ...) end
+
+--- Two connected sockets.
+---@async
+---@param sort? "stream"|"dgram"|"tcp" default `"stream"`
+---@return neap.sock
+---@return neap.sock
+function testing.pair(sort) end
+
+--- A function `sequence(n, fn, ...)` that waits until parts 1 to n - 1 have ended, in whichever tasks they are, and answers
+--- `fn(...)`; without `fn` the part ends at once. Once a part has failed those behind it fail.
+---@return fun(n: integer, fn?: function, ...: any): any
+function testing.sequencer() end
 
 return neap
