@@ -660,6 +660,28 @@ static void what_tasks_share(void) {
 
 /* ---- The tests ------------------------------------------------------------------------------- */
 
+static void waits_for_all_to_be_blocked(void) {
+    neap_loop *loop = nt_fault_loop(NEAP_LOOP_VIRTUAL_CLOCK);
+    neap_future *f[3] = {NULL};
+    struct once o[3] = {0};
+    int made[3];
+    const neap_limits limits = {.size = sizeof limits, .ticks = 100};
+    if (loop == NULL)
+        return;
+    for (int i = 0; i < 3; i++)
+        made[i] = ok(neap_wait_all_blocked(loop, 0, &f[i])) &&
+                  ok(neap_future_on_done(f[i], once_future_call, &o[i], once_destroy, NULL));
+    for (int i = 0; i < 3; i++)
+        if (f[i] != NULL)
+            assert_ok(neap_loop_run_within(loop, f[i], &limits));
+    settle(loop);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(o[i].called, made[i]);
+        neap_future_unref(f[i]);
+    }
+    end(loop);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -687,6 +709,7 @@ SWEEP(scopes_and_members)
 SWEEP(channels)
 SWEEP(a_select_over_channels)
 SWEEP(what_tasks_share)
+SWEEP(waits_for_all_to_be_blocked)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_callbacks), NT_TEST_BARE(under_failing_memory_timers),
@@ -705,4 +728,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_loop_is_made),
         NT_TEST_BARE(under_failing_memory_scopes_and_members),
         NT_TEST_BARE(under_failing_memory_channels),
         NT_TEST_BARE(under_failing_memory_a_select_over_channels),
-        NT_TEST_BARE(under_failing_memory_what_tasks_share))
+        NT_TEST_BARE(under_failing_memory_what_tasks_share),
+        NT_TEST_BARE(under_failing_memory_waits_for_all_to_be_blocked))
