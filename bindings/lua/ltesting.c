@@ -291,6 +291,7 @@ static int settle(lua_State *L) {
     nl_refuse_running(L, st, l);
     nl_check_code(L, st, neap_wait_all_blocked(l->loop, 0, &blocked));
     int32_t code = run_limited(L, l, blocked, &limits);
+    neap_future_cancel(blocked, NULL);
     neap_future_unref(blocked);
     if (code == NEAP_EINTR)
         return lua_error(L);
