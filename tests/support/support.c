@@ -115,6 +115,8 @@ neap_loop_options nt_options(uint32_t flags) {
     options.size = sizeof options;
     options.allocator = &nt.heap.hook;
     options.backend = nt.backend;
+    if (getenv("NEAP_TEST_SHUFFLE") != NULL)
+        options.shuffle_seed = (uint64_t)atol(getenv("NEAP_TEST_SHUFFLE"));
     options.name = "test";
     options.flags = flags;
     options.slow_ns = (flags & NEAP_LOOP_VIRTUAL_CLOCK) ? 0 : -1;

@@ -14,7 +14,8 @@
        NT_MAIN(NT_TEST(L1_callbacks_run_in_order), NT_TEST_VIRTUAL(M1_...))
 
    The running test's things are in the global `nt`.  The backend comes from NEAP_TEST_BACKEND:
-   unset is the library's own choice, "all" runs the whole program once per backend. */
+   unset is the library's own choice, "all" runs the whole program once per backend.  With
+   NEAP_TEST_SHUFFLE, a seed, batches run in random order. */
 #ifndef NEAP_TEST_SUPPORT_H
 #define NEAP_TEST_SUPPORT_H
 
