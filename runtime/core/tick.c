@@ -172,7 +172,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
 /* ---- The tick */
 
 /* Loopback is almost synchronous, but not quite: what a socket has sent may reach another of this loop a little later.
-   What goes through raw descriptors is not seen. */
+   Whoever writes to raw descriptors is not seen, so the watched ones always count. */
 static int64_t settle_time(const neap_loop *loop) {
     bool moving = loop->io.stirred || !np_list_empty(&loop->watches);
     return moving && loop->io.parked > 0 ? loop->settle_ns : 0;

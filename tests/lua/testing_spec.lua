@@ -113,6 +113,7 @@ describe("neap_test", function()
         local ok, err = pcall(neap_test, {})
         assert.is_false(ok)
         contains("a function expected, got table", err)
+        contains("a number of orders expected", select(2, pcall(testing.explore, print)))
     end)
 end)
 

@@ -237,6 +237,7 @@ end
 testing.test = testing.neap_test
 
 function testing.explore(n, fn, options)
+    if type(n) ~= "number" then complain("a number of orders expected, got %s", type(n)) end
     local how = prepare(fn, options)
     local replay = tonumber(os.getenv "NEAP_TEST_SEED")
     local first = replay or how.seed or 1
