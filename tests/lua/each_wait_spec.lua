@@ -2,6 +2,7 @@
 -- afterwards nothing is lost and nothing is left.
 local neap = require "neap"
 local helper = require "support.helper"
+local testing = require "neap.testing"
 
 -- Each scenario makes fresh things and gives: body, run by the victim; verify(), once the victim has ended; the tasks
 -- that help it are made by `aside` and end with the round.
@@ -564,6 +565,15 @@ scenarios["raw wait for a descriptor"] = function(aside)
         coroutine.yield(a, "write")
     end, function()
         close_all(a, b)
+    end
+end
+
+scenarios["wait_all_blocked"] = function()
+    return function()
+        testing.wait_all_blocked()
+        testing.wait_all_blocked(0.001)
+    end, function()
+        testing.wait_all_blocked() -- the next one is served
     end
 end
 
