@@ -70,7 +70,7 @@ typedef void (*neap_future_fn)(neap_future *future, void *user);
 
 /* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_completion (frozen, with a
    stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
-   neap_report, neap_trace, neap_metrics (size first, append only). */
+   neap_report, neap_trace, neap_metrics, neap_shutdown_options, neap_shutdown_step (size first, append only). */
 
 /* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
 typedef struct neap_addr {
@@ -356,11 +356,6 @@ NEAP_API int32_t neap_loop_stop(neap_loop *loop);
    [L] */
 NEAP_API int32_t neap_loop_raise(neap_loop *loop, int32_t code);
 
-/* Cancels all tasks and runs the loop until they have ended, for at most `grace_ns`; what is left then is aborted:
-   reported, its ops destroyed, its future cancelled.  Returns the number of aborted tasks.
-   [L] */
-NEAP_API int32_t neap_loop_shutdown(neap_loop *loop, int64_t grace_ns);
-
 /* The loop's time in ns, read once per tick: monotonic, or virtual.
    [L] */
 NEAP_API int64_t neap_loop_time(neap_loop *loop);
@@ -386,6 +381,75 @@ NEAP_API int32_t neap_loop_release(neap_loop *loop);
 /* 1 if anything is ready, scheduled, parked, watched or held, else 0.
    [L] */
 NEAP_API int32_t neap_loop_alive(neap_loop *loop);
+
+/* ---- Loop: shutting down ------------------------------------------------------------------------------- */
+
+enum {
+    NEAP_SHUTDOWN_STOP = 1,   /* intake stops; tasks may end by themselves */
+    NEAP_SHUTDOWN_CANCEL = 2, /* tasks are cancelled and may clean up */
+    NEAP_SHUTDOWN_ABORT = 3,  /* what is left is aborted; only if there is something */
+    NEAP_SHUTDOWN_DONE = 4,   /* no task is left */
+    NEAP_SHUTDOWN_WAITING = 5 /* once a second while a step waits for tasks */
+};
+
+/* What is told of a shutdown; borrowed for the call. */
+typedef struct neap_shutdown_step {
+    size_t size;
+    int32_t step;       /* NEAP_SHUTDOWN_* */
+    int32_t tasks;      /* that are alive */
+    int64_t elapsed_ns; /* of the loop's time since the shutdown began */
+    int64_t limit_ns;   /* how long the step may last */
+    const char
+        *text; /* all that as a line, with the names of up to ten tasks; it goes to the log, too */
+} neap_shutdown_step;
+
+typedef void (*neap_shutdown_fn)(neap_loop *loop, const neap_shutdown_step *step, void *user);
+
+typedef struct neap_shutdown_options {
+    size_t size; /* sizeof(neap_shutdown_options) */
+    int64_t
+        stop_grace_ns; /* how long tasks may end by themselves before they are cancelled, counted from the
+                              beginning; 0: 10 s if a hook or future waited for the shutdown, else none; -1: none */
+    int64_t grace_ns; /* how long cancelled tasks may clean up; 0: 5 s, -1: not at all */
+    neap_task *
+        first; /* cancelled first, the others when it has ended or its time is over; NULL: all at once */
+    neap_shutdown_fn fn; /* told of each step; it may not run the loop; may be NULL */
+    void *user;
+} neap_shutdown_options;
+
+/* Says that the loop shuts down, and why (copied, may be NULL): queues the hooks of neap_loop_on_shutdown and completes
+   the futures of neap_loop_shutdown_begun.  Nothing else happens until the host calls neap_loop_shutdown.  Returns 1, or
+   0 if a shutdown had begun.
+   [L] */
+NEAP_API int32_t neap_loop_begin_shutdown(neap_loop *loop, const char *reason);
+
+/* 1 from the beginning of a shutdown to its end.
+   [L] */
+NEAP_API int32_t neap_loop_shutting_down(neap_loop *loop);
+
+/* Queues fn(user) when a shutdown begins, once, in order of registration: to close what takes in new work.  During a
+   shutdown it is queued now.  fn NULL, ret_handle: as in neap_call_soon.
+   [L] */
+NEAP_API int32_t neap_loop_on_shutdown(neap_loop *loop, neap_fn fn, void *user,
+                                       neap_destroy_fn destroy, neap_handle **ret_handle);
+
+/* Answers 0 during a shutdown; else NEAP_PENDING with a new reference in *ret_future, which completes when one begins.
+   While a signal is watched, who waits for it is no deadlock.
+   [L] */
+NEAP_API int32_t neap_loop_shutdown_begun(neap_loop *loop, neap_future **ret_future);
+
+/* Runs the loop until no task is left, in steps: intake stops (neap_loop_begin_shutdown, if nobody has called it) -> the
+   stop grace -> all tasks are cancelled, also those that are spawned meanwhile -> the grace -> what is left is aborted:
+   reported, its ops destroyed, its future cancelled.  A grace ends early when no task is left or none can be woken.
+   neap_loop_raise ends both graces: each task is still cancelled and gets one turn.  `options` may be NULL.  Returns the
+   number of aborted tasks; afterwards the loop can be used as before.
+   Errors: NEAP_EREENTRANT, NEAP_E2BIG for options from the future.
+   [L] */
+NEAP_API int32_t neap_loop_shutdown_with(neap_loop *loop, const neap_shutdown_options *options);
+
+/* As neap_loop_shutdown_with, without a stop grace and with a grace of `grace_ns` (0: none).
+   [L] */
+NEAP_API int32_t neap_loop_shutdown(neap_loop *loop, int64_t grace_ns);
 
 /* ---- Loop: inside a host's own loop -------------------------------------------------------------------- */
 
@@ -938,10 +1002,12 @@ NEAP_API int32_t neap_shield(neap_future *future, neap_future **ret_future);
 /* ---- Tasks --------------------------------------------------------------------------------------------- */
 
 enum {
-    NEAP_STEP_DONE = 0,     /* ended; the outcome was set on the task's future, or none is */
-    NEAP_STEP_YIELD = 1,    /* again in the next batch */
-    NEAP_STEP_AWAIT = 2,    /* waits: neap_task_await or neap_task_sleep was called */
-    NEAP_STEP_CANCELLED = 3 /* ended by letting a cancellation out */
+    NEAP_STEP_DONE = 0,      /* ended; the outcome was set on the task's future, or none is */
+    NEAP_STEP_YIELD = 1,     /* again in the next batch */
+    NEAP_STEP_AWAIT = 2,     /* waits: neap_task_await or neap_task_sleep was called */
+    NEAP_STEP_CANCELLED = 3, /* ended by letting a cancellation out */
+    NEAP_STEP_PREEMPT =
+        4 /* as YIELD, at a place where no cancellation may come in: it waits for the next wait */
 };
 
 enum {
@@ -1021,8 +1087,7 @@ NEAP_API int32_t neap_task_await(neap_task *task, neap_future *future);
    [L] */
 NEAP_API int32_t neap_task_sleep(neap_task *task, int64_t delay_ns);
 
-/* Answers a task event (a task without a step function): NEAP_STEP_DONE, NEAP_STEP_YIELD, NEAP_STEP_AWAIT or
-   NEAP_STEP_CANCELLED, as a step function would return it.
+/* Answers a task event (a task without a step function) with NEAP_STEP_*, as a step function would return it.
    Errors: NEAP_EINVALID_STATE if the task has no open event.
    [L] */
 NEAP_API int32_t neap_task_answer(neap_task *task, int32_t step);
@@ -1033,6 +1098,19 @@ NEAP_API int32_t neap_task_answer(neap_task *task, int32_t step);
    task has ended.
    [L] */
 NEAP_API int32_t neap_task_cancel(neap_task *task, const char *msg);
+
+/* Inside a step: takes the cancellation that would be delivered at a wait here, also that of a deadline which has passed
+   since the loop last read the clock.  Returns 1 if there is one, as if the step had been woken with NEAP_WAKE_CANCEL;
+   else 0.  For steps that compute for long.
+   Errors: NEAP_EINVALID_STATE outside the task's step.
+   [L] */
+NEAP_API int32_t neap_task_check(neap_task *task);
+
+/* Notes that the running step has started `n` operations whose results were there at once.  Returns 1 if it may go on, 0
+   if it should yield, so that others have their turn: it has had 128, or 8 while all steps of this turn together have
+   had 4,096.
+   [L] */
+NEAP_API int32_t neap_loop_spend(neap_loop *loop, uint32_t n);
 
 /* Ends a task at once, without another step: what it awaits is cancelled, its ops are destroyed, its future is
    cancelled.  Returns 1, or 0 if it has ended.

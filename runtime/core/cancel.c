@@ -107,6 +107,26 @@ void np_task_reach(neap_task *t) {
         give_up_wait(t);
 }
 
+int32_t neap_task_check(neap_task *task) {
+    int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
+    if (rc < 0)
+        return rc;
+    if (!task->open)
+        return NEAP_EINVALID_STATE;
+    np_scope_expire(task);
+    task->by_scope = false;
+    if (task->must_cancel && !np_scope_shields(task)) {
+        task->must_cancel = false;
+        task->lost = false;
+    } else if (np_task_is_reached(task)) {
+        task->by_scope = true;
+    } else {
+        return 0;
+    }
+    task->cancel_seen = true;
+    return 1;
+}
+
 int32_t neap_task_cancel(neap_task *task, const char *msg) {
     int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
     return rc < 0 ? rc : np_task_cancel(task, msg);

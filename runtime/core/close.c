@@ -124,6 +124,7 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
         loop->on_report = NULL;
     drop_calls_of(&loop->ready, true);
     drop_calls_of(&loop->events, false);
+    drop_calls_of(&loop->on_shutdown, false);
     end_pulled(loop);
     end_operations(loop);
     end_tasks(loop);
@@ -138,6 +139,7 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
     drop_waiting_calls(loop);
     np_report_failures(loop);
     np_events_forget_last(loop);
+    np_shutdown_forget(loop);
     np_local_unref(loop, loop->context);
     loop->context = NULL;
     neap_buf_unref(np_lent_take(loop));

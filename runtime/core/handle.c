@@ -15,6 +15,7 @@ static const size_t sizes[] = {
     [NP_CALL_SOON] = sizeof(neap_handle),        [NP_CALL_TIMER] = sizeof(np_timer_call),
     [NP_CALL_EVERY] = sizeof(np_repeating_call), [NP_CALL_FUTURE] = sizeof(np_future_call),
     [NP_CALL_WATCH] = sizeof(np_source_call),    [NP_CALL_SIGNAL] = sizeof(np_source_call),
+    [NP_CALL_SHUTDOWN] = sizeof(neap_handle),
 };
 
 static void destroy(np_obj *obj) {
@@ -416,7 +417,8 @@ static const char *state_word(const neap_handle *h) {
 
 int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
     static const char *const kinds[] = {
-        "?", "call_soon", "timer", "repeating timer", "done callback", "watch", "signal"};
+        "?",     "call_soon", "timer",        "repeating timer", "done callback",
+        "watch", "signal",    "shutdown hook"};
     if (handle == NULL || (buf == NULL && cap > 0))
         return NEAP_EINVAL;
     int32_t rc = np_look(handle->obj.loop);

@@ -11,9 +11,10 @@ enum {
     NP_CALL_SOON = 1,
     NP_CALL_TIMER,
     NP_CALL_EVERY,
-    NP_CALL_FUTURE, /* fn.future(future, user) */
-    NP_CALL_WATCH,  /* of a descriptor, owned by the floor above */
-    NP_CALL_SIGNAL  /* fn.signal(signo, user), likewise */
+    NP_CALL_FUTURE,  /* fn.future(future, user) */
+    NP_CALL_WATCH,   /* of a descriptor, owned by the floor above */
+    NP_CALL_SIGNAL,  /* fn.signal(signo, user), likewise */
+    NP_CALL_SHUTDOWN /* when a shutdown begins */
 };
 
 /* What the floor above does with the calls of a watch or signal. */

@@ -112,7 +112,9 @@ struct neap_loop {
     neap_task *current;        /* whose step runs */
     neap_future *step_awaited; /* what it was woken by; the step holds a reference */
     neap_handle *current_handle;
-    np_local *context; /* task-local values visible now */
+    np_local *context;   /* task-local values visible now */
+    uint32_t step_spent; /* operations that the running step has noted */
+    uint32_t turn_spent; /* and all steps of the turn */
 
     np_list ready;    /* FIFO of np_ready */
     np_list batch;    /* what the tick runs now */
@@ -132,6 +134,12 @@ struct neap_loop {
     np_list socks;   /* open sockets */
     np_list watches; /* readers and writers of raw descriptors */
     np_list signal_watches;
+    np_list on_shutdown;      /* hooks, by np_ready.link */
+    np_list shutdown_futures; /* who waits for one to begin */
+    char *shutdown_reason;    /* or NULL */
+    int64_t shutdown_at;      /* when it began */
+    bool shutting_down;
+    bool shutdown_heard; /* a hook or future was told and has not had its turn */
     uint64_t task_ids;
     np_data *data; /* by tag */
 
@@ -253,7 +261,8 @@ void np_run_node(neap_loop *loop, np_ready *node);
 int64_t np_timeout(neap_loop *loop);
 int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns);
 bool np_loop_can_wake(neap_loop *loop);
-void np_leave(neap_loop *loop); /* the outermost run, turn or dispatch returns */
+bool np_loop_is_stuck(neap_loop *loop); /* nothing but a stop can end a wait */
+void np_leave(neap_loop *loop);         /* the outermost run, turn or dispatch returns */
 int32_t np_begin_turn(neap_loop *loop);
 
 /* ---- Who waits for all to be blocked (blocked.c); there is one */
@@ -289,6 +298,12 @@ void np_stamp(neap_loop *loop);
 
 uint64_t np_step_begin(neap_loop *loop);
 void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle);
+
+/* ---- Shutting down (shutdown.c) */
+
+/* Somebody waits for a signal to begin a shutdown. */
+bool np_loop_awaits_shutdown(const neap_loop *loop);
+void np_shutdown_forget(neap_loop *loop);
 
 /* ---- Close (close.c) */
 

@@ -1,8 +1,7 @@
-/* run.c: the ways to run the loop: for ever, until a future is done, one turn, in phases inside a host's loop, to its end. */
+/* run.c: the ways to run the loop: for ever, until a future is done, one turn, in phases inside a host's loop. */
 #include "base/clock.h"
 #include "core/events.h"
 #include "core/future.h"
-#include "core/task.h"
 
 /* ---- Runs */
 
@@ -27,7 +26,7 @@ int32_t neap_loop_run(neap_loop *loop) {
     return rc < 0 ? rc : raised;
 }
 
-static bool deadlocked(neap_loop *loop) {
+bool np_loop_is_stuck(neap_loop *loop) {
     return !np_loop_can_wake(loop) && !np_mailbox_full(&loop->mail) &&
            np_list_empty(&loop->io.completed) && !loop->stopping;
 }
@@ -59,7 +58,7 @@ static int64_t time_left(const neap_loop *loop, const bounds *b) {
 static int32_t run_until(neap_loop *loop, neap_future *f, const bounds *b) {
     int32_t rc;
     do {
-        if (np_future_pending(f) && deadlocked(loop)) {
+        if (np_future_pending(f) && np_loop_is_stuck(loop) && !np_loop_awaits_shutdown(loop)) {
             np_report_deadlock(loop, f);
             return NEAP_EDEADLOCK;
         }
@@ -155,58 +154,6 @@ int32_t neap_loop_raise(neap_loop *loop, int32_t code) {
         return NEAP_EINVALID_STATE;
     loop->raised = code;
     return 0;
-}
-
-/* ---- Shutdown: cancel, grace, abort */
-
-static void cancel_new(neap_loop *loop, uint64_t *after) {
-    uint64_t upto = loop->task_ids;
-    for (np_list *at = loop->tasks.next, *next; at != &loop->tasks; at = next) {
-        next = at->next; /* a cancel only queues, so the list stands still */
-        neap_task *t = np_container(at, neap_task, f.all);
-        if (t->id > *after && t->id <= upto)
-            np_task_cancel(t, "the loop shuts down");
-    }
-    *after = upto;
-}
-
-static int32_t abort_rest(neap_loop *loop) {
-    int32_t n = 0;
-    while (!np_list_empty(&loop->tasks)) {
-        neap_task *t = np_container(loop->tasks.next, neap_task, f.all);
-        np_report(loop, (neap_report){.kind = NEAP_REPORT_ABORTED,
-                                      .code = NEAP_ETIMEOUT,
-                                      .message = "the task outlived its grace and was aborted",
-                                      .task = t,
-                                      .future = &t->f});
-        np_task_abort(t);
-        n++;
-    }
-    np_report_failures(loop);
-    return n;
-}
-
-int32_t neap_loop_shutdown(neap_loop *loop, int64_t grace_ns) {
-    int32_t rc = loop == NULL ? NEAP_EINVAL : np_begin_turn(loop);
-    if (rc < 0)
-        return rc;
-    uint64_t cancelled = 0;
-    int64_t end = np_time_add(loop->now, grace_ns > 0 ? grace_ns : 0);
-    while (!np_list_empty(&loop->tasks)) {
-        cancel_new(loop, &cancelled);
-        if (loop->now >= end && cancelled == loop->task_ids && np_list_empty(&loop->ready))
-            break;
-        if (deadlocked(loop))
-            break; /* waiting longer changes nothing */
-        rc = np_tick(loop, loop->now < end ? end - loop->now : 0);
-        if (rc < 0 || loop->now > end)
-            break;
-        loop->raised = 0;
-    }
-    loop->stopping = false;
-    int32_t aborted = abort_rest(loop);
-    np_leave(loop);
-    return rc < 0 ? rc : aborted;
 }
 
 /* ---- Inside a host's loop */

@@ -162,6 +162,21 @@ static void expired(neap_loop *loop, np_timer *timer, bool ended) {
         cancel(s, NEAP_SCOPE_TIMED_OUT, NULL);
 }
 
+void np_scope_expire(const neap_task *task) {
+    neap_loop *loop = task->f.obj.loop;
+    int64_t now = -1;
+    for (neap_scope *s = np_task_scope(task); s != NULL; s = s->parent) {
+        if (!np_heap_has(&s->timer.heap))
+            continue;
+        if (now < 0)
+            now = neap_loop_update_time(loop);
+        if (s->deadline > now)
+            continue;
+        np_timer_stop(loop, &s->timer);
+        expired(loop, &s->timer, false);
+    }
+}
+
 int32_t neap_scope_set_deadline(neap_scope *scope, int64_t when) {
     int32_t rc = scope == NULL ? NEAP_EINVAL : np_enter(scope->obj.loop);
     if (rc < 0)

@@ -49,6 +49,9 @@ static inline void np_scope_note_end(neap_task *task) {
         np_scope_task_ended(task);
 }
 
+/* Lets the deadlines of the task's scopes pass that are due by now. */
+void np_scope_expire(const neap_task *task);
+
 /* Whether an innermost region that keeps cancellations out belongs to the task. */
 bool np_scope_shields(const neap_task *task);
 

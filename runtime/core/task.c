@@ -224,12 +224,13 @@ void np_task_stage(neap_task *t, uint8_t state) {
 /* A request that was made of the task itself, and may come in now. */
 static bool is_asked_to_end(const neap_task *t) {
     return t->must_cancel && !(t->awaiting != NULL && np_holds_resource(t->awaiting)) &&
-           !np_scope_shields(t);
+           !t->preempted && !np_scope_shields(t);
 }
 
 /* Its scope is cancelled, and there is no outcome that was to be delivered. */
 static bool is_out_of_scope(const neap_task *t) {
-    return np_task_is_reached(t) && (t->awaiting == NULL || np_future_pending(t->awaiting));
+    return np_task_is_reached(t) && !t->preempted &&
+           (t->awaiting == NULL || np_future_pending(t->awaiting));
 }
 
 static int32_t wake_reason(neap_task *t) {
@@ -326,6 +327,11 @@ static void conclude(neap_task *t, int32_t step) {
         suspend(t);
     } else if (step == NEAP_STEP_YIELD && !waits(t)) {
         report_swallowed(t);
+        np_task_note_yield(t);
+        np_trace(t->f.obj.loop, NEAP_TRACE_YIELD, 0, t, NULL, NULL);
+        np_enqueue(t->f.obj.loop, &t->node);
+    } else if (step == NEAP_STEP_PREEMPT && !waits(t)) {
+        t->preempted = true;
         np_trace(t->f.obj.loop, NEAP_TRACE_YIELD, 0, t, NULL, NULL);
         np_enqueue(t->f.obj.loop, &t->node);
     } else {
@@ -339,6 +345,7 @@ static void enter(neap_task *t, np_step *s) {
     s->outer = loop->current;
     s->outer_context = loop->context;
     loop->current = t;
+    loop->step_spent = 0;
     loop->step_awaited = s->awaited;
     loop->context = t->context;
     np_trace(loop, NEAP_TRACE_STEP, t->wake, t, s->awaited, NULL);
@@ -372,7 +379,9 @@ static void open_step(neap_task *t, neap_future *awaited) {
     t->waiting_since = -1;
     t->started = true;
     t->open = true;
-    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited || t->by_scope;
+    t->cancel_seen = t->wake == NEAP_WAKE_CANCEL || through_awaited || t->by_scope ||
+                     (t->preempted && t->cancel_seen);
+    t->preempted = false;
     t->cancel_sent = false;
     t->scope_sent = false;
     t->steps++;
@@ -443,7 +452,7 @@ int32_t neap_task_answer(neap_task *task, int32_t step_end) {
     int32_t rc = task == NULL ? NEAP_EINVAL : np_enter(task->f.obj.loop);
     if (rc < 0)
         return rc;
-    if (step_end < NEAP_STEP_DONE || step_end > NEAP_STEP_CANCELLED)
+    if (step_end < NEAP_STEP_DONE || step_end > NEAP_STEP_PREEMPT)
         return NEAP_EINVAL;
     if (!task->open || task->ops->step != NULL || task->node.where != NP_AT_NONE)
         return NEAP_EINVALID_STATE;

@@ -22,6 +22,8 @@ struct neap_task {
     uint64_t steps;
     uint64_t step_cycles;  /* with the loop's origin: time in steps */
     int64_t waiting_since; /* ns of the loop's time, -1: does not wait */
+    uint32_t yields;       /* bare ones in a row */
+    uint32_t yield_step;   /* the step that ended in the last of them */
     uint8_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
     bool started;
@@ -35,6 +37,8 @@ struct neap_task {
     bool by_scope;    /* that was a scope's */
     bool scope_sent;  /* a scope has cancelled what it awaits */
     bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
+    bool preempted;   /* the last step ended where no cancellation may come in */
+    bool spin_told;   /* that it only yields */
 };
 
 /* What surrounds a step. */
@@ -64,6 +68,9 @@ void np_task_note_site(neap_task *task);
 
 bool np_task_in_step(const neap_task *task);
 void np_task_stage(neap_task *task, uint8_t state);
+
+/* A step ended in a bare yield (fair.c). */
+void np_task_note_yield(neap_task *task);
 
 /* ---- Cancelling (cancel.c) */
 

@@ -154,6 +154,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     np_list_splice(&loop->batch, &loop->ready);
     if (np_unlikely(loop->shuffle != 0))
         np_list_shuffle(&loop->batch, &loop->shuffle);
+    loop->turn_spent = 0;
     np_stamp(loop);
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {

@@ -79,7 +79,8 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_chan_send_ptr(t->chan, &tag, n, nt_count_fn, NULL));
     REFUSED(neap_chan_put_ptr(t->chan, 0, &tag, n, nt_count_fn, NULL));
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
-    return 23;
+    REFUSED(neap_loop_on_shutdown(t->loop, no_call, n, nt_count_fn, NULL));
+    return 24;
 }
 
 static void refuse_loop_calls(struct things *t) {
@@ -99,6 +100,11 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_loop_stop(t->loop));
     REFUSED(neap_loop_raise(t->loop, 1));
     REFUSED(neap_loop_shutdown(t->loop, 0));
+    REFUSED(neap_loop_shutdown_with(t->loop, NULL));
+    REFUSED(neap_loop_begin_shutdown(t->loop, NULL));
+    REFUSED(neap_loop_shutting_down(t->loop));
+    REFUSED(neap_loop_shutdown_begun(t->loop, &future));
+    REFUSED(neap_loop_spend(t->loop, 1));
     REFUSED(neap_loop_time(t->loop));
     REFUSED(neap_loop_update_time(t->loop));
     REFUSED(neap_loop_advance(t->loop, 1));
