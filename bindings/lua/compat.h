@@ -120,6 +120,16 @@ static inline int nl_runs_body(lua_State *co) {
     return runs;
 }
 
+/* Each thread has its hook, which may suspend it. */
+#define NL_CAN_SLICE 1
+static inline int nl_interpret(lua_State *L) {
+    (void)L;
+    return 0;
+}
+static inline void nl_compile(lua_State *L) {
+    (void)L;
+}
+
 /* Whether neap/jit.lua stands between a script and our suspending functions. */
 #define NL_WRAPPED 0
 
@@ -127,6 +137,8 @@ static inline int nl_runs_body(lua_State *co) {
 #define NL_DEPTH_MAX 100000
 
 #else /* LuaJIT */
+
+#include <luajit.h>
 
 #define lua_rawlen lua_objlen
 
@@ -258,6 +270,29 @@ static inline int nl_nothing(lua_State *L) {
 static inline void nl_back(lua_State *L) {
     lua_pushcfunction(L, nl_nothing);
     lua_call(L, 0, 0);
+}
+
+/* Compiled code calls no hooks: the time of nl_interpret, which answers whether there is something to undo, is without. */
+#define NL_CAN_SLICE 0
+static inline int nl_interpret(lua_State *L) {
+    int on = 0;
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "jit");
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "status");
+        on = lua_pcall(L, 0, 1, 0) == 0 && lua_toboolean(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 2);
+    if (on) {
+        luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+        luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+    }
+    return on;
+}
+
+static inline void nl_compile(lua_State *L) {
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }
 
 #define NL_WRAPPED 1

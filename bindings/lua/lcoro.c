@@ -76,6 +76,8 @@ static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
         return refuse(L, nargs, "too many coroutines inside each other (stack overflow)");
     lua_xmove(L, co, nargs);
     int nres = 0;
+    if (st->counts)
+        nl_count_in(st, co);
     st->chain = &link;
     int status = nl_resume(co, L, nargs, &nres);
     st->chain = link.up;

@@ -185,11 +185,9 @@ static int handle_gc(lua_State *L) {
     return 0;
 }
 
-const luaL_Reg nl_handle_calls[] = {{"call_soon", loop_call_soon},
-                                    {"call_later", loop_call_later},
-                                    {"call_at", loop_call_at},
-                                    {"call_every", loop_call_every},
-                                    {NULL, NULL}};
+const luaL_Reg nl_handle_calls[] = {
+    {"call_soon", loop_call_soon},   {"call_later", loop_call_later}, {"call_at", loop_call_at},
+    {"call_every", loop_call_every}, {"on_shutdown", nl_on_shutdown}, {NULL, NULL}};
 
 void nl_open_handle(lua_State *L, nl_state *st) {
     static const luaL_Reg metas[] = {

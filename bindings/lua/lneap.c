@@ -473,6 +473,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_coroutine(L, st);
     nl_open_run(L, st);
     nl_open_testing(L, st);
+    nl_open_shutdown(L, st);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_getfield(L, -1, "waits");
     lua_setfield(L, -3, "waits");

@@ -3,12 +3,17 @@
 #ifndef NEAP_LNEAP_H
 #define NEAP_LNEAP_H
 
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
 #include "compat.h"
 #include "neap.h"
 #include "neap_lua.h"
 
 #define NL_STATE(L) (nl_state_here(L))
-#define NL_NEVER ((int64_t)1 << 62) /* a delay in ns that no program outlives */
+#define NL_CLOSING_NS ((int64_t)500000000) /* for what has to run when the time is over */
+#define NL_NEVER ((int64_t)1 << 62)        /* a delay in ns that no program outlives */
 
 typedef struct nl_state nl_state;
 typedef struct nl_object nl_object;
@@ -18,6 +23,8 @@ typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
+typedef struct nl_slice nl_slice;
+typedef struct nl_signals nl_signals;
 
 /* The thread of Lua whose step runs in this thread of the system: what upvalue 1 says, without asking the engine. */
 typedef struct nl_here {
@@ -108,6 +115,11 @@ typedef struct nl_thread {
     int ref;
 } nl_thread;
 
+/* Operations that a step may start before the core is asked. */
+enum {
+    NL_CREDIT = 8
+};
+
 /* What the task's coroutine waits for.  One wait per task: the innermost coroutine of a chain has it. */
 enum {
     NL_WAIT_NOT = 0,
@@ -115,7 +127,8 @@ enum {
     NL_WAIT_TICK,
     NL_WAIT_SLEEP,
     NL_WAIT_RAW,
-    NL_WAIT_RAW_TICK
+    NL_WAIT_RAW_TICK,
+    NL_WAIT_SLICE /* for its next turn, in the middle of a script's function */
 };
 
 typedef struct nl_wait {
@@ -137,15 +150,18 @@ typedef struct nl_wait {
    needs a future of the core later. */
 struct nl_task {
     nl_object o;
-    nl_thread co;  /* .L is NULL once it ended */
-    int nargs;     /* values on its stack for the next resume */
-    int owns;      /* an anchor: what is closed if it never starts */
-    int line;      /* where it was spawned */
-    uint8_t spent; /* operations that this step has started */
+    nl_thread co;    /* .L is NULL once it ended */
+    int nargs;       /* values on its stack for the next resume */
+    int owns;        /* an anchor: what is closed if it never starts */
+    int line;        /* where it was spawned */
+    nl_slice *slice; /* how long a step may last, or NULL */
+    uint8_t credit;  /* operations that this step may start before the core is asked */
     uint8_t started;
-    uint8_t pooled;  /* the thread is ours and goes back to the pool */
-    uint8_t ended;   /* the last step was seen */
-    uint8_t exiting; /* called exit: is not resumed again */
+    uint8_t pooled;      /* the thread is ours and goes back to the pool */
+    uint8_t ended;       /* the last step was seen */
+    uint8_t exiting;     /* called exit: is not resumed again */
+    uint8_t named;       /* the core need not make a name */
+    uint8_t interrupted; /* at the end of a shutdown's grace */
     union {
         nl_wait wait;
         struct {
@@ -236,6 +252,26 @@ typedef struct nl_idle {
     int64_t asked; /* when it was last to begin or go on, in ns of the loop's time */
 } nl_idle;
 
+/* The signals of a run (lsignal.c). */
+enum {
+    NL_SIGNALS = 2
+};
+struct nl_signals {
+    nl_state *st;
+    neap_loop *loop;
+    neap_task *main;    /* of the run */
+    int64_t stop_grace; /* ns; -1: that depends on who listens */
+    int64_t grace;
+    int count;         /* that the loop has seen, but for interrupts of a prompt */
+    int prompting;     /* an interrupt only cancels the main task */
+    atomic_int end_ms; /* how long the end may take after the first signal; 0: for ever */
+    atomic_int timing; /* that time runs */
+    neap_handle *watches[NL_SIGNALS];
+    uint8_t timed[NL_SIGNALS]; /* handler and timer are in place */
+    timer_t timers[NL_SIGNALS];
+    struct sigaction before[NL_SIGNALS];
+};
+
 enum {
     NL_POOL_MAX = 1024
 };
@@ -288,7 +324,15 @@ struct nl_state {
     int pool_len;
     uint8_t wired; /* neap/init.lua is through */
     int exit_status;
-    int signo; /* of the signal that cancelled the main task */
+    int signo;           /* of the last signal that began or hastened the end of the run */
+    nl_signals *signals; /* of the run, if it asked for them */
+    volatile int64_t
+        overtime; /* when who runs on in a shutdown is interrupted, in ns of the system's clock; 0: never */
+    uint8_t counts;   /* threads may have the hook of lcount.c */
+    uint8_t compiles; /* the engine did, before the shutdown */
+    uint8_t heard;    /* somebody was to be told of the run's end */
+    uint8_t in_main;  /* a run waits for its main task */
+    uint8_t ending;   /* a run shuts down */
     uint8_t exiting;
     uint8_t closed; /* the Lua state is closing: never call it again */
 };
@@ -394,6 +438,7 @@ typedef struct nl_spawning {
     const char *name;
     int owns;          /* stack index, or 0 */
     neap_scope *scope; /* whose member it becomes, or NULL: see neap.h */
+    int64_t slice;     /* how long a step may last in ns, plus 1; 0: as long as it likes */
 } nl_spawning;
 nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how);
 int nl_is_callable(lua_State *L, int index);
@@ -425,6 +470,9 @@ void nl_open_task(lua_State *L, nl_state *st);
 
 /* lpark.c: suspending */
 void nl_check_wait(lua_State *L, nl_state *st);
+int nl_can_wait(lua_State *L, const nl_state *st);
+void nl_take_off(lua_State *L, nl_state *st);
+void nl_note_spent(nl_task *t);
 int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont k);
 int nl_park_tick(lua_State *L, nl_state *st, nl_cont k);
 int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k);
@@ -483,7 +531,8 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
-/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lsignal.c, lidle.c, ltesting.c */
+/* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,
+   lidle.c, ltesting.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
@@ -512,18 +561,27 @@ int nl_run_answer(lua_State *L, nl_state *st, int32_t code);
 void nl_refuse_running(lua_State *L, nl_state *st, nl_loop *l);
 enum {
     NL_RAISE_EXIT = 1,
-    NL_RAISE_ABORT = 2
+    NL_RAISE_SHUTDOWN = 2,
+    NL_RAISE_ABORT = 3
 };
-typedef struct nl_signals {
-    int last_resort; /* a second signal ends a program that does not come to its loop */
-    nl_state *st;
-    neap_loop *loop;
-    neap_task *task; /* cancelled by the first signal */
-    neap_handle *watches[2];
-} nl_signals;
+nl_loop *nl_running_loop(nl_state *st);
+int32_t nl_begin_shutdown(nl_state *st, neap_loop *loop, const char *reason);
+int nl_on_shutdown(lua_State *L);
+void nl_open_shutdown(lua_State *L, nl_state *st);
 void nl_signals_on(lua_State *L, nl_signals *s);
 void nl_signals_off(nl_signals *s);
 extern const luaL_Reg nl_signal_calls[];
+void nl_signals_heard(nl_signals *s);
+
+/* lcount.c */
+void nl_check_slice(lua_State *L, nl_state *st);
+void nl_set_slice(lua_State *L, nl_task *t, int64_t ns);
+void nl_overtime_begin(nl_state *st, neap_loop *loop);
+void nl_overtime(nl_state *st, int64_t ns, int64_t more);
+void nl_overtime_end(nl_state *st, neap_loop *loop);
+void nl_count_in(const nl_state *st, lua_State *co);
+void nl_count_end(lua_State *co);
+void nl_count_now(nl_state *st);
 neap_handle *nl_interrupt_on(neap_loop *loop);
 void nl_interrupt_off(neap_handle *watch);
 int nl_interrupted(lua_State *L, nl_state *st);

@@ -122,6 +122,19 @@ static int refuse_resumer(lua_State *L, nl_state *st) {
         "(a copy of the original functions was kept: use neap.coroutine)");
 }
 
+/* Whether the running coroutine and all its resumers up to the task can be suspended. */
+int nl_can_wait(lua_State *L, const nl_state *st) {
+    lua_State *at = L;
+    for (const nl_link *link = st->chain;; at = link->outer, link = link->up) {
+        if (!lua_isyieldable(at))
+            return 0;
+        if (at == st->task->co.L)
+            return 1;
+        if (link == NULL || link->inner != at)
+            return 0;
+    }
+}
+
 /* Raises unless the running coroutine and all its resumers up to the task can be suspended.  To be called before an
    operation starts, also when its result may be there already. */
 void nl_check_wait(lua_State *L, nl_state *st) {
@@ -176,18 +189,35 @@ int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k) {
     return nl_suspend(L, k);
 }
 
+/* From a hook: lets the others have their turn.  The thread goes on in the middle of its function. */
+void nl_take_off(lua_State *L, nl_state *st) {
+    wait_begin(L, st->task, NL_WAIT_SLICE, NULL, 0);
+    lua_yield(L, 0);
+}
+
 /* ---- Fairness ---- */
 
-enum {
-    BUDGET = 128
-};
+/* The core hears of operations in lots, the first of a step when it is used up. */
+static int is_granted(nl_task *t) {
+    if (neap_loop_spend(neap_future_loop(t->o.future), NL_CREDIT) == 0)
+        return 0;
+    t->credit = NL_CREDIT;
+    return 1;
+}
 
 /* Whether the running step has started so many operations that the others come first. */
 int nl_is_spent(nl_state *st) {
-    if (st->task->spent >= BUDGET)
+    nl_task *t = st->task;
+    if (t->credit == 0 && !is_granted(t))
         return 1;
-    st->task->spent++;
+    t->credit--;
     return 0;
+}
+
+/* The step ends in a yield: the core hears of the rest. */
+void nl_note_spent(nl_task *t) {
+    if (t->credit < NL_CREDIT)
+        neap_loop_spend(neap_future_loop(t->o.future), NL_CREDIT - t->credit);
 }
 
 static int again_end(lua_State *L) {

@@ -2,6 +2,7 @@
    and answers or raises what the main task did; each step happens even if the one before failed. */
 #include "lneap.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define GRACE_DEFAULT ((int64_t)5000000000)
@@ -13,6 +14,8 @@ typedef struct run {
     int main_at; /* of the main task's */
     int patch;   /* let waits pass through coroutines */
     int signals;
+    int command;
+    int64_t stop_grace; /* ns; -1: that depends on who listens */
     int64_t grace;
     int32_t code; /* how the loop ended */
     int raised;   /* stack index of the error of an interrupt, or 0 */
@@ -21,8 +24,8 @@ typedef struct run {
 
 /* ---- Options ---- */
 
-static const char *const option_names[] = {"n",    "debug", "signals",    "virtual", "backend",
-                                           "name", "grace", "coroutines", NULL};
+static const char *const option_names[] = {"n",    "debug", "signals",    "virtual",    "backend",
+                                           "name", "grace", "stop_grace", "coroutines", NULL};
 
 /* Raises for a string key that is no option. */
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names) {
@@ -51,15 +54,20 @@ static int is_true(lua_State *L, int at, const char *name) {
     return truth;
 }
 
+static int64_t span(lua_State *L, int at, const char *name, int64_t otherwise) {
+    lua_getfield(L, at, name);
+    int64_t ns = lua_isnil(L, -1) ? otherwise : nl_seconds(L, lua_gettop(L));
+    lua_pop(L, 1);
+    return ns;
+}
+
 static void read_options(lua_State *L, run *r, int at) {
     nl_check_options(L, r->st, at, option_names);
     r->signals = is_true(L, at, "signals");
     if (has_field(L, at, "coroutines"))
         r->patch = is_true(L, at, "coroutines");
-    lua_getfield(L, at, "grace");
-    if (!lua_isnil(L, -1))
-        r->grace = nl_seconds(L, lua_gettop(L));
-    lua_pop(L, 1);
+    r->stop_grace = span(L, at, "stop_grace", -1);
+    r->grace = span(L, at, "grace", GRACE_DEFAULT);
 }
 
 /* ---- The loop of the run ---- */
@@ -93,9 +101,10 @@ static void refuse(lua_State *L, nl_state *st) {
 
 /* Reads the arguments, makes loop and main task. */
 static void prepare(lua_State *L, run *r) {
-    static const nl_spawning how = {"main", 0, NULL};
+    static const nl_spawning how = {"main", 0, NULL, 0};
     nl_state *st = r->st;
     r->patch = 1;
+    r->stop_grace = -1;
     r->grace = GRACE_DEFAULT;
     refuse(L, st);
     lua_settop(L, lua_gettop(L) > 0 ? lua_gettop(L) : 1);
@@ -121,20 +130,83 @@ static neap_future *main_future(lua_State *L, const run *r) {
     return nl_check_future(L, r->st, r->main_at);
 }
 
+/* Between the steps of the shutdown: who runs on after the last grace is interrupted. */
+static void on_step(neap_loop *loop, const neap_shutdown_step *step, void *user) {
+    run *r = user;
+    (void)loop;
+    if (step->step == NEAP_SHUTDOWN_STOP)
+        nl_overtime(r->st, step->limit_ns, r->grace);
+    else if (step->step == NEAP_SHUTDOWN_CANCEL)
+        nl_overtime(r->st, step->limit_ns, 0);
+    else if (step->step == NEAP_SHUTDOWN_ABORT)
+        nl_overtime(r->st, NL_CLOSING_NS, 0);
+    else if (step->step == NEAP_SHUTDOWN_WAITING && r->command && r->st->signo != 0)
+        fprintf(stderr, "neap: %s\n", step->text);
+}
+
+static int32_t found(neap_task *task, void *user) {
+    (void)task;
+    (void)user;
+    return 1;
+}
+
+/* As the core's options say it.  When the main task has ended by itself, the others have no time to do so unless the
+   run's options say so. */
+static int64_t stop_grace(const run *r) {
+    if (r->stop_grace > 0)
+        return r->stop_grace;
+    return r->stop_grace < 0 && neap_loop_shutting_down(r->l->loop) > 0 ? 0 : -1;
+}
+
+/* Ends all tasks, the main one if it goes on, too. */
+static void shut_down(run *r, neap_future *future) {
+    nl_state *st = r->st;
+    neap_loop *loop = r->l->loop;
+    neap_shutdown_options o = {.size = sizeof o,
+                               .stop_grace_ns = stop_grace(r),
+                               .grace_ns = r->grace > 0 ? r->grace : -1,
+                               .fn = on_step,
+                               .user = r};
+    if (r->code == NL_RAISE_SHUTDOWN && !neap_future_done(future))
+        o.first = neap_future_task(future);
+    st->ending = 1;
+    if (st->heard || neap_task_walk(loop, found, NULL) > 0)
+        nl_overtime_begin(st, loop);
+    neap_loop_shutdown_with(loop, &o);
+    nl_tidy(st);
+    nl_overtime_end(st, loop);
+    st->ending = 0;
+}
+
+/* In a host's loop, whose other tasks are the host's to end. */
+static void cancel_main(lua_State *L, run *r, neap_future *future) {
+    if (r->code != NL_RAISE_SHUTDOWN)
+        return;
+    r->st->ending = 1;
+    neap_future_cancel(future, NULL);
+    r->code = nl_run_loop(L, r->l, future, 0);
+    r->st->ending = 0;
+}
+
 /* Runs the main task to its end and cleans up behind it. */
 static void drive(lua_State *L, run *r) {
     nl_state *st = r->st;
-    neap_loop *loop = r->l->loop;
     nl_run_begin(L, r->l, r->loop_at, r->patch);
-    neap_future *future = neap_future_ref(main_future(L, r)); /* signals cancel it to the end */
+    neap_future *future = neap_future_ref(main_future(L, r));
+    st->in_main = 1;
     r->code = nl_run_loop(L, r->l, future, !r->signals);
+    st->in_main = 0;
     r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
-    if (!r->l->attached)
-        neap_loop_shutdown(loop, r->code == NL_RAISE_ABORT ? 0 : r->grace);
+    if (r->l->attached)
+        cancel_main(L, r, future);
+    else
+        shut_down(r, future);
     nl_tidy(st);
     if (r->signals)
         nl_signals_off(&r->watch);
     neap_future_unref(future);
+    if (st->exiting)
+        r->code = NL_RAISE_EXIT;
     st->exiting = 0;
     nl_run_end(L, r->l, r->patch);
 }
@@ -152,7 +224,13 @@ static int push_outcome(lua_State *L, run *r) {
         return 1;
     }
     int n = nl_push_own_outcome(L, r->st, r->main_at);
-    if (n < 0 && r->st->signo != 0 && nl_is_cancelled(L, r->st, -1)) {
+    if (n >= 0 || !nl_is_cancelled(L, r->st, -1))
+        return n;
+    if (r->st->signo == 0 && r->code == NL_RAISE_SHUTDOWN) {
+        lua_pop(L, 1); /* the program has asked for its end */
+        return 0;
+    }
+    if (r->st->signo != 0) {
         lua_pushinteger(L, r->st->signo);
         lua_setfield(L, -2, "signal");
     }
@@ -163,12 +241,15 @@ static void start(lua_State *L, run *r, int command) {
     memset(r, 0, sizeof *r);
     r->st = NL_STATE(L);
     prepare(L, r);
+    r->command = command;
     r->st->signo = 0;
+    r->st->heard = 0;
     if (r->signals) {
         r->watch.st = r->st;
         r->watch.loop = r->l->loop;
-        r->watch.task = neap_future_task(main_future(L, r));
-        r->watch.last_resort = command;
+        r->watch.main = neap_future_task(main_future(L, r));
+        r->watch.stop_grace = r->stop_grace;
+        r->watch.grace = r->grace;
         nl_signals_on(L, &r->watch);
     }
 }
@@ -203,7 +284,8 @@ static int run_command(lua_State *L) {
         lua_pushvalue(L, at);
         return 2;
     }
-    if (r.st->signo != 0 && (n < 0 ? nl_is_cancelled(L, r.st, at) : r.code == NL_RAISE_ABORT)) {
+    int hastened = r.watch.count > 1;
+    if (r.st->signo != 0 && (n < 0 ? nl_is_cancelled(L, r.st, at) : hastened)) {
         lua_pushliteral(L, "signal");
         lua_pushinteger(L, r.st->signo);
         return 2;
@@ -222,7 +304,7 @@ static int run_command(lua_State *L) {
 
 /* ---- exit ---- */
 
-static nl_loop *running_loop(nl_state *st) {
+nl_loop *nl_running_loop(nl_state *st) {
     if (st->running != NULL)
         return st->running;
     return st->loop != NULL && neap_loop_is_running(st->loop->loop) ? st->loop : NULL;
@@ -234,14 +316,15 @@ static int exit_end(lua_State *L) {
     return nl_throw_code(L, st, NEAP_ECANCELED);
 }
 
-/* Ends the run with a status after its clean-up.  The calling task does not go on. */
+/* Ends the run with a status after its clean-up, or gives the clean-up that status.  The calling task does not go on. */
 static int lua_exit(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    nl_loop *l = running_loop(st);
+    nl_loop *l = nl_running_loop(st);
     int status = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
     if (l == NULL)
         nl_throw_code(L, st, NEAP_ENO_LOOP);
-    nl_check_code(L, st, neap_loop_raise(l->loop, NL_RAISE_EXIT));
+    if (!st->ending)
+        nl_check_code(L, st, neap_loop_raise(l->loop, NL_RAISE_EXIT));
     st->exit_status = status;
     st->exiting = 1;
     if (st->task == NULL) {

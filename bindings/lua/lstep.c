@@ -2,6 +2,7 @@
 #include "lneap.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 _Thread_local nl_here nl_running_step;
 
@@ -147,12 +148,16 @@ static int32_t fall_asleep(neap_task *task, nl_task *t) {
 }
 
 static int32_t suspended(neap_task *task, nl_task *t) {
-    if (t->wait.mode == NL_WAIT_TICK)
-        return NEAP_STEP_YIELD;
+    if (t->wait.mode == NL_WAIT_FUTURE) {
+        int32_t code = neap_task_await(task, t->wait.future);
+        return code >= 0 ? NEAP_STEP_AWAIT : refused(t, code);
+    }
     if (t->wait.mode == NL_WAIT_SLEEP)
         return fall_asleep(task, t);
-    int32_t code = neap_task_await(task, t->wait.future);
-    return code >= 0 ? NEAP_STEP_AWAIT : refused(t, code);
+    if (t->wait.mode == NL_WAIT_SLICE)
+        return NEAP_STEP_PREEMPT;
+    nl_note_spent(t);
+    return NEAP_STEP_YIELD;
 }
 
 /* ---- The step ---- */
@@ -177,7 +182,7 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     nl_here here = nl_running_step;
     int nres = 0, nargs = t->nargs;
     t->nargs = 0;
-    t->spent = 0;
+    t->credit = NL_CREDIT;
     st->task = t;
     st->chain = NULL;
     nl_running_step = (nl_here){t->co.L, st};
@@ -289,6 +294,8 @@ static void destroy(void *user) {
     nl_task *t = user;
     nl_state *st = t->o.node.st;
     nl_wait_end(t);
+    free(t->slice);
+    t->slice = NULL;
     if (!st->closed && is_plain_end(t)) {
         end_plainly(t);
     } else if (!st->closed && (t->o.node.flags & NL_KEPT)) {

@@ -125,10 +125,13 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
         t->nargs += nl_push_body(t->co.L, st->failing);
     lua_xmove(L, t->co.L, t->pooled ? n + 1 : n);
     lua_settop(L, ud);
+    if (st->overtime != 0)
+        nl_count_in(st, t->co.L);
 }
 
 /* Keeps a name for the time when the core's task is gone. */
 static void note_name(lua_State *L, int ud, const char *name) {
+    ((nl_task *)lua_touserdata(L, ud))->named = 1;
     nl_push_notes(L, ud);
     lua_pushstring(L, name);
     lua_setfield(L, -2, "name");
@@ -156,6 +159,8 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
     nl_check_code(L, st,
                   neap_task_spawn(loop->loop, &nl_task_ops, t, plain ? NULL : &options, &task));
     t->o.future = neap_task_future(task);
+    if (how->slice != 0)
+        nl_set_slice(L, t, how->slice - 1);
     return t;
 }
 
@@ -183,7 +188,7 @@ int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve) {
 }
 
 static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) {
-    static const char *const names[] = {"n", "name", "owns", NULL};
+    static const char *const names[] = {"n", "name", "owns", "slice", NULL};
     nl_check_options(L, st, at, names);
     lua_getfield(L, at, "name");
     if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
@@ -195,10 +200,16 @@ static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) 
         nl_throw(L, st, NEAP_ETYPE, "the option 'owns' must be a list");
     how->owns = lua_isnil(L, -1) ? 0 : at + 2;
     lua_replace(L, at + 2);
+    lua_getfield(L, at, "slice");
+    if (!lua_isnil(L, -1)) {
+        nl_check_slice(L, st);
+        how->slice = nl_seconds(L, lua_gettop(L)) + 1;
+    }
+    lua_pop(L, 1);
 }
 
 static int spawn_at(lua_State *L, nl_state *st, nl_loop *loop, neap_scope *scope, int at) {
-    nl_spawning how = {NULL, 0, scope};
+    nl_spawning how = {NULL, 0, scope, 0};
     int first = at;
     if (!lua_isfunction(L, at)) {
         first = nl_expand_options(L, st, at, 2);
@@ -399,6 +410,21 @@ static int task_traceback(lua_State *L) {
     return 1;
 }
 
+/* Its steps last at most about so many seconds; nil: as long as they like. */
+static int task_set_slice(lua_State *L) {
+    nl_task *t = check_task(L);
+    nl_state *st = t->o.node.st;
+    int64_t slice = -1;
+    if (!lua_isnoneornil(L, 2)) {
+        nl_check_slice(L, st);
+        slice = nl_seconds(L, 2);
+    }
+    if (t->co.L != NULL)
+        nl_set_slice(L, t, slice);
+    lua_settop(L, 1);
+    return 1;
+}
+
 static int task_owned(lua_State *L) {
     check_task(L);
     return nl_throw_code(L, NL_STATE(L), NEAP_ETASK_OWNED);
@@ -487,10 +513,9 @@ void nl_revive(lua_State *L, nl_state *st, int ud) {
 void nl_open_task(lua_State *L, nl_state *st) {
     static const luaL_Reg metas[] = {{"__tostring", task_tostring}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
-        {"name", task_name},           {"set_name", task_set_name},
-        {"site", task_site},           {"stack", task_stack},
-        {"traceback", task_traceback}, {"set_result", task_owned},
-        {"set_exception", task_owned}, {NULL, NULL},
+        {"name", task_name},        {"set_name", task_set_name},   {"site", task_site},
+        {"stack", task_stack},      {"traceback", task_traceback}, {"set_slice", task_set_slice},
+        {"set_result", task_owned}, {"set_exception", task_owned}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
         {"spawn", spawn}, {"current_task", current_task}, {"all_tasks", all_tasks}, {NULL, NULL}};

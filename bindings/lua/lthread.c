@@ -33,6 +33,8 @@ void nl_thread_give(nl_task *t, int reusable) {
     nl_state *st = t->o.node.st;
     nl_thread co = t->co;
     t->co.L = NULL;
+    if (st->counts)
+        nl_count_end(co.L);
     if (reusable && t->pooled && st->pool_len < NL_POOL_MAX) {
         lua_settop(co.L, 0);
         st->pool[st->pool_len++] = co;

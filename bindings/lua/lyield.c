@@ -231,11 +231,13 @@ static void raw_cancelled(lua_State *L, nl_state *st, void *arg) {
     raw_answer(L, t, 0);
 }
 
-/* Puts the answer to a raw wait on the thread. */
+/* Puts the answer to a raw wait on the thread; who was taken off gets none. */
 void nl_raw_wake(nl_task *t) {
     nl_state *st = t->o.node.st;
     int failed = 0;
-    if (t->wait.wake == NEAP_WAKE_CANCEL)
+    if (t->wait.mode == NL_WAIT_SLICE)
+        failed = LUA_OK;
+    else if (t->wait.wake == NEAP_WAKE_CANCEL)
         failed = nl_enter(st, raw_cancelled, t);
     else if (t->wait.mode == NL_WAIT_RAW)
         failed = nl_enter(st, raw_end, t);

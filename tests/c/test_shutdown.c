@@ -241,8 +241,9 @@ static void D16_while_it_waits_it_tells_so_once_a_second(void **state) {
 static void D16_ten_are_named_and_the_others_counted(void **state) {
     (void)state;
     static nt_script scripts[13];
+    static const nt_act acts[] = {NT_SLEEP(NT_SEC), {.what = NT_DO_END}};
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
-        neap_task_unref(nt_spawn(&scripts[i], "worker", NT_ACTS(NT_SLEEP(NT_SEC))));
+        neap_task_unref(nt_spawn(&scripts[i], "worker", acts));
     nt_turn();
     told[0] = '\0';
     assert_int_equal(end(-1, NT_SEC, keep_text), 0);

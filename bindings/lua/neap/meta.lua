@@ -24,8 +24,9 @@ local neap = {}
 -- Running
 
 --- Runs `fn(...)` as the main task of a loop and answers its values or raises its error. The state's loop is adopted if it
---- is idle, else one is made. In the end what is left is cancelled, waited for within the grace, then aborted, and the loop is
---- closed. After `neap.exit(n)` the answer is `n`.
+--- is idle, else one is made. In the end the run shuts down: hooks of `neap.on_shutdown` are called, tasks may end by
+--- themselves within the stop grace, what is left is cancelled, waited for within the grace, then aborted, and the loop is
+--- closed. After `neap.exit(n)` the answer is `n`, after `neap.shutdown()` nothing if that has ended the main task.
 ---@param fn function|thread|neap.run.options the main task, or the one-table form `{fn, args..., option = value}`
 ---@param ... any arguments
 ---@return any ... the values of the main task
@@ -34,16 +35,38 @@ function neap.run(fn, ...) end
 --- Options of the one-table form of `neap.run`.
 ---@class neap.run.options
 ---@field debug? boolean debug mode: creation sites, reports of swallowed cancellations and forgotten sockets
----@field signals? boolean SIGINT and SIGTERM cancel the main task; a second one ends the run at once
+---@field signals? boolean SIGINT and SIGTERM begin the shutdown; a second one, or the end of its time, ends the graces
 ---@field virtual? boolean a clock that starts at 0 and jumps to the next deadline when nothing else can happen
 ---@field backend? string `"epoll"`, `"poll"` or `"io_uring"`; default: the environment's `NEAP_BACKEND`, else the best that works
 ---@field name? string the loop's name
+---@field stop_grace? neap.seconds how long tasks may end by themselves; default 0, and 10 once somebody was told of a shutdown
 ---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
 ---@field coroutines? boolean `false`: leave the functions of the `coroutine` table and `require` alone
 
 --- Ends the run with a status after its clean-up. The calling task does not go on.
 ---@param status? integer|boolean default 0
 function neap.exit(status) end
+
+--- Begins the shutdown, as SIGTERM does: intake stops, tasks may end by themselves, the main task is cancelled, then the
+--- others, and what outlives its grace is aborted. The calling task goes on meanwhile. In a loop that is run by other means
+--- than `neap.run` only those who listen are told. False if it had begun.
+---@param reason? string for reports, and the message of the cancellations
+---@return boolean
+function neap.shutdown(reason) end
+
+--- Whether the running loop shuts down.
+---@return boolean
+function neap.shutting_down() end
+
+--- Waits until the shutdown begins.
+---@async
+function neap.wait_shutdown() end
+
+--- Calls `fn(...)` when the shutdown of the present loop begins, in order of registration: to close what takes in work.
+---@param fn function
+---@param ... any
+---@return neap.handle
+function neap.on_shutdown(fn, ...) end
 
 --- The loop of the running task, else the running one, else the state's, which is made when it is first needed.
 ---@return neap.loop
@@ -66,7 +89,8 @@ function neap.new_loop(options) end
 -- Tasks
 
 --- Starts a task; its first step comes in the next tick. The one-table form is
---- `neap.spawn{fn, args..., name = "worker", owns = {conn}}`: what it owns is closed if the task is cancelled before it starts.
+--- `neap.spawn{fn, args..., name = "worker", owns = {conn}, slice = 0.005}`: what it owns is closed if the task is cancelled
+--- before it starts; `slice` is that of `task:set_slice`.
 ---@param fn function|thread|table
 ---@param ... any arguments
 ---@return neap.task
@@ -96,6 +120,10 @@ function neap.sleep(seconds) end
 --- Lets everything else that is ready run once.
 ---@async
 function neap.yield() end
+
+--- Raises the cancellation that a wait here would raise, also that of a deadline which has passed meanwhile; does not wait. For
+--- loops that compute for long.
+function neap.check() end
 
 --- Waits for the outcome: answers its values or raises the very error.
 ---@async
@@ -687,6 +715,13 @@ function task:name() end
 ---@return neap.task self
 function task:set_name(name) end
 
+--- From now on a step of the task that takes longer is interrupted where it is, for one turn of the others; nil: never.
+--- No cancellation comes in there, only at waits and in `neap.check`. Not while the task is inside a function that cannot be
+--- suspended, nor under a hook of `debug.sethook`. `ENOTSUP` on LuaJIT, whose compiled code calls no hooks.
+---@param seconds? neap.seconds 0: as short as can be, 1,000 instructions
+---@return neap.task self
+function task:set_slice(seconds) end
+
 --- Where the task was spawned, `"file:line"`.
 ---@return string
 function task:site() end
@@ -736,6 +771,12 @@ function loop:call_later(seconds, fn, ...) end
 ---@param ... any
 ---@return neap.handle
 function loop:call_at(time, fn, ...) end
+
+--- As `neap.on_shutdown`, of this loop.
+---@param fn function
+---@param ... any
+---@return neap.handle
+function loop:on_shutdown(fn, ...) end
 
 --- Calls `fn(...)` each so many seconds, without drift; what was missed is skipped.
 ---@param seconds neap.seconds

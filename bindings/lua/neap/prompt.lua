@@ -124,6 +124,7 @@ return function(core, keyboard)
     end
 
     local function run_lines()
+        core.line(false) -- from now on an interrupt ends a line, not the program
         while true do
             local chunk, rest = read_chunk()
             if chunk then
