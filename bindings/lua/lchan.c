@@ -219,6 +219,8 @@ static int queue_join(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = NULL;
     nl_check_wait(L, st);
+    if (nl_is_spent(st))
+        return nl_again(L, st, queue_join);
     int32_t code = neap_chan_join(check_chan(L, st, 1), &future);
     if (code == NEAP_PENDING)
         return nl_park(L, st, future, 1, join_end);

@@ -165,8 +165,10 @@ static int lua_wait_for(lua_State *L) {
     nl_check_wait(L, st);
     nl_ensure(L, st, NULL, 1);
     nl_object *o = nl_check_object(L, st, 1);
-    if (nl_state_of_object(o) != NEAP_STATE_PENDING)
+    if (nl_state_of_object(o) != NEAP_STATE_PENDING && !nl_is_spent(st))
         return nl_push_result(L, st, 1);
+    if (o->future == NULL)
+        nl_revive(L, st, 1);
     nl_reach(L, o, 1);
     nl_check_code(L, st, neap_wait_for(o->future, timeout, &future));
     return nl_park(L, st, future, 1, wait_for_end);

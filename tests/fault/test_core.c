@@ -283,6 +283,12 @@ static void tasks_are_cancelled(void) {
     end(loop);
 }
 
+static void read_step(neap_loop *loop, const neap_shutdown_step *step, void *user) {
+    (void)loop;
+    (void)user;
+    assert_true(strlen(step->text) > 0);
+}
+
 static void a_loop_is_shut_down(void) {
     neap_loop *loop = nt_fault_loop(NEAP_LOOP_VIRTUAL_CLOCK);
     nt_script sleeps, stubborn;
@@ -292,10 +298,23 @@ static void a_loop_is_shut_down(void) {
     neap_task *b =
         spawn(loop, &stubborn, "stubborn", NT_ACTS(NT_SLEEP_CATCH(9 * NT_SEC), NT_AGAIN));
     settle(loop);
-    int32_t aborted = neap_loop_shutdown(loop, NT_SEC);
+    struct once hook = {0};
+    neap_future *begun = NULL;
+    int hooked = ok(neap_loop_on_shutdown(loop, once_call, &hook, once_destroy, NULL));
+    int32_t code = neap_loop_shutdown_begun(loop, &begun);
+    assert_true(code == NEAP_PENDING || code == NEAP_ENOMEM);
+    assert_int_equal(neap_loop_begin_shutdown(loop, "a text to be copied"), 1);
+    const neap_shutdown_options o = {.size = sizeof o, .grace_ns = NT_SEC, .fn = read_step};
+    int32_t aborted = neap_loop_shutdown_with(loop, &o);
     assert_true(aborted >= 0 || aborted == NEAP_ENOMEM);
+    if (begun != NULL)
+        assert_state(begun, NEAP_STATE_RESULT);
+    neap_future_unref(begun);
     if (aborted < 0)
         assert_ok(neap_loop_close(loop, NEAP_CLOSE_SILENT));
+    else
+        assert_int_equal(hook.called, hooked);
+    assert_int_equal(hook.destroyed, 1);
     drop(a, &sleeps);
     drop(b, &stubborn);
     end(loop);

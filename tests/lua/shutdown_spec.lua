@@ -1,4 +1,5 @@
--- The end of a run: who is told, graces, cancellation, abort, and that it comes whatever the tasks do.
+-- The end of a run: who is told, graces, cancellation, abort, and that it comes whatever the tasks do.  Loops to 1e11
+-- stand for those without an end, so that a program which is not ended in time ends by itself.
 local neap = require "neap"
 local helper = require "support.helper"
 local process = require "support.process"
@@ -286,7 +287,7 @@ describe("shutdown", function()
             end)
             neap.spawn { function()
                 pcall(neap.sleep, 1000)
-                while true do end
+                for _ = 1, 1e11 do end
             end, name = "spinner" }
             neap.yield()
         end, grace = 0.05 }
@@ -301,10 +302,10 @@ describe("shutdown", function()
             neap.spawn(function()
                 pcall(neap.sleep, 1000)
                 for _ = 1, 3 do
-                    pcall(function() while true do end end)
+                    pcall(function() for _ = 1, 1e11 do end end)
                     caught = caught + 1
                 end
-                while true do end
+                for _ = 1, 1e11 do end
             end)
             neap.spawn(function()
                 pcall(neap.sleep, 1000)
@@ -323,14 +324,14 @@ describe("shutdown", function()
             local function spin()
                 neap.yield()
                 pcall(neap.sleep, 1000)
-                while true do end
+                for _ = 1, 1e11 do end
             end
             neap.spawn(function()
                 coroutine.wrap(spin)()
             end)
             neap.spawn(function()
                 coroutine.resume(coroutine.create(spin))
-                while true do end
+                for _ = 1, 1e11 do end
             end)
             neap.spawn(function()
                 pcall(neap.sleep, 1000)
@@ -348,7 +349,7 @@ describe("shutdown", function()
             neap.loop():on_error(function(report)
                 kinds[#kinds + 1] = report.kind
             end)
-            neap.on_shutdown(function() while true do end end)
+            neap.on_shutdown(function() for _ = 1, 1e11 do end end)
         end, grace = 0.05 }
         assert.same({ "callback" }, kinds)
     end)
@@ -482,7 +483,7 @@ describe("shutdown of a program", function()
         end)
         neap.yield()
         print "started now"
-        while true do end
+        for _ = 1, 1e11 do end
     ]])
 
     spins("computes for ever and catches what is raised", [[
@@ -493,7 +494,7 @@ describe("shutdown of a program", function()
         neap.spawn { function()
             print "started now"
             while true do
-                pcall(function() while true do end end)
+                pcall(function() for _ = 1, 1e11 do end end)
             end
         end, name = "spinner" }
         neap.sleep(1000)
@@ -504,7 +505,7 @@ describe("shutdown of a program", function()
             print "started now"
             pcall(neap.sleep, 1000)
             print "cleaned up"
-            while true do end
+            for _ = 1, 1e11 do end
         end, name = "spinner" }
         neap.sleep(1000)
     ]])
@@ -512,7 +513,7 @@ describe("shutdown of a program", function()
     it("D16: a second signal ends a program that computes for ever at once", function()
         local child = start [[
             print "started now"
-            while true do end
+            for _ = 1, 1e11 do end
         ]]
         child:signal "TERM"
         os.execute "sleep 0.1"
