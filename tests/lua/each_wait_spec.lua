@@ -577,6 +577,16 @@ scenarios["wait_all_blocked"] = function()
     end
 end
 
+scenarios["wait_shutdown"] = function()
+    return function()
+        for _ = 1, 2 do
+            neap.move_on(0.002, neap.wait_shutdown)
+        end
+    end, function()
+        assert(not neap.shutting_down())
+    end
+end
+
 local on_sockets = {
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
     ["raw wait for a descriptor"] = true,
