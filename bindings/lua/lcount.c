@@ -180,4 +180,5 @@ void nl_overtime_end(nl_state *st, neap_loop *loop) {
         lua_sethook(st->R, NULL, 0, 0);
     if (st->compiles)
         nl_compile(st->R);
+    st->compiles = 0;
 }

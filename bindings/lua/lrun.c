@@ -174,7 +174,6 @@ static void shut_down(run *r, neap_future *future) {
         nl_overtime_begin(st, loop);
     neap_loop_shutdown_with(loop, &o);
     nl_tidy(st);
-    nl_overtime_end(st, loop);
     st->ending = 0;
 }
 
@@ -202,6 +201,7 @@ static void drive(lua_State *L, run *r) {
     else
         shut_down(r, future);
     nl_tidy(st);
+    nl_overtime_end(st, r->l->loop);
     if (r->signals)
         nl_signals_off(&r->watch);
     neap_future_unref(future);

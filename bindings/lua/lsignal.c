@@ -28,8 +28,8 @@ static const int watched[NL_SIGNALS] = {SIGINT, SIGTERM};
 /* The one run of the process whose signals have handlers of ours. */
 static _Atomic(nl_signals *) in_charge;
 
-/* Signals that its loop has not seen yet. */
-static volatile sig_atomic_t unseen;
+/* Signals that its loop has not seen yet, and the last that came. */
+static volatile sig_atomic_t unseen, arrived;
 
 /* ---- The prompt ---- */
 
@@ -151,6 +151,7 @@ static void on_arrival(int signo, siginfo_t *info, void *context) {
     int timed = info->si_code == SI_TIMER;
     (void)context;
     unseen++;
+    arrived = signo;
     if (s == NULL)
         return;
     if (timed)
@@ -258,8 +259,11 @@ void nl_signals_on(lua_State *L, nl_signals *s) {
     }
 }
 
+/* Who was interrupted may have ended the run before its loop has seen the signal. */
 void nl_signals_off(nl_signals *s) {
     s->st->signals = NULL;
+    if (unseen > 0 && s->count == 0 && atomic_load(&in_charge) == s)
+        s->st->signo = arrived;
     for (int i = 0; i < NL_SIGNALS; i++) {
         if (s->watches[i] != NULL) {
             neap_handle_cancel(s->watches[i]);

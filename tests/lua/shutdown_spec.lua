@@ -510,6 +510,39 @@ describe("shutdown of a program", function()
         neap.sleep(1000)
     ]])
 
+    it("D16: one signal ends a program that does nothing but compute, with its status", function()
+        local child = start_short [[
+            print "started now"
+            for _ = 1, 1e11 do end
+        ]]
+        child:signal "TERM"
+        local _, err = ends(child, 143)
+        helper.contains("main", err)
+    end)
+
+    if not helper.is_luajit then -- whose process is ended
+        it("D16: who was interrupted leaves nothing behind for the next run", function()
+            local child = process.start_lua([[
+                io.stdout:setvbuf "line"
+                local neap = require "neap"
+                local ok, err = pcall(neap.run, { function()
+                    print "started now"
+                    for _ = 1, 1e11 do end
+                end, signals = true, grace = 0.2 })
+                print(ok, err.code, err.signal)
+                print(neap.run(function()
+                    local sum = 0
+                    for i = 1, 1e6 do sum = sum + i end
+                    return sum, debug.gethook()
+                end))
+            ]])
+            child:await_line "started (%w+)"
+            child:signal "TERM"
+            local out = ends(child, 0)
+            assert.equal("started now\nfalse\tcancelled\t15\n500000500000\tnil\n", out)
+        end)
+    end
+
     it("D16: a second signal ends a program that computes for ever at once", function()
         local child = start [[
             print "started now"
