@@ -57,7 +57,8 @@ static void init_lists(neap_loop *loop) {
                         &loop->pulled,         &loop->events,      &loop->lent_events,
                         &loop->tasks,          &loop->futures,     &loop->failed,
                         &loop->orphans,        &loop->socks,       &loop->watches,
-                        &loop->signal_watches, &loop->on_shutdown, &loop->shutdown_futures, &loop->blocked};
+                        &loop->signal_watches, &loop->on_shutdown, &loop->shutdown_futures,
+                        &loop->blocked};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }
