@@ -1,4 +1,5 @@
 -- The programs of the guide, as a user runs them.
+local neap = require "neap"
 local helper = require "support.helper"
 local process = require "support.process"
 
@@ -30,5 +31,36 @@ describe("program", function()
         local result = process.run { helper.command, dir .. "mirrors.lua", "127.0.0.1:1", "127.0.0.1:2" }
         helper.contains("2 tasks failed: connect 127.0.0.1:1: connection refused; connect 127.0.0.1:2:", result.err)
         assert.equal(1, result.code)
+    end)
+
+    it("graceful_service: D16: what has come is answered, who is idle hears the end, nobody new gets in", function()
+        local child = process.start { helper.command, dir .. "graceful_service.lua", "127.0.0.1:0" }
+        finally(function() child:dispose() end)
+        local address = child:await_line "^listening on ([^\n]+)\n"
+        neap.run(neap.timeout, helper.patience, function()
+            local busy, idle = neap.tcp(), neap.tcp()
+            assert(busy:connect(address))
+            assert(idle:connect(address))
+            assert(idle:sendall "0\n")
+            assert.equal("slept 0\n", idle:recv(100))
+            assert(busy:sendall "0\n0.5\n0.1\n")
+            assert.equal("slept 0\n", busy:recv(100)) -- now all three have come
+            child:signal "TERM"
+            assert.is_nil(idle:recv(100))
+            local late = neap.tcp()
+            assert.is_nil((late:connect(address)))
+            late:close()
+            local answers = ""
+            repeat
+                local data = busy:recv(100)
+                answers = answers .. (data or "")
+            until not data
+            assert.equal("slept 0.5\nslept 0.1\n", answers)
+            busy:close()
+            idle:close()
+        end)
+        assert.equal(0, child:wait())
+        assert.matches("\nserved 4 requests\n$", child:out())
+        assert.equal("", child:err())
     end)
 end)
