@@ -543,6 +543,7 @@ typedef struct neap_report {
     int64_t elapsed_ns;        /* of a slow step */
     const void *exception_tag; /* a foreign exception: its tag and pointer, or NULL */
     void *exception;
+    const char *where; /* of a slow step: where it suspended, as ops->describe says, or NULL */
 } neap_report;
 
 typedef void (*neap_report_fn)(neap_loop *loop, const neap_report *report, void *user);
@@ -580,20 +581,27 @@ typedef void (*neap_fatal_fn)(neap_loop *loop, const char *file, int32_t line, c
 NEAP_API int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, void *user,
                                           neap_destroy_fn destroy);
 
+/* Each comes exactly once, in the order in which things happen:
+   - around a poll: POLL, POLLED, and then one IO for each operation that the kernel has ended;
+   - a task: SPAWN, then for each step STEP, what the step does, and one of SUSPEND, YIELD, DONE; DONE without a step before it
+     if it was cancelled before its first, or aborted.  Between two steps there is one WAKE if the wait was for a future.  A
+     task that is driven through neap_loop_poll_completions has only SPAWN, WAKE and what its answers say;
+   - a callback: CALL, what it does, CALLED. */
 enum {
-    NEAP_TRACE_POLL = 1,    /* about to poll; value: timeout in ns, -1 for ever */
-    NEAP_TRACE_POLLED = 2,  /* back from poll; value: kernel events */
-    NEAP_TRACE_READY = 3,   /* a descriptor became ready; value: the descriptor */
-    NEAP_TRACE_IO = 4,      /* an operation moved its data or failed; value: result */
-    NEAP_TRACE_SETTLE = 5,  /* a future got its outcome; value: its state */
-    NEAP_TRACE_WAKE = 6,    /* a task was queued because what it awaits is done */
-    NEAP_TRACE_SPAWN = 7,   /* a task was made */
-    NEAP_TRACE_STEP = 8,    /* a task's step begins; value: NEAP_WAKE_* */
-    NEAP_TRACE_SUSPEND = 9, /* a step ended in a wait; future: on what */
-    NEAP_TRACE_YIELD = 10,  /* a step ended in a bare yield */
-    NEAP_TRACE_DONE = 11,   /* a task ended; value: its state */
-    NEAP_TRACE_CALL = 12,   /* a callback begins */
-    NEAP_TRACE_RUN_END = 13 /* a run, turn or dispatch returns */
+    NEAP_TRACE_POLL = 1,     /* about to poll; value: timeout in ns, -1 for ever */
+    NEAP_TRACE_POLLED = 2,   /* back from poll; value: kernel events, or a code */
+    NEAP_TRACE_READY = 3,    /* a descriptor became ready; value: the descriptor */
+    NEAP_TRACE_IO = 4,       /* an operation moved its data or failed; value: result */
+    NEAP_TRACE_SETTLE = 5,   /* a future got its outcome; value: its state */
+    NEAP_TRACE_WAKE = 6,     /* a task was queued because what it awaits is done */
+    NEAP_TRACE_SPAWN = 7,    /* a task was made */
+    NEAP_TRACE_STEP = 8,     /* a task's step begins; value: NEAP_WAKE_* */
+    NEAP_TRACE_SUSPEND = 9,  /* a step ended in a wait; future: on what */
+    NEAP_TRACE_YIELD = 10,   /* a step ended in a bare yield */
+    NEAP_TRACE_DONE = 11,    /* a task ended; value: its state */
+    NEAP_TRACE_CALL = 12,    /* a callback begins */
+    NEAP_TRACE_RUN_END = 13, /* a run, turn or dispatch returns */
+    NEAP_TRACE_CALLED = 14   /* a callback ended */
 };
 
 /* What the trace hook gets; borrowed for the call. */
@@ -604,6 +612,8 @@ typedef struct neap_trace {
     neap_task *task;
     neap_future *future;
     neap_handle *handle;
+    neap_task *current; /* whose step is running: who spawns, wakes, settles; or NULL */
+    int64_t time_ns;    /* of the monotonic clock, or of the loop's virtual one */
 } neap_trace;
 
 typedef void (*neap_trace_fn)(neap_loop *loop, const neap_trace *trace, void *user);
@@ -635,6 +645,11 @@ NEAP_API int32_t neap_loop_debug(neap_loop *loop, int32_t on);
    [L] */
 NEAP_API int32_t neap_loop_set_slow(neap_loop *loop, int64_t slow_ns);
 
+enum {
+    NEAP_LONGEST_STEP_MAX = 128,
+    NEAP_LATE_MAX = 24
+};
+
 typedef struct neap_metrics {
     size_t size;
     uint64_t ticks;         /* ticks since the loop was made */
@@ -653,11 +668,39 @@ typedef struct neap_metrics {
     uint64_t bytes;         /* bytes allocated now through the allocator */
     uint64_t blocks;        /* blocks allocated now through the allocator */
     uint64_t allocations;   /* allocations since the loop was made */
+    /* Times in ns; those of steps are 0 where they are not measured (NEAP_LOOP_STEP_TIMES). */
+    int64_t elapsed_ns;       /* since the loop was made */
+    int64_t busy_ns;          /* in callbacks and steps; the rest is waiting and the kernel's */
+    int64_t longest_batch_ns; /* of one tick: so long nothing else had its turn */
+    int64_t longest_step_ns;  /* of one callback or step */
+    char longest_step
+        [NEAP_LONGEST_STEP_MAX]; /* its task and where that suspended, or "a callback" */
+    int64_t late_last_ns;        /* how late the timer was that came due last */
+    int64_t late_longest_ns;     /* how late any was */
+    /* Timers by how late they were: [0] less than 1 us, [n] less than 2^n us, and all above in the last. */
+    uint64_t late[NEAP_LATE_MAX];
 } neap_metrics;
 
 /* Fills at most `size` bytes of *out; returns the number of bytes that are valid.
    [L] */
 NEAP_API int32_t neap_loop_metrics(neap_loop *loop, neap_metrics *out, size_t size);
+
+/* Takes the next piece of a text: `len` bytes, without a final zero.  May call nothing of neap but functions that only ask. */
+typedef void (*neap_write_fn)(const char *text, size_t len, void *user);
+
+enum {
+    NEAP_TREE_STACKS = 1,    /* with the stacks that ops->stack knows */
+    NEAP_TREE_BACKGROUND = 2 /* with background tasks */
+};
+
+/* Writes the live tasks as a tree, each once, in time and size that grow with their number: a task stands below the one
+   whose group it was spawned into.  A line says its name and number, what it waits for or does, where, where it was
+   spawned, its steps and their time; lines below it, the scopes that it is inside of.  At the end come the rings of tasks
+   that wait for each other.  The text is for people: programs ask neap_task_walk and what stands beside it.
+   Errors: NEAP_ENOMEM; then what was written is not all.
+   [L] */
+NEAP_API int32_t neap_loop_write_tree(neap_loop *loop, uint32_t flags, neap_write_fn write,
+                                      void *user);
 
 /* ---- Handles and timers -------------------------------------------------------------------------------- */
 
@@ -1031,7 +1074,17 @@ typedef struct neap_task_ops {
     /* Writes where the task was spawned ("file:line"), at most cap bytes with a final zero: asked if the options did not
        say, when somebody wants to know, and before `destroy` if the task fails.  May be NULL. */
     void (*site)(neap_task *task, void *user, char *buf, size_t cap);
+    /* Writes the task's stack, innermost frame first: one call of `write` for each frame, with a line of text.  May be NULL. */
+    void (*stack)(neap_task *task, void *user, neap_write_fn write, void *to);
 } neap_task_ops;
+
+enum {
+    /* It looks after the program and is no part of it, as a server for questions about it: neap_task_walk does not visit it,
+       no group takes it unless its options say so, what it waits for (one operation, its sleep, the deadlines of its scopes)
+       wakes nothing that counts for NEAP_EDEADLOCK or neap_loop_alive, and neap_loop_shutdown cancels it when all others have
+       ended.  Its number comes from a range of its own.  What it spawns is in the background, too. */
+    NEAP_TASK_BACKGROUND = 1
+};
 
 typedef struct neap_task_options {
     size_t size;      /* sizeof(neap_task_options) */
@@ -1039,6 +1092,7 @@ typedef struct neap_task_options {
     const char
         *site; /* copied; where it was spawned, "file:line"; NULL: ops->site knows, or nobody */
     neap_scope *scope; /* whose member it becomes; NULL: see neap_scope_new */
+    uint32_t flags;    /* NEAP_TASK_* */
 } neap_task_options;
 
 /* Makes a task through the loop's task factory (neap_task_new if none is set).  Its first step is only queued.  The loop
@@ -1172,6 +1226,22 @@ NEAP_API int32_t neap_task_describe(neap_task *task, char *buf, size_t cap);
    [L] */
 NEAP_API int64_t neap_task_waiting_since(neap_task *task);
 
+/* Writes what the task waits for or does ("waits for a recv on 127.0.0.1:80 (descriptor 7) since 1.5 s", "sleeps for
+   another 2 s", "runs", "is ready"), without the name of who has it, cut to `cap` bytes with a final zero.  Returns the length of the whole text.
+   [L] */
+NEAP_API int32_t neap_task_describe_wait(neap_task *task, char *buf, size_t cap);
+
+/* The number of the one task that has to go on before this one can: which it awaits, or which has the lock that it waits for;
+   0: none.
+   [L] */
+NEAP_API uint64_t neap_task_waits_for(neap_task *task);
+
+/* Writes all about one task: what neap_loop_write_tree says of it, with its stack, then the tasks that it waits for, and those
+   that these wait for, each once.
+   Errors: NEAP_ENOMEM; then what was written is not all.
+   [L] */
+NEAP_API int32_t neap_task_explain(neap_task *task, neap_write_fn write, void *user);
+
 typedef int32_t (*neap_task_walk_fn)(neap_task *task, void *user);
 
 /* Calls fn for each live task in order of creation until it returns non-zero; returns that value, or 0.  fn must not
@@ -1287,6 +1357,26 @@ NEAP_API neap_future *neap_scope_winner(neap_scope *scope);
 /* The innermost scope of a task, or NULL: borrowed while the task is inside.
    [L] */
 NEAP_API neap_scope *neap_task_scope(neap_task *task);
+
+/* The scope that a task was spawned into, or NULL: borrowed while the task lives.
+   [L] */
+NEAP_API neap_scope *neap_task_group(neap_task *task);
+
+/* The task that is inside that scope or, if nobody is, inside the nearest one around it; or NULL: borrowed.
+   [L] */
+NEAP_API neap_task *neap_task_parent(neap_task *task);
+
+/* The scope around a scope, or NULL: borrowed while the scope lives.
+   [L] */
+NEAP_API neap_scope *neap_scope_parent(neap_scope *scope);
+
+/* The task that is inside the scope since neap_scope_enter, or NULL: borrowed.
+   [L] */
+NEAP_API neap_task *neap_scope_owner(neap_scope *scope);
+
+/* The NEAP_SCOPE_* that it was made with.
+   [L] */
+NEAP_API int32_t neap_scope_flags(neap_scope *scope);
 
 /* Which scope caused the cancellation that the task's running step was woken with: the outermost that is cancelled; NULL
    if the task itself was asked to end, or there is no cancellation.  Borrowed while the task is inside.

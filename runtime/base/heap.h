@@ -53,6 +53,11 @@ static inline np_heap_node *np_heap_node_of(const np_heap *h, const np_heap_entr
     return h->nodes[e->number];
 }
 
+/* Its deadline; NP_NEVER if it is not in the heap. */
+static inline int64_t np_heap_when(const np_heap *h, const np_heap_node *node) {
+    return np_heap_has(node) ? h->entries[h->places[node->number]].when : NP_NEVER;
+}
+
 static inline bool np_heap_is_first(const np_heap *h, const np_heap_node *node) {
     return h->len > 0 && h->entries[0].number == node->number;
 }

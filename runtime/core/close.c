@@ -9,14 +9,6 @@
 #include "core/handle.h"
 #include "core/task.h"
 
-static void report_pending(neap_loop *loop) {
-    for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
-        neap_task *t = np_container(at, neap_task, f.all);
-        if ((t->f.flags & NP_F_IGNORED) == 0)
-            np_report_pending(loop, t);
-    }
-}
-
 static void end_operations(neap_loop *loop) {
     if (loop->close_sys != NULL)
         loop->close_sys(loop);
@@ -24,9 +16,9 @@ static void end_operations(neap_loop *loop) {
     np_reap(loop);
 }
 
-static void end_tasks(neap_loop *loop) {
-    while (!np_list_empty(&loop->tasks))
-        np_task_abort(np_container(loop->tasks.next, neap_task, f.all));
+static void end_tasks(np_list *tasks) {
+    while (!np_list_empty(tasks))
+        np_task_abort(np_container(tasks->next, neap_task, f.all));
 }
 
 static void drop_node(np_ready *node) {
@@ -119,7 +111,7 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
         return;
     np_loop_keep(loop);
     if (!silent)
-        report_pending(loop);
+        np_report_pending(loop);
     else
         loop->on_report = NULL;
     drop_calls_of(&loop->ready, true);
@@ -127,7 +119,8 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
     drop_calls_of(&loop->on_shutdown, false);
     end_pulled(loop);
     end_operations(loop);
-    end_tasks(loop);
+    end_tasks(&loop->tasks);
+    end_tasks(&loop->background);
     end_timers(loop);
     if (!silent)
         run_rest(loop);

@@ -162,12 +162,19 @@ static void member_done(np_waiter *w) {
     m->owner->member_done(m->owner, m);
 }
 
+static neap_future *part(const neap_future *f, size_t i) {
+    const combination *c = np_container(f, combination, f);
+    return i < c->n ? c->members[i].f : NULL;
+}
+
 static const np_future_type gather_type = {
-    .base = {.name = "gather", .destroy = destroy}, .cancel = cancel_gather, .end = end};
+    .base = {.name = "all", .destroy = destroy}, .cancel = cancel_gather, .end = end, .part = part};
 static const np_future_type wait_type = {
-    .base = {.name = "wait", .destroy = destroy}, .cancel = cancel_wait, .end = end};
-static const np_future_type select_type = {
-    .base = {.name = "select", .destroy = destroy}, .cancel = cancel_select, .end = end};
+    .base = {.name = "some", .destroy = destroy}, .cancel = cancel_wait, .end = end, .part = part};
+static const np_future_type select_type = {.base = {.name = "the first", .destroy = destroy},
+                                           .cancel = cancel_select,
+                                           .end = end,
+                                           .part = part};
 
 static int32_t check(neap_loop *loop, neap_future *const *futures, size_t n) {
     int32_t rc = loop == NULL || (futures == NULL && n > 0) ? NEAP_EINVAL : np_enter(loop);

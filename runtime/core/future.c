@@ -93,7 +93,7 @@ static int32_t cancel_plain(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type plain_type = {.base = {.name = "future", .destroy = destroy_plain},
+static const np_future_type plain_type = {.base = {.name = "a future", .destroy = destroy_plain},
                                           .cancel = cancel_plain,
                                           .scopes = NP_SCOPES_DETACH};
 

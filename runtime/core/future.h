@@ -24,9 +24,14 @@ typedef struct np_future_type {
     /* The loop closes: settles with NEAP_ECLOSED and lets go.  NULL: nothing to let go. */
     void (*end)(neap_future *f);
     uint8_t scopes; /* NP_SCOPES_* */
+    bool operation; /* while it is pending the backend has one parked for it */
     /* For reports; NULL: the type's name, and nobody. */
     const char *(*what)(const neap_future *f); /* what is waited for: "a lock" */
     uint64_t (*holder)(const neap_future *f);  /* the number of the task that has it, or 0 */
+    /* The i-th future that it waits for itself, done or not; NULL behind the last.  May be NULL. */
+    neap_future *(*part)(const neap_future *f, size_t i);
+    /* Writes more about what is waited for, to be put behind `what`: " on 127.0.0.1:80".  May be NULL. */
+    void (*detail)(const neap_future *f, char *buf, size_t cap);
 } np_future_type;
 
 /* What a cancelled scope does to the wait of a task for a pending future of this type. */

@@ -120,6 +120,7 @@ static void call_timed(neap_loop *loop, neap_handle *h) {
     uint64_t begun = np_step_begin(loop);
     call(h);
     np_step_end(loop, begun, NULL, h);
+    np_trace(loop, NEAP_TRACE_CALLED, 0, NULL, NULL, h);
     loop->current_handle = outer_handle;
 }
 

@@ -58,7 +58,7 @@ static void init_lists(neap_loop *loop) {
                         &loop->tasks,          &loop->futures,     &loop->failed,
                         &loop->orphans,        &loop->socks,       &loop->watches,
                         &loop->signal_watches, &loop->on_shutdown, &loop->shutdown_futures,
-                        &loop->blocked};
+                        &loop->blocked,        &loop->background};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }
@@ -71,6 +71,7 @@ static void init_times(neap_loop *loop, const neap_loop_options *o) {
     loop->timed = np_cycles_steady() || (o->flags & NEAP_LOOP_STEP_TIMES) != 0;
     loop->origin_cycles = np_cycles();
     loop->origin_ns = np_clock_ns();
+    np_steps_watch(loop);
 }
 
 static void free_memory(neap_loop *loop) {
@@ -239,7 +240,7 @@ int32_t neap_loop_alive(neap_loop *loop) {
     if (rc < 0)
         return rc;
     return np_loop_can_wake(loop) || np_mailbox_full(&loop->mail) ||
-           !np_list_empty(&loop->signal_watches);
+           !np_list_empty(&loop->io.completed) || !np_list_empty(&loop->signal_watches);
 }
 
 int32_t neap_loop_debug(neap_loop *loop, int32_t on) {
@@ -256,9 +257,11 @@ int32_t neap_loop_debug(neap_loop *loop, int32_t on) {
 
 int32_t neap_loop_set_slow(neap_loop *loop, int64_t slow_ns) {
     int32_t rc = np_enter(loop);
-    if (rc == 0)
-        loop->slow_ns = slow_ns < 0 ? NP_NEVER : slow_ns;
-    return rc;
+    if (rc < 0)
+        return rc;
+    loop->slow_ns = slow_ns < 0 ? NP_NEVER : slow_ns;
+    np_steps_watch(loop);
+    return 0;
 }
 
 /* ---- Data by tag */
@@ -312,48 +315,4 @@ void *neap_loop_get_data(neap_loop *loop, const void *tag) {
         return NULL;
     np_data *d = *find_data(loop, tag);
     return d != NULL ? d->ptr : NULL;
-}
-
-/* ---- Figures */
-
-static uint64_t list_len(const np_list *list) {
-    uint64_t n = 0;
-    for (const np_list *at = list->next; at != list; at = at->next)
-        n++;
-    return n;
-}
-
-static void fill_metrics(neap_loop *loop, neap_metrics *m) {
-    *m = (neap_metrics){
-        .size = sizeof *m,
-        .ticks = loop->ticks,
-        .polls = loop->polls,
-        .blocked_polls = loop->blocked_polls,
-        .events = loop->kernel_events,
-        .runs = loop->runs,
-        .registrations = loop->io.registrations,
-        .ready = list_len(&loop->ready) + list_len(&loop->batch),
-        .timers = loop->timers.len,
-        .tasks = list_len(&loop->tasks),
-        .futures = list_len(&loop->futures),
-        .operations = loop->io.parked,
-        .socks = list_len(&loop->socks),
-        .objects = loop->objects,
-        .bytes = atomic_load(&loop->alloc->bytes),
-        .blocks = atomic_load(&loop->alloc->blocks),
-        .allocations = atomic_load(&loop->alloc->total),
-    };
-}
-
-int32_t neap_loop_metrics(neap_loop *loop, neap_metrics *out, size_t size) {
-    int32_t rc = np_look(loop);
-    if (rc < 0)
-        return rc;
-    if (out == NULL || size < sizeof out->size)
-        return NEAP_EINVAL;
-    neap_metrics m;
-    fill_metrics(loop, &m);
-    size_t n = size < sizeof m ? size : sizeof m;
-    memcpy(out, &m, n);
-    return (int32_t)n;
 }

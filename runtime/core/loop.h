@@ -109,6 +109,10 @@ struct neap_loop {
     uint64_t stamp;         /* cycles when the last step, or what came between, ended */
     uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
     int64_t origin_ns;
+    uint64_t notable;          /* a step of more counts is looked at */
+    uint64_t longest;          /* counts of the longest step */
+    uint64_t longest_batch;    /* of the longest batch */
+    uint64_t busy;             /* of all batches */
     neap_task *current;        /* whose step runs */
     neap_future *step_awaited; /* what it was woken by; the step holds a reference */
     neap_handle *current_handle;
@@ -125,8 +129,9 @@ struct neap_loop {
         lent_events; /* futures shown by the last neap_loop_poll_completions, by future.all; each holds a reference */
     np_heap timers;
     np_list blocked; /* futures of neap_wait_all_blocked, in the order in which they are served */
-    np_list tasks;   /* live tasks in order of creation, by future.all */
-    np_list futures; /* other pending futures, by future.all */
+    np_list tasks;      /* live tasks in order of creation, by future.all */
+    np_list background; /* tasks that serve the program and are no part of it, likewise */
+    np_list futures;    /* other pending futures, by future.all */
     np_list
         failed; /* failed this tick with nobody to see it, by future.all; each holds a reference */
     np_list orphans; /* done futures whose last reference goes, by future.all */
@@ -141,6 +146,7 @@ struct neap_loop {
     bool shutting_down;
     bool shutdown_heard; /* a hook or future was told and has not had its turn */
     uint64_t task_ids;
+    uint64_t background_ids;
     np_data *data; /* by tag */
 
     /* Left by the floor above: lent memory ends with the step that saw it. */
@@ -165,6 +171,10 @@ struct neap_loop {
     bool user_taken; /* neap_task_new took (or destroyed) its user since the factory was called */
 
     uint64_t ticks, polls, blocked_polls, kernel_events, runs;
+    int64_t late_last; /* ns, of the timer that came due last */
+    int64_t late_longest;
+    uint64_t late[NEAP_LATE_MAX]; /* timers by how late they were */
+    char longest_what[NEAP_LONGEST_STEP_MAX];
 };
 
 /* ---- Entering (every public function) */
@@ -270,9 +280,9 @@ int32_t np_begin_turn(neap_loop *loop);
 int64_t np_blocked_cushion(const neap_loop *loop);
 void np_blocked_serve(neap_loop *loop);
 
-/* ---- Reports and traces (report.c) */
+/* ---- Reports and traces (report.c; stuck.c) */
 
-void np_report_pending(neap_loop *loop, neap_task *task);
+void np_report_pending(neap_loop *loop); /* all tasks, when the loop closes */
 void np_report_deadlock(neap_loop *loop, neap_future *future);
 
 void np_report(neap_loop *loop, neap_report report);
@@ -290,14 +300,32 @@ void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
             np_trace_emit((loop), (kind), (value), (task), (future), (handle)); \
     } while (0)
 
-/* ---- Step times (report.c): a step begins where the one before ended; what runs between steps and may take long, hooks of
+/* ---- Step times (steps.c): a step begins where the one before ended; what runs between steps and may take long, hooks of
    users and waiters of the runtime, is followed by a stamp so that no step is blamed for it.  The end of a task is not:
    each task has one, and reading the counter would be a good part of its cost. */
 
 void np_stamp(neap_loop *loop);
 
-uint64_t np_step_begin(neap_loop *loop);
+uint64_t np_step_begin(const neap_loop *loop);
 void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle);
+void np_steps_watch(
+    neap_loop *loop); /* the limit of slow steps, or the longest step, has changed */
+
+void np_batch_ended(neap_loop *loop, uint64_t begun);
+void np_timer_was_late(neap_loop *loop, int64_t ns);
+
+/* ---- Background tasks (background.c) */
+
+/* What only background tasks wait for: timers that have a deadline, and parked operations. */
+typedef struct np_backstage {
+    uint32_t timers;
+    uint32_t operations;
+} np_backstage;
+
+np_backstage np_background_wakers(const neap_loop *loop);
+
+/* Cancels them and gives them some turns; the rest is aborted. */
+void np_background_end(neap_loop *loop);
 
 /* ---- Shutting down (shutdown.c) */
 

@@ -69,10 +69,18 @@ static void timed_out(neap_loop *loop, np_timer *t, bool ended) {
     np_future_cancel(p->inner, "the time is over");
 }
 
-static const np_future_type shield_type = {
-    .base = {.name = "shield", .destroy = destroy}, .cancel = cancel_shield, .end = end};
-static const np_future_type wait_for_type = {
-    .base = {.name = "wait_for", .destroy = destroy}, .cancel = cancel_wait_for, .end = end};
+static neap_future *part(const neap_future *f, size_t i) {
+    return i == 0 ? np_container(f, proxy, f)->inner : NULL;
+}
+
+static const np_future_type shield_type = {.base = {.name = "a shield", .destroy = destroy},
+                                           .cancel = cancel_shield,
+                                           .end = end,
+                                           .part = part};
+static const np_future_type wait_for_type = {.base = {.name = "a wait_for", .destroy = destroy},
+                                             .cancel = cancel_wait_for,
+                                             .end = end,
+                                             .part = part};
 
 static proxy *make(neap_future *inner, const np_future_type *type) {
     neap_future *f = np_future_new(inner->obj.loop, type, sizeof(proxy));

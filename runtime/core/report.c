@@ -1,4 +1,4 @@
-/* report.c: what the loop tells: failures that nobody awaits, slow steps, log lines, traces, broken invariants. */
+/* report.c: what the loop tells: failures that nobody awaits, log lines, traces, broken invariants. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -151,73 +151,8 @@ void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text)
 
 void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task,
                    neap_future *future, neap_handle *handle) {
-    const neap_trace t = {sizeof t, kind, value, task, future, handle};
+    bool virtual = (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+    const neap_trace t = {sizeof t, kind,   value,         task,
+                          future,   handle, loop->current, virtual ? loop->now : np_clock_ns()};
     loop->on_trace(loop, &t, loop->trace_hook.user);
-}
-
-/* ---- Step times */
-
-static bool virtual_clock(const neap_loop *loop) {
-    return (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
-}
-
-void np_stamp(neap_loop *loop) {
-    if (loop->timed)
-        loop->stamp = np_cycles();
-}
-
-uint64_t np_step_begin(neap_loop *loop) {
-    return np_unlikely(virtual_clock(loop)) ? (uint64_t)loop->now : loop->stamp;
-}
-
-/* A cycle is worth what the loop's whole life so far says. */
-static int64_t cycles_to_ns(neap_loop *loop, uint64_t cycles) {
-    if (!np_cycles_steady())
-        return (int64_t)cycles;
-    uint64_t span = np_cycles() - loop->origin_cycles;
-    int64_t span_ns = np_clock_ns() - loop->origin_ns;
-    return span == 0 ? 0 : (int64_t)((double)cycles * (double)span_ns / (double)span);
-}
-
-static void report_slow(neap_loop *loop, int64_t ns, neap_task *task, neap_handle *handle) {
-    char text[96];
-    snprintf(text, sizeof text, "%s took %.6g s", task != NULL ? "a step" : "a callback",
-             (double)ns / 1e9);
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_SLOW,
-                                  .message = text,
-                                  .task = task,
-                                  .future = task != NULL ? &task->f : NULL,
-                                  .handle = handle,
-                                  .elapsed_ns = ns});
-}
-
-/* For a step of that many counts. */
-static void report_if_slow(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle) {
-    int64_t ns = virtual_clock(loop) ? (int64_t)spent : cycles_to_ns(loop, spent);
-    if (ns >= loop->slow_ns) {
-        report_slow(loop, ns, task, handle);
-        np_stamp(loop);
-    }
-}
-
-void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle) {
-    uint64_t now = (uint64_t)loop->now;
-    if (np_likely(!virtual_clock(loop))) {
-        if (!loop->timed)
-            return;
-        loop->stamp = now = np_cycles();
-    }
-    if (task != NULL)
-        task->step_cycles += now - begun;
-    /* Of no clock of today are fewer counts than this as many ns: the division waits. */
-    if (np_unlikely(now - begun > (uint64_t)loop->slow_ns / 8))
-        report_if_slow(loop, now - begun, task, handle);
-}
-
-int64_t neap_task_step_time(neap_task *task) {
-    neap_loop *loop = task->f.obj.loop;
-    int32_t rc = np_look(loop);
-    if (rc < 0)
-        return rc;
-    return virtual_clock(loop) ? (int64_t)task->step_cycles : cycles_to_ns(loop, task->step_cycles);
 }

@@ -285,6 +285,28 @@ neap_scope *neap_task_scope(neap_task *task) {
     return np_task_scope(task);
 }
 
+neap_scope *np_task_group(const neap_task *t) {
+    neap_scope *s = np_task_scope(t);
+    while (s != NULL && s->owner == t)
+        s = s->parent;
+    return s;
+}
+
+neap_task *np_task_parent(const neap_task *t) {
+    neap_scope *s = np_task_group(t);
+    while (s != NULL && s->owner == NULL)
+        s = s->parent;
+    return s != NULL ? s->owner : NULL;
+}
+
+neap_scope *neap_task_group(neap_task *task) {
+    return np_look(task->f.obj.loop) < 0 ? NULL : np_task_group(task);
+}
+
+neap_task *neap_task_parent(neap_task *task) {
+    return np_look(task->f.obj.loop) < 0 ? NULL : np_task_parent(task);
+}
+
 neap_scope *neap_task_cancelled_by(neap_task *task) {
     neap_scope *cause = NULL;
     if (!task->by_scope)
@@ -403,6 +425,19 @@ int32_t neap_scope_join(neap_scope *scope, neap_future **ret_future) {
     }
     *ret_future = neap_future_ref(f);
     return 0;
+}
+
+neap_scope *neap_scope_parent(neap_scope *scope) {
+    return np_look(scope->obj.loop) < 0 ? NULL : scope->parent;
+}
+
+neap_task *neap_scope_owner(neap_scope *scope) {
+    return np_look(scope->obj.loop) < 0 ? NULL : scope->owner;
+}
+
+int32_t neap_scope_flags(neap_scope *scope) {
+    int32_t rc = scope == NULL ? NEAP_EINVAL : np_look(scope->obj.loop);
+    return rc < 0 ? rc : scope->flags;
 }
 
 int32_t neap_scope_members(neap_scope *scope) {

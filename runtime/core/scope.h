@@ -60,6 +60,12 @@ static inline neap_scope *np_task_scope(const neap_task *task) {
     return task->f.extra != NULL ? task->f.extra->scope : NULL;
 }
 
+/* The scope that the task was spawned into, or NULL. */
+neap_scope *np_task_group(const neap_task *task);
+
+/* The task that is inside that scope or, if nobody is, inside the nearest one around it; or NULL. */
+neap_task *np_task_parent(const neap_task *task);
+
 static inline bool np_task_is_reached(const neap_task *task) {
     const neap_scope *scope = np_task_scope(task);
     return scope != NULL && scope->reached;

@@ -371,6 +371,7 @@ int32_t neap_loop_shutdown_with(neap_loop *loop, const neap_shutdown_options *op
     cancel_all(&e);
     run_hooks(&e);
     int32_t aborted = abort_rest(&e);
+    np_background_end(loop);
     tell(&e, NEAP_SHUTDOWN_DONE, 0);
     neap_task_unref(e.o.first);
     np_shutdown_forget(loop);

@@ -7,6 +7,8 @@
 #include "core/events.h"
 #include "core/scope.h"
 
+#define BACKGROUND_FROM ((uint64_t)1 << 52) /* no loop makes as many others */
+
 /* ---- Made and gone */
 
 static void destroy(np_obj *obj) {
@@ -56,20 +58,37 @@ static void slept(neap_loop *loop, np_timer *timer, bool ended) {
         np_enqueue(loop, &t->node);
 }
 
-/* The scope that the options name, else that of the task which spawns. */
-static int32_t find_scope(neap_loop *loop, const neap_task_options *o, neap_scope **ret_scope) {
-    bool named = o != NULL && o->size >= sizeof *o && o->scope != NULL;
-    neap_scope *s = named ? o->scope : np_scope_for_spawn(loop);
+/* What a background task spawns is in the background as well. */
+static bool is_background(const neap_loop *loop, const neap_task_options *o) {
+    bool asked = o != NULL && o->size >= sizeof *o && (o->flags & NEAP_TASK_BACKGROUND) != 0;
+    return asked || (loop->current != NULL && loop->current->background);
+}
+
+/* The scope that the options name, else that of the task which spawns, unless only one of the two is in the background. */
+static int32_t find_scope(neap_loop *loop, const neap_task_options *o, bool background,
+                          neap_scope **ret_scope) {
+    bool named = o != NULL && o->size >= offsetof(neap_task_options, flags) && o->scope != NULL;
+    bool inherits = loop->current != NULL && loop->current->background == background;
+    neap_scope *s = named ? o->scope : inherits ? np_scope_for_spawn(loop) : NULL;
     *ret_scope = s;
     return named && s->obj.loop != loop ? NEAP_EOTHER_LOOP : np_scope_may_take(s);
+}
+
+/* From now on the inner reference is the loop's.  Background tasks are numbered apart, so that they change no name. */
+static void enlist(neap_loop *loop, neap_task *t, bool background) {
+    t->background = background;
+    t->id = background ? BACKGROUND_FROM + ++loop->background_ids : ++loop->task_ids;
+    np_list_unlink(&t->f.all);
+    np_list_append(background ? &loop->background : &loop->tasks, &t->f.all);
 }
 
 static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
                     const neap_task_options *options, neap_task **ret_task) {
     neap_scope *scope = NULL;
     int32_t rc = loop == NULL || !are_ops(ops) ? NEAP_EINVAL : np_enter(loop);
+    bool background = rc == 0 && is_background(loop, options);
     if (rc == 0)
-        rc = find_scope(loop, options, &scope);
+        rc = find_scope(loop, options, background, &scope);
     if (rc < 0)
         return rc;
     neap_future *f = np_future_new(loop, &task_type, sizeof(neap_task));
@@ -89,10 +108,8 @@ static int32_t make(neap_loop *loop, const neap_task_ops *ops, void *user,
     t->ops = ops;
     t->user = user;
     t->waiting_since = -1;
-    t->id = ++loop->task_ids;
+    enlist(loop, t, background);
     t->context = np_local_ref(loop->context);
-    np_list_unlink(&f->all);
-    np_list_append(&loop->tasks, &f->all); /* the inner reference is the loop's */
     np_trace(loop, NEAP_TRACE_SPAWN, 0, t, NULL, NULL);
     np_enqueue(loop, &t->node);
     if (ret_task != NULL) {

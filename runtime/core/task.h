@@ -36,6 +36,7 @@ struct neap_task {
     bool cancel_seen; /* this step was woken by a cancellation */
     bool by_scope;    /* that was a scope's */
     bool scope_sent;  /* a scope has cancelled what it awaits */
+    bool background;  /* in the loop's other list */
     bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
     bool preempted;   /* the last step ended where no cancellation may come in */
     bool spin_told;   /* that it only yields */
@@ -65,6 +66,8 @@ void np_task_abort(neap_task *task);
 
 /* Asks the ops for the site, which they know as long as they have `user`. */
 void np_task_note_site(neap_task *task);
+bool np_task_knows_site(const neap_task *task);
+bool np_task_knows_stack(const neap_task *task);
 
 bool np_task_in_step(const neap_task *task);
 void np_task_stage(neap_task *task, uint8_t state);

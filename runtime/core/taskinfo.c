@@ -47,14 +47,22 @@ int32_t neap_task_set_name(neap_task *task, const char *name) {
     return 0;
 }
 
+/* A table of an older header ends before it. */
+bool np_task_knows_site(const neap_task *t) {
+    return t->ops->size >= offsetof(neap_task_ops, stack) && t->ops->site != NULL;
+}
+
+bool np_task_knows_stack(const neap_task *t) {
+    return t->ops->size >= sizeof(neap_task_ops) && t->ops->stack != NULL;
+}
+
 /* What only the ops know goes with `user`. */
 void np_task_note_site(neap_task *t) {
     char text[256] = "";
-    const neap_task_ops *ops = t->ops;
     bool known = t->f.extra != NULL && t->f.extra->site != NULL;
-    if (known || ops->size < sizeof *ops || ops->site == NULL || np_future_extra_of(&t->f) == NULL)
+    if (known || !np_task_knows_site(t) || np_future_extra_of(&t->f) == NULL)
         return;
-    ops->site(t, t->user, text, sizeof text);
+    t->ops->site(t, t->user, text, sizeof text);
     t->f.extra->site = np_alloc_text(t->f.obj.loop->alloc, text);
 }
 

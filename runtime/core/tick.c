@@ -40,16 +40,20 @@ void np_take_mail(neap_loop *loop) {
     }
 }
 
-static bool has_deadline(const neap_loop *loop) {
+static bool has_deadline(const neap_loop *loop, uint32_t background) {
     const np_heap_entry *first = np_heap_first(&loop->timers);
-    return first != NULL && first->when != NP_NEVER;
+    return first != NULL && first->when != NP_NEVER && loop->timers.len > background;
 }
 
-/* Anything in the world that could make something ready, besides other threads and signals. */
+/* Anything in the world that could make something ready, besides other threads, signals and background tasks. */
 bool np_loop_can_wake(neap_loop *loop) {
+    np_backstage b = {0, 0};
+    if (np_unlikely(!np_list_empty(&loop->background)))
+        b = np_background_wakers(loop);
     return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
-           !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) || has_deadline(loop) ||
-           !np_list_empty(&loop->blocked) || loop->io.parked > 0 || loop->holds > 0;
+           !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) ||
+           !np_list_empty(&loop->blocked) || has_deadline(loop, b.timers) ||
+           loop->io.parked > b.operations || loop->holds > 0;
 }
 
 /* How long the poll may last: 0 if there is work, else until the first deadline. */
@@ -78,6 +82,7 @@ void np_due_timers(neap_loop *loop) {
             np_fatal(loop, __FILE__, __LINE__, "the timers' heap is damaged");
             return;
         }
+        np_timer_was_late(loop, loop->now - first->when);
         np_timer *t = np_container(np_heap_pop(&loop->timers), np_timer, heap);
         t->due(loop, t, false);
     }
@@ -124,12 +129,12 @@ int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
         loop->interrupted = (loop->flags & NEAP_LOOP_EINTR) != 0;
         n = 0;
     }
+    np_trace(loop, NEAP_TRACE_POLLED, n, NULL, NULL, NULL);
     if (n < 0)
         return n;
     loop->kernel_events += (uint64_t)n;
     if (np_unlikely(begun != 0) && timeout_ns != 0)
         log_poll(loop, timeout_ns, np_clock_ns() - begun, n);
-    np_trace(loop, NEAP_TRACE_POLLED, n, NULL, NULL, NULL);
     np_reap(loop);
     return n;
 }
@@ -156,6 +161,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
         np_list_shuffle(&loop->batch, &loop->shuffle);
     loop->turn_spent = 0;
     np_stamp(loop);
+    uint64_t begun = np_step_begin(loop);
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
@@ -163,6 +169,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
         np_run_node(loop, node);
         n++;
     }
+    np_batch_ended(loop, begun);
     np_list_splice_front(&loop->ready, &loop->batch);
     if (np_unlikely(np_guard_forked(&loop->guard)))
         return NEAP_EFORKED; /* the rest is the parent's */

@@ -61,7 +61,7 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type sleep_type = {.base = {.name = "sleep", .destroy = destroy},
+static const np_future_type sleep_type = {.base = {.name = "a sleep", .destroy = destroy},
                                           .cancel = cancel};
 
 int32_t neap_sleep(neap_loop *loop, int64_t delay_ns, neap_future **ret_future) {

@@ -1,139 +1,188 @@
-/* waits.c: who waits for whom, for reports: what each task waits for, and which tasks wait in a ring. */
-#include <stdarg.h>
-#include <stdio.h>
+/* waits.c: what a task waits for: for the computer, and as text. */
+#include "core/waits.h"
 
-#include "core/task.h"
+#include "core/scope.h"
 
 enum {
-    TEXT_MAX = 2048,
-    TASKS_SEARCHED = 1000 /* for rings */
+    PARTS_SHOWN = 4,    /* of a combination */
+    PARTS_SEARCHED = 64 /* so that many tasks which wait for the same many futures cost no square */
 };
 
-typedef struct text {
-    char bytes[TEXT_MAX];
-    size_t len;
-} text;
+/* ---- What is waited for */
 
-/* Adds to a text that may be full already. */
-static void __attribute__((format(printf, 2, 3))) add(text *t, const char *format, ...) {
-    va_list args;
-    if (t->len >= sizeof t->bytes)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(t->bytes + t->len, sizeof t->bytes - t->len, format, args);
-    va_end(args);
-    t->len += n > 0 ? (size_t)n : 0;
+/* The i-th future that a future waits for itself, or NULL. */
+static neap_future *part(const neap_future *f, uint32_t i) {
+    return np_future_type_of(f)->part != NULL ? np_future_type_of(f)->part(f, i) : NULL;
 }
 
-/* ---- One wait */
-
-static neap_task *find_task(const neap_loop *loop, uint64_t id) {
-    for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
-        neap_task *t = np_container(at, neap_task, f.all);
-        if (t->id == id)
-            return t;
+/* Through futures that stand for one other. */
+static const neap_future *resolve(const neap_future *f) {
+    for (int n = 0; n < PARTS_SEARCHED && np_future_pending(f); n++) {
+        const neap_future *inner = part(f, 0);
+        if (inner == NULL || part(f, 1) != NULL)
+            break;
+        f = inner;
     }
-    return NULL;
+    return f;
 }
 
-/* The one live task that has to go on before this one can, if there is such a task. */
-static neap_task *waits_for(const neap_task *t) {
-    neap_future *f = t->awaiting;
-    if (f == NULL || !np_future_pending(f))
-        return NULL;
+static uint64_t holder_of(const neap_future *f) {
+    if (!np_future_pending(f))
+        return 0;
     if (f->is_task)
-        return np_container(f, neap_task, f);
+        return np_container(f, neap_task, f)->id;
     uint64_t (*holder)(const neap_future *f) = np_future_type_of(f)->holder;
-    uint64_t id = holder != NULL ? holder(f) : 0;
-    return id != 0 ? find_task(f->obj.loop, id) : NULL;
+    return holder != NULL ? holder(f) : 0;
 }
 
-static const char *what(const neap_task *t) {
-    if (t->asleep)
-        return "a sleep";
-    if (t->awaiting == NULL)
-        return "its turn";
-    if (t->awaiting->is_task)
-        return neap_task_name((neap_task *)(void *)t->awaiting);
-    const char *(*name)(const neap_future *f) = np_future_type_of(t->awaiting)->what;
-    return name != NULL ? name(t->awaiting) : t->awaiting->obj.type->name;
+/* What the task cannot go on without, or NULL if it waits for no future. */
+static const neap_future *awaited_by(const neap_task *t) {
+    bool waits = t->awaiting != NULL && !t->open && np_future_pending(t->awaiting);
+    return waits && np_future_pending(&t->f) ? t->awaiting : NULL;
 }
 
-/* "NAME waits for WHAT, which OTHER has, at WHERE". */
-static void add_wait(text *to, neap_task *t) {
-    char where[256] = "";
-    neap_task *other = waits_for(t);
-    if (t->ops->describe != NULL)
-        t->ops->describe(t, t->user, where, sizeof where);
-    add(to, "%s waits for %s", neap_task_name(t), what(t));
-    if (other != NULL && !t->awaiting->is_task)
-        add(to, ", which %s has,", neap_task_name(other));
-    add(to, "%s%s", where[0] != '\0' ? " at " : "", where);
+uint64_t np_waits_for(const neap_task *t) {
+    const neap_future *f = awaited_by(t);
+    return f != NULL ? holder_of(resolve(f)) : 0;
 }
 
-int32_t neap_task_describe(neap_task *task, char *buf, size_t cap) {
-    int32_t rc = task == NULL || (buf == NULL && cap > 0) ? NEAP_EINVAL : np_look(task->f.obj.loop);
-    text line = {.len = 0};
-    if (rc < 0)
-        return rc;
-    if (!np_future_pending(&task->f))
-        add(&line, "%s has ended", neap_task_name(task));
-    else if (task->open)
-        add(&line, "%s runs", neap_task_name(task));
+static uint32_t next_part(const np_places *all, const neap_future *f, uint32_t *cursor) {
+    for (; *cursor < PARTS_SEARCHED; ++*cursor) {
+        const neap_future *p = *cursor == 0 && part(f, 0) == NULL ? f : part(f, *cursor);
+        if (p == NULL)
+            break;
+        uint32_t place = np_places_find(all, holder_of(resolve(p)));
+        if (place != NP_NO_PLACE) {
+            ++*cursor;
+            return place;
+        }
+    }
+    *cursor = PARTS_SEARCHED;
+    return NP_NO_PLACE;
+}
+
+/* Of a wait for the end of a group: its tasks, which stand below.  The cursor is the next of them, behind the parts. */
+static uint32_t next_member(const np_places *all, uint32_t place, const neap_future *f,
+                            uint32_t *cursor) {
+    uint32_t i = *cursor == PARTS_SEARCHED ? all->at[place].first : *cursor - PARTS_SEARCHED - 1;
+    while (i != NP_NO_PLACE && np_task_group(all->at[i].task)->joined != f)
+        i = all->at[i].next;
+    uint32_t after = i != NP_NO_PLACE ? all->at[i].next : NP_NO_PLACE;
+    *cursor = after != NP_NO_PLACE ? after + PARTS_SEARCHED + 1 : NP_NO_PLACE;
+    return i;
+}
+
+uint32_t np_waits_next(const np_places *all, uint32_t place, uint32_t *cursor) {
+    const neap_future *f = awaited_by(all->at[place].task);
+    uint32_t next = f != NULL && *cursor < PARTS_SEARCHED ? next_part(all, f, cursor) : NP_NO_PLACE;
+    if (next != NP_NO_PLACE || f == NULL || *cursor == NP_NO_PLACE)
+        return next;
+    return next_member(all, place, f, cursor);
+}
+
+/* ---- As text */
+
+void np_name_add(np_text *to, const neap_task *t) {
+    if (t->f.extra != NULL && t->f.extra->name != NULL)
+        np_text_add(to, "%s", t->f.extra->name);
     else
-        add_wait(&line, task);
-    return snprintf(buf, cap, "%s", line.bytes);
+        np_text_add(to, "task-%llu", (unsigned long long)t->id);
 }
 
-/* ---- Rings */
+void np_site_add(np_text *to, neap_task *t, const char *before) {
+    char asked[256] = "";
+    const char *site = t->f.extra != NULL ? t->f.extra->site : NULL;
+    if (site == NULL && np_future_pending(&t->f) && np_task_knows_site(t))
+        t->ops->site(t, t->user, asked, sizeof asked);
+    site = site != NULL ? site : asked;
+    if (site[0] != '\0')
+        np_text_add(to, "%s%s", before, site);
+}
 
-/* Whether the task is the first, by number, of a ring of tasks that wait for each other. */
-static bool leads_ring(const neap_task *t) {
-    const neap_task *at = waits_for(t);
-    for (int n = 0; at != NULL && at != t && n < TASKS_SEARCHED; n++) {
-        if (at->id < t->id)
-            return false;
-        at = waits_for(at);
+/* Without what it may wait for itself. */
+static void add_future(np_text *to, const neap_future *f, const np_places *all) {
+    const np_future_type *type = np_future_type_of(f);
+    if (f->is_task) {
+        np_name_add(to, np_container(f, neap_task, f));
+        return;
     }
-    return at == t;
-}
-
-static void add_ring(text *to, neap_task *t) {
-    add(to, "; in a ring: %s", neap_task_name(t));
-    for (neap_task *at = waits_for(t); at != t; at = waits_for(at))
-        add(to, " -> %s", neap_task_name(at));
-    add(to, " -> %s", neap_task_name(t));
-}
-
-/* ---- The reports */
-
-void np_report_pending(neap_loop *loop, neap_task *task) {
-    text message = {.len = 0};
-    add(&message, "the task was destroyed while it was pending: ");
-    add_wait(&message, task);
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_PENDING,
-                                  .message = message.bytes,
-                                  .task = task,
-                                  .future = &task->f});
-}
-
-void np_report_deadlock(neap_loop *loop, neap_future *future) {
-    text message = {.len = 0};
-    int n = 0;
-    add(&message, "nothing can ever wake what is waited for");
-    for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
-        add(&message, "%s", at == loop->tasks.next ? ": " : "; ");
-        add_wait(&message, np_container(at, neap_task, f.all));
+    np_text_add(to, "%s", type->what != NULL ? type->what(f) : f->obj.type->name);
+    if (type->detail != NULL) {
+        char detail[256] = "";
+        type->detail(f, detail, sizeof detail);
+        np_text_add(to, "%s", detail);
     }
-    for (np_list *at = loop->tasks.next; at != &loop->tasks && n < TASKS_SEARCHED; at = at->next) {
-        neap_task *t = np_container(at, neap_task, f.all);
-        if (leads_ring(t))
-            add_ring(&message, t);
-        n++;
+    uint32_t holder = all != NULL ? np_places_find(all, holder_of(f)) : NP_NO_PLACE;
+    if (holder != NP_NO_PLACE) {
+        np_text_add(to, ", which ");
+        np_name_add(to, all->at[holder].task);
+        np_text_add(to, " has,");
     }
-    np_report(loop, (neap_report){.kind = NEAP_REPORT_DEADLOCK,
-                                  .code = NEAP_EDEADLOCK,
-                                  .message = message.bytes,
-                                  .future = future,
-                                  .task = neap_future_task(future)});
+}
+
+static void add_parts(np_text *to, const neap_future *f, const np_places *all) {
+    int shown = 0;
+    for (uint32_t i = 0; i < PARTS_SEARCHED && part(f, i) != NULL; i++) {
+        if (!np_future_pending(part(f, i)))
+            continue;
+        if (shown == PARTS_SHOWN) {
+            np_text_add(to, " and more");
+            break;
+        }
+        np_text_add(to, shown++ == 0 ? " of " : ", ");
+        add_future(to, part(f, i), all);
+    }
+}
+
+static void add_awaited(np_text *to, const neap_task *t, const np_places *all) {
+    const neap_loop *loop = t->f.obj.loop;
+    const neap_future *f = awaited_by(t);
+    if (f == NULL) {
+        np_text_add(to, "is ready");
+        return;
+    }
+    np_text_add(to, "waits for ");
+    add_future(to, f, all);
+    add_parts(to, f, all);
+    if (loop->now > t->waiting_since)
+        np_text_add(to, " since %.6g s", (double)(loop->now - t->waiting_since) / 1e9);
+}
+
+static void add_sleep(np_text *to, const neap_task *t) {
+    const neap_loop *loop = t->f.obj.loop;
+    int64_t when = np_heap_when(&loop->timers, &t->timer.heap);
+    if (when == NP_NEVER)
+        np_text_add(to, "sleeps for ever");
+    else
+        np_text_add(to, "sleeps for another %.6g s",
+                    when > loop->now ? (double)(when - loop->now) / 1e9 : 0.0);
+}
+
+void np_wait_add(np_text *to, neap_task *t, const np_places *all) {
+    if (!np_future_pending(&t->f)) {
+        np_text_add(to, "has ended");
+    } else if (t->open) {
+        np_text_add(to, t->ops->step != NULL ? "runs" : "is with the host");
+    } else if (t->node.where != NP_AT_NONE && t->node.where != NP_AT_WAIT) {
+        np_text_add(to, t->started ? "is ready" : "is ready to start");
+    } else if (t->asleep) {
+        add_sleep(to, t);
+    } else {
+        add_awaited(to, t, all);
+    }
+}
+
+void np_where_add(np_text *to, neap_task *t, const char *before) {
+    char where[256] = "";
+    if (t->ops->describe != NULL && np_future_pending(&t->f))
+        t->ops->describe(t, t->user, where, sizeof where);
+    if (where[0] != '\0')
+        np_text_add(to, "%s%s", before, where);
+}
+
+void np_line_add(np_text *to, neap_task *t, const np_places *all) {
+    np_name_add(to, t);
+    np_text_add(to, " ");
+    np_wait_add(to, t, all);
+    np_where_add(to, t, " at ");
 }

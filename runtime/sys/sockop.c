@@ -1,5 +1,6 @@
 /* sockop.c: operations on sockets: begun on the spot, parked as a future, completed, cancelled; and those that accept,
    connect and send. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fd.h"
@@ -96,8 +97,45 @@ static void destroy(np_obj *obj) {
     np_obj_free(obj, size_of(&so->op));
 }
 
-static const np_future_type op_type = {
-    .base = {.name = "operation", .destroy = destroy}, .cancel = cancel, .ready = np_lent_ready};
+static const char *what(const neap_future *f) {
+    static const char *const names[] = {
+        [NP_OP_ACCEPT] = "an accept", [NP_OP_CONNECT] = "a connect", [NP_OP_RECV] = "a recv",
+        [NP_OP_SEND] = "a send",      [NP_OP_SENDALL] = "a sendall",
+    };
+    const np_op *op = &np_container(f, np_sockop, f)->op;
+    return op->kind == NP_OP_RECV && op->addr != NULL ? "a recvfrom" : names[op->kind];
+}
+
+/* The address that tells sockets apart: of the other side, if there is one. */
+static bool address_of(const np_sockop *so, neap_addr *ret_addr) {
+    const np_op *op = &so->op;
+    bool given = op->addr != NULL && op->kind != NP_OP_RECV && op->kind != NP_OP_ACCEPT;
+    if (given)
+        *ret_addr = *op->addr;
+    return given || neap_sock_peer(so->sock, ret_addr) == 0 ||
+           neap_sock_local(so->sock, ret_addr) == 0;
+}
+
+static void detail(const neap_future *f, char *buf, size_t cap) {
+    const np_sockop *so = np_container(f, np_sockop, f);
+    neap_addr addr;
+    char text[160] = "";
+    if (so->sock == NULL)
+        return;
+    if (address_of(so, &addr))
+        neap_addr_format(&addr, text, sizeof text);
+    if (text[0] != '\0')
+        snprintf(buf, cap, " on %s (descriptor %d)", text, so->sock->desc.fd);
+    else
+        snprintf(buf, cap, " on descriptor %d", so->sock->desc.fd);
+}
+
+static const np_future_type op_type = {.base = {.name = "an operation", .destroy = destroy},
+                                       .cancel = cancel,
+                                       .ready = np_lent_ready,
+                                       .operation = true,
+                                       .what = what,
+                                       .detail = detail};
 
 /* ---- Starting */
 

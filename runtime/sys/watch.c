@@ -6,6 +6,7 @@
    behind is called again, one whose bytes are gone is parked. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "core/future.h"
@@ -298,8 +299,16 @@ static int32_t cancel_wait(neap_future *f, const char *msg) {
     return 1;
 }
 
-static const np_future_type wait_type = {.base = {.name = "fd wait", .destroy = destroy_wait},
-                                         .cancel = cancel_wait};
+static void detail(const neap_future *f, char *buf, size_t cap) {
+    const np_op *op = &np_container(f, wait_future, f)->w.op;
+    snprintf(buf, cap, " %d to be %s", op->desc->fd,
+             op->dir == NP_DIR_READ ? "readable" : "writable");
+}
+
+static const np_future_type wait_type = {.base = {.name = "descriptor", .destroy = destroy_wait},
+                                         .cancel = cancel_wait,
+                                         .operation = true,
+                                         .detail = detail};
 
 static int32_t wait_for(neap_loop *loop, int fd, uint8_t dir, uint32_t flags,
                         neap_future **ret_future) {

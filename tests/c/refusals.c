@@ -40,6 +40,12 @@ static int32_t no_walk(neap_task *task, void *user) {
     return 0;
 }
 
+static void no_write(const char *text, size_t len, void *user) {
+    (void)text;
+    (void)len;
+    no_call(user);
+}
+
 static const neap_task_ops no_ops = {
     .size = sizeof(neap_task_ops), .step = no_step, .destroy = nt_count_fn};
 
@@ -137,6 +143,9 @@ static void refuse_loop_calls(struct things *t) {
     REFUSED(neap_wait_for(t->future, 1, &future));
     REFUSED(neap_shield(t->future, &future));
     REFUSED(neap_task_walk(t->loop, no_walk, NULL));
+    REFUSED(neap_loop_write_tree(t->loop, 0, no_write, NULL));
+    REFUSED(neap_task_explain(t->task, no_write, NULL));
+    REFUSED(neap_task_describe_wait(t->task, NULL, 0));
     REFUSED(neap_local_get(t->loop, &tag, &ptr));
 }
 
@@ -233,6 +242,7 @@ static void refuse_scope_calls(struct things *t) {
     REFUSED(neap_scope_cancelled(t->scope));
     REFUSED(neap_scope_state(t->scope));
     REFUSED(neap_scope_members(t->scope));
+    REFUSED(neap_scope_flags(t->scope));
     REFUSED(neap_scope_join(t->scope, &future));
     REFUSED(neap_scope_next_failure(t->scope, &future));
 }
@@ -302,7 +312,12 @@ static void harmless_calls(struct things *t) {
     (void)neap_task_steps(t->task);
     (void)neap_task_step_time(t->task);
     (void)neap_task_waiting_since(t->task);
+    (void)neap_task_waits_for(t->task);
+    (void)neap_task_group(t->task);
+    (void)neap_task_parent(t->task);
     (void)neap_task_cancelled_by(t->task);
+    (void)neap_scope_owner(t->scope);
+    (void)neap_scope_parent(t->scope);
     (void)neap_lock_holder(t->lock);
 }
 

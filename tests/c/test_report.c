@@ -196,7 +196,7 @@ static void X8_a_plain_future_that_failed_unseen_is_reported_with_its_site(void 
 static void a_report_of_a_task_tells_where_it_was_spawned(void **state) {
     (void)state;
     nt_script s = {.acts = NT_ACTS(NT_FAIL(NEAP_EPIPE))};
-    neap_task_options options = {sizeof options, "named", "main.lua:99", NULL};
+    neap_task_options options = {sizeof options, "named", "main.lua:99", NULL, 0};
     assert_ok(neap_task_spawn(nt.loop, &nt_script_ops, &s, &options, NULL));
     nt_turn();
     const nt_report *report = nt_claim(NEAP_REPORT_UNHANDLED);
@@ -492,13 +492,13 @@ static void a_task_can_be_described(void **state) {
     nt_script s;
     char line[64];
     described = nt_spawn(&s, "t", NT_ACTS(NT_CALL(describe_own, NULL), NT_SLEEP(NT_SEC)));
-    assert_int_equal(neap_task_describe(described, line, sizeof line), 20);
-    assert_string_equal(line, "t waits for its turn");
+    assert_int_equal(neap_task_describe(described, line, sizeof line), 19);
+    assert_string_equal(line, "t is ready to start");
     nt_turn();
     assert_string_equal(own_line, "t runs");
     neap_task_describe(described, line, sizeof line);
-    assert_string_equal(line, "t waits for sleep");
-    assert_int_equal(neap_task_describe(described, line, 4), 17);
+    assert_string_equal(line, "t waits for a sleep");
+    assert_int_equal(neap_task_describe(described, line, 4), 19);
     assert_string_equal(line, "t w");
     nt_until_task(described);
     neap_task_describe(described, line, sizeof line);

@@ -446,7 +446,7 @@ static void a_task_has_a_name_and_a_site(void **state) {
     (void)state;
     nt_script s;
     char name[] = "worker";
-    neap_task_options options = {sizeof options, name, "main.lua:7", NULL};
+    neap_task_options options = {sizeof options, name, "main.lua:7", NULL, 0};
     neap_task *task = NULL;
     neap_task *nameless = NULL;
     memset(&s, 0, sizeof s);

@@ -193,7 +193,7 @@ static void cancel_hooks(void) {
 
 /* A task, or NULL; the script is destroyed once in any case. */
 static neap_task *spawn(neap_loop *loop, nt_script *s, const char *name, const nt_act *acts) {
-    neap_task_options options = {sizeof options, name, "fault.c:1", NULL};
+    neap_task_options options = {sizeof options, name, "fault.c:1", NULL, 0};
     neap_task *task = NULL;
     memset(s, 0, sizeof *s);
     s->acts = acts;

@@ -450,7 +450,7 @@ const nt_trace *nt_trace_get(int32_t kind, size_t index) {
 const char *nt_trace_word(int32_t kind) {
     static const char *const words[] = {"?",      "poll", "polled", "ready", "io",
                                         "settle", "wake", "spawn",  "step",  "suspend",
-                                        "yield",  "done", "call",   "end"};
+                                        "yield",  "done", "call",   "end",   "called"};
     size_t n = sizeof words / sizeof words[0];
     return words[kind > 0 && (size_t)kind < n ? kind : 0];
 }
