@@ -439,6 +439,7 @@ typedef struct nl_spawning {
     int owns;          /* stack index, or 0 */
     neap_scope *scope; /* whose member it becomes, or NULL: see neap.h */
     int64_t slice;     /* how long a step may last in ns, plus 1; 0: as long as it likes */
+    uint32_t flags;    /* NEAP_TASK_* */
 } nl_spawning;
 nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl_spawning *how);
 int nl_is_callable(lua_State *L, int index);
@@ -467,6 +468,15 @@ int nl_thread_owned(lua_State *L, nl_state *st, int index);
 void nl_thread_own(lua_State *L, nl_state *st, int index);
 void nl_push_stack(lua_State *L, lua_State *co);
 void nl_open_task(lua_State *L, nl_state *st);
+
+/* ltree.c */
+enum {
+    NL_FRAMES_SHOWN = 200 /* of a stack */
+};
+void nl_write_where(neap_task *task, void *user, char *buf, size_t cap);
+void nl_write_stack(neap_task *task, void *user, neap_write_fn write, void *to);
+extern const luaL_Reg nl_tree_methods[];
+void nl_open_tree(lua_State *L, nl_state *st);
 
 /* lpark.c: suspending */
 void nl_check_wait(lua_State *L, nl_state *st);

@@ -84,6 +84,20 @@ static void add_future(lua_State *L, nl_state *st, neap_future *future) {
     }
 }
 
+/* Of a callback that was slow: which function it is. */
+static void add_definition(lua_State *L, nl_state *st) {
+    lua_Debug ar;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->recent);
+    nl_getslot(L, -1, NL_CALLABLE);
+    if (lua_istable(L, -1)) /* with its arguments */
+        lua_rawgeti(L, -1, 1);
+    if (lua_isfunction(L, -1) && lua_getinfo(L, ">S", &ar)) {
+        lua_pushfstring(L, "%s:%d", ar.short_src, ar.linedefined);
+        lua_setfield(L, 1, "where");
+    }
+    lua_settop(L, 1);
+}
+
 static void add_handle(lua_State *L, nl_state *st, const neap_report *report) {
     nl_handle *h = st->handle;
     if (h == NULL || (report->handle != NULL && h->handle != NULL && h->handle != report->handle))
@@ -92,6 +106,8 @@ static void add_handle(lua_State *L, nl_state *st, const neap_report *report) {
         return;
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->recent);
     lua_setfield(L, 1, "handle");
+    if (report->kind == NEAP_REPORT_SLOW)
+        add_definition(L, st);
 }
 
 static void build(lua_State *L, nl_state *st, const reporting *r) {
@@ -101,6 +117,8 @@ static void build(lua_State *L, nl_state *st, const reporting *r) {
     set_text(L, "message", report->message);
     if (report->code < 0)
         set_text(L, "code", neap_err_word(report->code));
+    if (report->where != NULL)
+        set_text(L, "where", report->where);
     if (report->elapsed_ns > 0) {
         lua_pushnumber(L, (lua_Number)report->elapsed_ns / 1e9);
         lua_setfield(L, 1, "elapsed");
@@ -131,6 +149,8 @@ static void print(lua_State *L, const neap_report *report) {
     fprintf(stderr, "neap: %s: %s", kinds[report->kind], report->message);
     if (report->task != NULL)
         fprintf(stderr, " (task '%s')", neap_task_name(report->task));
+    else if (report->kind == NEAP_REPORT_SLOW)
+        print_field(L, "where", ", of the function at ");
     lua_getfield(L, 1, "error");
     if (!lua_isnil(L, -1)) {
         const char *text = nl_tolstring(L, -1, NULL);

@@ -101,7 +101,7 @@ static void refuse(lua_State *L, nl_state *st) {
 
 /* Reads the arguments, makes loop and main task. */
 static void prepare(lua_State *L, run *r) {
-    static const nl_spawning how = {"main", 0, NULL, 0};
+    static const nl_spawning how = {"main", 0, NULL, 0, 0};
     nl_state *st = r->st;
     r->patch = 1;
     r->stop_grace = -1;

@@ -1,7 +1,6 @@
 /* lstep.c: the step function of Lua tasks: resumes the coroutine and tells the core how that ended. */
 #include "lneap.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 _Thread_local nl_here nl_running_step;
@@ -197,25 +196,6 @@ static int32_t step(neap_task *task, neap_future *awaited, int32_t wake, void *u
     return waits ? suspended(task, t) : nl_raw_yield(task, t, nres);
 }
 
-/* Writes where the task is: its innermost Lua frame. */
-static void describe(neap_task *task, void *user, char *buf, size_t cap) {
-    nl_task *t = user;
-    lua_Debug ar;
-    (void)task;
-    if (cap == 0)
-        return;
-    buf[0] = '\0';
-    if (t->o.node.st->closed || t->co.L == NULL)
-        return;
-    for (int level = 0; lua_getstack(t->co.L, level, &ar); level++) {
-        lua_getinfo(t->co.L, "Sl", &ar);
-        if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
-            snprintf(buf, cap, "%s:%d", ar.short_src, ar.currentline);
-            return;
-        }
-    }
-}
-
 /* ---- The core lets go ---- */
 
 /* Closes what was handed to a task that never started, in a protected call each. */
@@ -307,4 +287,5 @@ static void destroy(void *user) {
     }
 }
 
-const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step, describe, destroy, nl_write_site};
+const neap_task_ops nl_task_ops = {sizeof nl_task_ops, step,          nl_write_where, destroy,
+                                   nl_write_site,      nl_write_stack};

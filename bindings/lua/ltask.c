@@ -153,8 +153,8 @@ nl_task *nl_spawn(lua_State *L, nl_state *st, nl_loop *loop, int first, const nl
         lua_pushvalue(L, how->owns);
         t->owns = nl_anchor(L, st);
     }
-    neap_task_options options = {sizeof options, how->name, NULL, how->scope};
-    int plain = how->name == NULL && how->scope == NULL;
+    neap_task_options options = {sizeof options, how->name, NULL, how->scope, how->flags};
+    int plain = how->name == NULL && how->scope == NULL && how->flags == 0;
     neap_task *task = NULL;
     nl_check_code(L, st,
                   neap_task_spawn(loop->loop, &nl_task_ops, t, plain ? NULL : &options, &task));
@@ -188,7 +188,7 @@ int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve) {
 }
 
 static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) {
-    static const char *const names[] = {"n", "name", "owns", "slice", NULL};
+    static const char *const names[] = {"n", "name", "owns", "slice", "background", NULL};
     nl_check_options(L, st, at, names);
     lua_getfield(L, at, "name");
     if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
@@ -206,10 +206,13 @@ static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) 
         how->slice = nl_seconds(L, lua_gettop(L)) + 1;
     }
     lua_pop(L, 1);
+    lua_getfield(L, at, "background");
+    how->flags = lua_toboolean(L, -1) ? NEAP_TASK_BACKGROUND : 0;
+    lua_pop(L, 1);
 }
 
 static int spawn_at(lua_State *L, nl_state *st, nl_loop *loop, neap_scope *scope, int at) {
-    nl_spawning how = {NULL, 0, scope, 0};
+    nl_spawning how = {NULL, 0, scope, 0, 0};
     int first = at;
     if (!lua_isfunction(L, at)) {
         first = nl_expand_options(L, st, at, 2);
@@ -522,6 +525,7 @@ void nl_open_task(lua_State *L, nl_state *st) {
     st->drops[NL_TASK] = drop;
     nl_object_class(L, st, NL_TASK, "neap.task", metas);
     nl_functions(L, st, methods);
+    nl_functions(L, st, nl_tree_methods);
     lua_pop(L, 1);
     nl_functions(L, st, functions);
 }

@@ -5,8 +5,7 @@
 
 enum {
     AWAITERS_SHOWN = 16,
-    TASKS_SEARCHED = 1000,
-    FRAMES_SHOWN = 200
+    TASKS_SEARCHED = 1000
 };
 
 /* ---- The pool ---- */
@@ -85,7 +84,7 @@ void nl_push_stack(lua_State *L, lua_State *co) {
     lua_Debug ar;
     int n = 0;
     lua_newtable(L);
-    for (int level = 0; n < FRAMES_SHOWN && lua_getstack(co, level, &ar); level++) {
+    for (int level = 0; n < NL_FRAMES_SHOWN && lua_getstack(co, level, &ar); level++) {
         lua_getinfo(co, "Snl", &ar);
         if (ar.currentline <= 0 || nl_is_wrapper(&ar))
             continue;

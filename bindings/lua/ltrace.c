@@ -12,6 +12,8 @@ enum {
 typedef struct note {
     int32_t kind;
     int64_t value;
+    int64_t time;
+    uint64_t id, by; /* of the task, and of the one whose step ran; 0: none */
     char task[NAME_KEPT];
 } note;
 
@@ -29,7 +31,7 @@ static const char *const events[] = {
     [NEAP_TRACE_SPAWN] = "spawn",     [NEAP_TRACE_STEP] = "step",
     [NEAP_TRACE_SUSPEND] = "suspend", [NEAP_TRACE_YIELD] = "yield",
     [NEAP_TRACE_DONE] = "done",       [NEAP_TRACE_CALL] = "call",
-    [NEAP_TRACE_RUN_END] = "run_end",
+    [NEAP_TRACE_RUN_END] = "run_end", [NEAP_TRACE_CALLED] = "called",
 };
 
 static int grow(nl_trace *t) {
@@ -55,6 +57,9 @@ static void take_note(neap_loop *loop, const neap_trace *trace, void *user) {
         task = neap_future_task(trace->future);
     n->kind = trace->kind;
     n->value = trace->value;
+    n->time = trace->time_ns;
+    n->id = task != NULL ? neap_task_id(task) : 0;
+    n->by = trace->current != NULL ? neap_task_id(trace->current) : 0;
     n->task[0] = '\0';
     if (task != NULL)
         snprintf(n->task, sizeof n->task, "%s", neap_task_name(task));
@@ -80,19 +85,30 @@ static void start(lua_State *L, nl_loop *l) {
     l->trace = t;
 }
 
+static void set_id(lua_State *L, const char *name, uint64_t id) {
+    if (id == 0)
+        return;
+    lua_pushinteger(L, (lua_Integer)id);
+    lua_setfield(L, -2, name);
+}
+
 static void push_notes(lua_State *L, const nl_trace *t) {
     lua_createtable(L, (int)t->n, 0);
     for (size_t i = 0; i < t->n; i++) {
         const note *n = &t->notes[i];
-        lua_createtable(L, 0, 3);
+        lua_createtable(L, 0, 6);
         lua_pushstring(L, events[n->kind]);
         lua_setfield(L, -2, "event");
         lua_pushinteger(L, (lua_Integer)n->value);
         lua_setfield(L, -2, "value");
-        if (n->task[0] != '\0') {
+        lua_pushnumber(L, (lua_Number)n->time / 1e9);
+        lua_setfield(L, -2, "time");
+        if (n->id != 0) {
             lua_pushstring(L, n->task);
             lua_setfield(L, -2, "task");
         }
+        set_id(L, "id", n->id);
+        set_id(L, "by", n->by);
         lua_rawseti(L, -2, (int)i + 1);
     }
 }
@@ -116,6 +132,33 @@ static int loop_trace(lua_State *L) {
     push_notes(L, &kept);
     free(kept.notes);
     return 1;
+}
+
+/* Adds the times, in seconds, to the table on top. */
+static void add_times(lua_State *L, const neap_metrics *m) {
+    const struct {
+        const char *name;
+        int64_t ns;
+    } times[] = {
+        {"elapsed", m->elapsed_ns},
+        {"busy", m->busy_ns},
+        {"longest_batch", m->longest_batch_ns},
+        {"longest_step", m->longest_step_ns},
+        {"late_last", m->late_last_ns},
+        {"late_longest", m->late_longest_ns},
+    };
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        lua_pushnumber(L, (lua_Number)times[i].ns / 1e9);
+        lua_setfield(L, -2, times[i].name);
+    }
+    lua_pushstring(L, m->longest_step);
+    lua_setfield(L, -2, "longest_step_of");
+    lua_createtable(L, NEAP_LATE_MAX, 0);
+    for (int i = 0; i < NEAP_LATE_MAX; i++) {
+        lua_pushinteger(L, (lua_Integer)m->late[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "late");
 }
 
 /* The loop's figures as a table. */
@@ -150,6 +193,7 @@ static int loop_metrics(lua_State *L) {
         lua_pushinteger(L, (lua_Integer)figures[i].value);
         lua_setfield(L, -2, figures[i].name);
     }
+    add_times(L, &m);
     return 1;
 }
 
