@@ -1852,7 +1852,9 @@ NEAP_API int32_t neap_sock_peer(neap_sock *sock, neap_addr *ret_addr);
    [L] */
 NEAP_API int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value);
 
-/* Reads an option; also "error" (which clears it) and "type".
+/* Reads an option; also "error" (which clears it), "type", and "peeruid": the user who made the other end of a connected Unix
+   stream.
+   Errors: NEAP_ENOTSUP for the last if nobody is known.
    [L] */
 NEAP_API int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value);
 

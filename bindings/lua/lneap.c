@@ -472,6 +472,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_sock(L, st);
     nl_open_coroutine(L, st);
     nl_open_tree(L, st);
+    nl_open_control(L, st);
     nl_open_run(L, st);
     nl_open_testing(L, st);
     nl_open_shutdown(L, st);

@@ -478,6 +478,11 @@ void nl_write_stack(neap_task *task, void *user, neap_write_fn write, void *to);
 extern const luaL_Reg nl_tree_methods[];
 void nl_open_tree(lua_State *L, nl_state *st);
 
+/* lcontrol.c */
+int nl_control_wanted(void);
+void nl_control_start(lua_State *L, nl_state *st, nl_loop *l);
+void nl_open_control(lua_State *L, nl_state *st);
+
 /* lpark.c: suspending */
 void nl_check_wait(lua_State *L, nl_state *st);
 int nl_can_wait(lua_State *L, const nl_state *st);

@@ -16,6 +16,7 @@ typedef struct run {
     int signals;
     int command;
     int64_t stop_grace; /* ns; -1: that depends on who listens */
+    int control;
     int64_t grace;
     int32_t code; /* how the loop ended */
     int raised;   /* stack index of the error of an interrupt, or 0 */
@@ -25,7 +26,8 @@ typedef struct run {
 /* ---- Options ---- */
 
 static const char *const option_names[] = {"n",    "debug", "signals",    "virtual",    "backend",
-                                           "name", "grace", "stop_grace", "coroutines", NULL};
+                                           "name", "grace", "stop_grace", "coroutines", "control",
+                                           NULL};
 
 /* Raises for a string key that is no option. */
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names) {
@@ -64,6 +66,8 @@ static int64_t span(lua_State *L, int at, const char *name, int64_t otherwise) {
 static void read_options(lua_State *L, run *r, int at) {
     nl_check_options(L, r->st, at, option_names);
     r->signals = is_true(L, at, "signals");
+    if (has_field(L, at, "control"))
+        r->control = is_true(L, at, "control");
     if (has_field(L, at, "coroutines"))
         r->patch = is_true(L, at, "coroutines");
     r->stop_grace = span(L, at, "stop_grace", -1);
@@ -105,6 +109,7 @@ static void prepare(lua_State *L, run *r) {
     nl_state *st = r->st;
     r->patch = 1;
     r->stop_grace = -1;
+    r->control = nl_control_wanted();
     r->grace = GRACE_DEFAULT;
     refuse(L, st);
     lua_settop(L, lua_gettop(L) > 0 ? lua_gettop(L) : 1);
@@ -121,6 +126,8 @@ static void prepare(lua_State *L, run *r) {
     nl_check_body(L, st, r->main_at);
     choose_loop(L, r, options ? 1 : 0);
     nl_spawn(L, st, r->l, r->main_at, &how);
+    if (r->control)
+        nl_control_start(L, st, r->l);
 }
 
 /* ---- The run ---- */

@@ -15,6 +15,7 @@
 typedef struct options {
     int version;
     int interactive;
+    int control;
     int stdin_script; /* "-" */
     int script;       /* index of the script in argv; argc if there is none */
     int first;        /* index of the first option behind the last of ours */
@@ -25,13 +26,16 @@ static int usage(const char *bad) {
         fprintf(stderr, "%s: unrecognized option '%s'\n", NEAP_COMMAND, bad);
     fprintf(stderr,
             "usage: %s [options] [script [args]]\n"
-            "  -e text  run the text\n"
-            "  -i       show a prompt after the script\n"
-            "  -l name  require the module 'name' into the global 'name'\n"
-            "  -v       show the version\n"
-            "  --       stop handling options\n"
-            "  -        run standard input as the script\n",
-            NEAP_COMMAND);
+            "  -e text    run the text\n"
+            "  -i         show a prompt after the script\n"
+            "  -l name    require the module 'name' into the global 'name'\n"
+            "  -v         show the version\n"
+            "  --control  let '%s ps' and '%s tree' ask the program\n"
+            "  --         stop handling options\n"
+            "  -          run standard input as the script\n"
+            "   or: %s ps [pid]   the tasks of a program, or which programs can be asked\n"
+            "   or: %s tree pid   what each task waits for, with stacks\n",
+            NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND);
     return EXIT_FAILURE;
 }
 
@@ -51,6 +55,8 @@ static int read_options(int argc, char **argv, options *o) {
         }
         if (strcmp(arg, "-v") == 0) {
             o->version = 1;
+        } else if (strcmp(arg, "--control") == 0) {
+            o->control = 1;
         } else if (strcmp(arg, "-i") == 0) {
             o->interactive = 1;
         } else if (arg[1] == 'e' || arg[1] == 'l') {
@@ -228,6 +234,26 @@ static void push_main(lua_State *L, int core, int argc, char **argv, const optio
     lua_call(L, 4, 1);
 }
 
+/* What the main task of `neap ps` and the like runs. */
+static const char questions[] =
+    "local args = ...\n"
+    "return function()\n"
+    "    local command = require('neap.control').command\n"
+    "    require('neap').exit(command((table.unpack or unpack)(args)))\n"
+    "end\n";
+
+static int is_question(int argc, char **argv) {
+    return argc > 1 && (strcmp(argv[1], "ps") == 0 || strcmp(argv[1], "tree") == 0);
+}
+
+/* Pushes the function of the main task. */
+static void push_question(lua_State *L, int argc, char **argv) {
+    if (luaL_loadbuffer(L, questions, sizeof questions - 1, "=neap") != 0)
+        lua_error(L);
+    push_args(L, argc, argv, 0);
+    lua_call(L, 1, 1);
+}
+
 /* The error at index as text: errors of the program are strings or say __tostring. */
 static const char *error_text(lua_State *L, int index) {
     if (lua_isstring(L, index))
@@ -274,25 +300,39 @@ static void show_version(lua_State *L) {
     fflush(stdout);
 }
 
-/* Runs the main task; the table of options for it is made here. */
-static int run_main(lua_State *L, int argc, char **argv, const options *o) {
-    lua_settop(L, 0);
-    push_core(L);
+/* Runs the function at 2, behind core, as the main task.  `control`: as the option of run; -1: as the environment says. */
+static int run_main(lua_State *L, int control) {
     lua_getfield(L, 1, "run_command");
-    lua_createtable(L, 1, 1);
-    push_main(L, 1, argc, argv, o);
-    lua_rawseti(L, -2, 1);
+    lua_replace(L, 1);
+    lua_createtable(L, 1, 2);
+    lua_insert(L, 2);
+    lua_rawseti(L, 2, 1);
     lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "signals");
-    lua_remove(L, 1);
+    lua_setfield(L, 2, "signals");
+    if (control >= 0) {
+        lua_pushboolean(L, control);
+        lua_setfield(L, 2, "control");
+    }
     lua_call(L, 1, LUA_MULTRET);
     return status_of(L);
+}
+
+static int run_question(lua_State *L, int argc, char **argv) {
+    luaL_openlibs(L);
+    set_paths(L);
+    push_core(L);
+    push_question(L, argc, argv);
+    return run_main(L, 0);
 }
 
 static int run_program(lua_State *L) {
     program *p = lua_touserdata(L, 1);
     options o;
     lua_settop(L, 0);
+    if (is_question(p->argc, p->argv)) {
+        p->status = run_question(L, p->argc, p->argv);
+        return 0;
+    }
     p->status = read_options(p->argc, p->argv, &o);
     if (p->status != 0)
         return 0;
@@ -309,7 +349,10 @@ static int run_program(lua_State *L) {
     }
     if (o.interactive)
         nl_prompt_prepare();
-    p->status = run_main(L, p->argc, p->argv, &o);
+    lua_settop(L, 0);
+    push_core(L);
+    push_main(L, 1, p->argc, p->argv, &o);
+    p->status = run_main(L, o.control ? 1 : -1);
     return 0;
 }
 

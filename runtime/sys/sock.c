@@ -303,6 +303,7 @@ static const option options[] = {
     {"v6only", IPPROTO_IPV6, IPV6_V6ONLY, false},
     {"error", SOL_SOCKET, SO_ERROR, true},
     {"type", SOL_SOCKET, SO_TYPE, true},
+    {"peeruid", SOL_SOCKET, SO_PEERCRED, true},
 };
 
 static const option *find_option(const char *name) {
@@ -323,6 +324,18 @@ static int32_t get_linger(int fd, int32_t *ret_value) {
     if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &len) < 0)
         return -errno;
     *ret_value = l.l_onoff ? l.l_linger : -1;
+    return 0;
+}
+
+/* The user who made the other end of a Unix stream, as the kernel has seen it. */
+static int32_t get_peer_user(int fd, int32_t *ret_value) {
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        return -errno;
+    if (peer.pid == 0) /* of other sorts of sockets nothing is known, and that is no failure for the kernel */
+        return NEAP_ENOTSUP;
+    *ret_value = (int32_t)peer.uid;
     return 0;
 }
 
@@ -355,5 +368,7 @@ int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_val
         return rc;
     if (o->number == SO_LINGER && o->level == SOL_SOCKET)
         return get_linger(sock->desc.fd, ret_value);
+    if (o->number == SO_PEERCRED && o->level == SOL_SOCKET)
+        return get_peer_user(sock->desc.fd, ret_value);
     return np_fd_get_int(sock->desc.fd, o->level, o->number, ret_value);
 }

@@ -9,7 +9,7 @@ core.require = core.require or require "neap.require"(core, core.scopes.keep_tra
 
 local private = {
     waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, selects = true,
-    methods = true, trace = true, interrupted = true, line = true, testing = true,
+    methods = true, trace = true, interrupted = true, line = true, testing = true, control = true,
 }
 local neap = { _VERSION = "neap 0.1.0" }
 
