@@ -1080,8 +1080,9 @@ typedef struct neap_task_ops {
 
 enum {
     /* It looks after the program and is no part of it, as a server for questions about it: neap_task_walk does not visit it,
-       no group takes it unless its options say so, what it waits for (one operation, its sleep, the deadlines of its scopes)
-       wakes nothing that counts for NEAP_EDEADLOCK or neap_loop_alive, and neap_loop_shutdown cancels it when all others have
+       no group takes it unless its options say so, and as long as nobody awaits it, what it waits for (one operation, its sleep,
+       the deadlines of its scopes) does not count as something that could wake the program (NEAP_EDEADLOCK, neap_loop_alive):
+       so nothing of the program may depend on what it does.  neap_loop_shutdown cancels it when all others have
        ended.  Its number comes from a range of its own.  What it spawns is in the background, too. */
     NEAP_TASK_BACKGROUND = 1
 };

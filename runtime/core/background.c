@@ -22,6 +22,8 @@ np_backstage np_background_wakers(const neap_loop *loop) {
     np_backstage b = {0, 0};
     for (np_list *at = loop->background.next; at != &loop->background; at = at->next) {
         const neap_task *t = np_container(at, neap_task, f.all);
+        if (!np_list_empty(&t->f.waiters)) /* the program wants it after all */
+            continue;
         b.timers += deadlines_of(t);
         b.operations += has_operation(t);
     }
