@@ -117,9 +117,9 @@ static void call_timed(neap_loop *loop, neap_handle *h) {
     neap_handle *outer_handle = loop->current_handle;
     loop->current_handle = h;
     np_trace(loop, NEAP_TRACE_CALL, 0, NULL, NULL, h);
-    uint64_t begun = np_step_begin(loop);
+    uint64_t spent = 0;
     call(h);
-    np_step_end(loop, begun, NULL, h);
+    np_step_end(loop, &spent, NULL, h);
     np_trace(loop, NEAP_TRACE_CALLED, 0, NULL, NULL, h);
     loop->current_handle = outer_handle;
 }

@@ -94,7 +94,8 @@ int32_t np_handle_cancel(neap_handle *h);
 /* Queues the callback of a future that is done. */
 void np_handle_fire_for(neap_handle *h, neap_future *f);
 
-void np_handle_run(neap_handle *h);
+/* Not inline: in the batch's function there is room for one of the two kinds of entries, and a task needs it more. */
+void np_handle_run(neap_handle *h) __attribute__((noinline));
 bool np_is_handle(const np_obj *obj);
 
 #endif

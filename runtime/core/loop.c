@@ -68,7 +68,8 @@ static void init_times(neap_loop *loop, const neap_loop_options *o) {
     loop->now = virtual ? 0 : np_clock_ns();
     loop->slow_ns = o->slow_ns == 0 ? SLOW_DEFAULT_NS : o->slow_ns < 0 ? NP_NEVER : o->slow_ns;
     loop->settle_ns = o->settle_ns == 0 ? SETTLE_DEFAULT_NS : o->settle_ns < 0 ? 0 : o->settle_ns;
-    loop->timed = np_cycles_steady() || (o->flags & NEAP_LOOP_STEP_TIMES) != 0;
+    bool counted = np_cycles_steady() || (o->flags & NEAP_LOOP_STEP_TIMES) != 0;
+    loop->timed = virtual ? NP_TIMED_VIRTUAL : counted ? NP_TIMED_COUNTER : NP_TIMED_NOT;
     loop->origin_cycles = np_cycles();
     loop->origin_ns = np_clock_ns();
     np_steps_watch(loop);

@@ -8,6 +8,7 @@
 #ifndef NP_LOOP_H
 #define NP_LOOP_H
 
+#include "base/clock.h"
 #include "base/guard.h"
 #include "base/heap.h"
 #include "base/list.h"
@@ -105,9 +106,9 @@ struct neap_loop {
     int64_t settle_ns;      /* silence after which nothing is on its way between sockets */
     uint64_t shuffle;       /* state of the random order of batches; 0: in order */
     int64_t slow_ns;        /* report steps above it; NP_NEVER: none */
-    bool timed;             /* step times are measured */
-    uint64_t stamp;         /* cycles when the last step, or what came between, ended */
-    uint64_t origin_cycles; /* with origin_ns: what a cycle is worth */
+    uint8_t timed;          /* NP_TIMED_*: how step times are measured */
+    uint64_t stamp;         /* counts when the last step, or what came between, ended */
+    uint64_t origin_cycles; /* with origin_ns: what a count is worth */
     int64_t origin_ns;
     uint64_t notable;          /* a step of more counts is looked at */
     uint64_t longest;          /* counts of the longest step */
@@ -302,14 +303,35 @@ void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
 
 /* ---- Step times (steps.c): a step begins where the one before ended; what runs between steps and may take long, hooks of
    users and waiters of the runtime, is followed by a stamp so that no step is blamed for it.  The end of a task is not:
-   each task has one, and reading the counter would be a good part of its cost. */
+   each task has one, and reading the counter would be a good part of its cost.  A count is one of the processor's counter,
+   or a nanosecond of a virtual clock. */
+
+enum {
+    NP_TIMED_NOT = 0,
+    NP_TIMED_COUNTER,
+    NP_TIMED_VIRTUAL
+};
 
 void np_stamp(neap_loop *loop);
 
-uint64_t np_step_begin(const neap_loop *loop);
-void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle);
-void np_steps_watch(
-    neap_loop *loop); /* the limit of slow steps, or the longest step, has changed */
+void np_step_virtual(neap_loop *loop, uint64_t *total, neap_task *task, neap_handle *handle);
+void np_step_look(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle);
+
+/* Adds the time of the step or callback to the total. */
+static inline void np_step_end(neap_loop *loop, uint64_t *total, neap_task *task,
+                               neap_handle *handle) {
+    if (np_unlikely(loop->timed != NP_TIMED_COUNTER)) {
+        np_step_virtual(loop, total, task, handle);
+        return;
+    }
+    uint64_t now = np_cycles(), spent = now - loop->stamp;
+    loop->stamp = now;
+    *total += spent;
+    if (np_unlikely(spent > loop->notable))
+        np_step_look(loop, spent, task, handle);
+}
+
+void np_steps_watch(neap_loop *loop); /* the limit of slow steps, or the longest step, has changed */
 
 void np_batch_ended(neap_loop *loop, uint64_t begun);
 void np_timer_was_late(neap_loop *loop, int64_t ns);

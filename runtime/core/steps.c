@@ -7,24 +7,18 @@
 #include "core/task.h"
 #include "core/waits.h"
 
-/* ---- Counts: of the processor's counter, or ns of a virtual clock */
-
-static bool virtual_clock(const neap_loop *loop) {
-    return (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
-}
+/* ---- Counts */
 
 void np_stamp(neap_loop *loop) {
-    if (loop->timed)
+    if (loop->timed == NP_TIMED_COUNTER)
         loop->stamp = np_cycles();
+    else
+        loop->stamp = (uint64_t)loop->now;
 }
 
-uint64_t np_step_begin(const neap_loop *loop) {
-    return np_unlikely(virtual_clock(loop)) ? (uint64_t)loop->now : loop->stamp;
-}
-
-/* A count is worth what the loop's whole life so far says. */
+/* What a count of the processor is worth, the loop's whole life so far says. */
 static int64_t counts_to_ns(const neap_loop *loop, uint64_t counts) {
-    if (virtual_clock(loop))
+    if (loop->timed == NP_TIMED_VIRTUAL)
         return (int64_t)counts;
     uint64_t span = np_cycles() - loop->origin_cycles;
     int64_t span_ns = np_clock_ns() - loop->origin_ns;
@@ -68,7 +62,7 @@ static void note_longest(neap_loop *loop, uint64_t spent, neap_task *task) {
     np_steps_watch(loop);
 }
 
-static void look_at(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle) {
+void np_step_look(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle) {
     if (spent > loop->longest)
         note_longest(loop, spent, task);
     if (spent > (uint64_t)loop->slow_ns / 8) {
@@ -79,17 +73,14 @@ static void look_at(neap_loop *loop, uint64_t spent, neap_task *task, neap_handl
     np_stamp(loop);
 }
 
-void np_step_end(neap_loop *loop, uint64_t begun, neap_task *task, neap_handle *handle) {
-    uint64_t now = (uint64_t)loop->now;
-    if (np_likely(!virtual_clock(loop))) {
-        if (!loop->timed)
-            return;
-        loop->stamp = now = np_cycles();
-    }
-    if (task != NULL)
-        task->step_cycles += now - begun;
-    if (np_unlikely(now - begun > loop->notable))
-        look_at(loop, now - begun, task, handle);
+void np_step_virtual(neap_loop *loop, uint64_t *total, neap_task *task, neap_handle *handle) {
+    uint64_t now = (uint64_t)loop->now, spent = now - loop->stamp;
+    if (loop->timed == NP_TIMED_NOT)
+        return;
+    loop->stamp = now;
+    *total += spent;
+    if (spent > loop->notable)
+        np_step_look(loop, spent, task, handle);
 }
 
 int64_t neap_task_step_time(neap_task *task) {
@@ -100,7 +91,7 @@ int64_t neap_task_step_time(neap_task *task) {
 /* ---- The rest of the time */
 
 void np_batch_ended(neap_loop *loop, uint64_t begun) {
-    uint64_t spent = np_step_begin(loop) - begun;
+    uint64_t spent = loop->timed != NP_TIMED_NOT ? loop->stamp - begun : 0;
     loop->busy += spent;
     if (np_unlikely(spent > loop->longest_batch))
         loop->longest_batch = spent;
@@ -125,7 +116,7 @@ static uint64_t list_len(const np_list *list) {
 }
 
 static void fill_times(const neap_loop *loop, neap_metrics *m) {
-    m->elapsed_ns = virtual_clock(loop) ? loop->now : np_clock_ns() - loop->origin_ns;
+    m->elapsed_ns = loop->timed == NP_TIMED_VIRTUAL ? loop->now : np_clock_ns() - loop->origin_ns;
     m->busy_ns = counts_to_ns(loop, loop->busy);
     m->longest_batch_ns = counts_to_ns(loop, loop->longest_batch);
     m->longest_step_ns = counts_to_ns(loop, loop->longest);

@@ -366,12 +366,11 @@ static void enter(neap_task *t, np_step *s) {
     loop->step_awaited = s->awaited;
     loop->context = t->context;
     np_trace(loop, NEAP_TRACE_STEP, t->wake, t, s->awaited, NULL);
-    s->begun = np_step_begin(loop);
 }
 
 static void leave(neap_task *t, const np_step *s) {
     neap_loop *loop = t->f.obj.loop;
-    np_step_end(loop, s->begun, t, NULL);
+    np_step_end(loop, &t->step_cycles, t, NULL);
     loop->step_awaited = NULL;
     t->context = loop->context;
     loop->context = s->outer_context;

@@ -47,7 +47,6 @@ typedef struct np_step {
     neap_future *awaited; /* kept alive for the step */
     neap_task *outer;
     np_local *outer_context;
-    uint64_t begun;
 } np_step;
 
 bool np_task_begin(neap_task *task, np_step *step); /* false: no step is to run now */

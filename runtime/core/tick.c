@@ -161,7 +161,7 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
         np_list_shuffle(&loop->batch, &loop->shuffle);
     loop->turn_spent = 0;
     np_stamp(loop);
-    uint64_t begun = np_step_begin(loop);
+    uint64_t begun = loop->stamp;
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
