@@ -116,9 +116,12 @@ void nl_control_start(lua_State *L, nl_state *st, nl_loop *l) {
 }
 
 void nl_open_control(lua_State *L, nl_state *st) {
-    static const luaL_Reg functions[] = {{"directory", directory}, {"names", names},
-                                         {"is_alive", is_alive},   {"pid", pid},
-                                         {"uid", uid},             {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"directory", directory},
+                                         {"names", names},
+                                         {"is_alive", is_alive},
+                                         {"pid", pid},
+                                         {"uid", uid},
+                                         {NULL, NULL}};
     lua_newtable(L);
     nl_functions(L, st, functions);
     lua_setfield(L, -2, "control");

@@ -331,7 +331,8 @@ static inline void np_step_end(neap_loop *loop, uint64_t *total, neap_task *task
         np_step_look(loop, spent, task, handle);
 }
 
-void np_steps_watch(neap_loop *loop); /* the limit of slow steps, or the longest step, has changed */
+void np_steps_watch(
+    neap_loop *loop); /* the limit of slow steps, or the longest step, has changed */
 
 void np_batch_ended(neap_loop *loop, uint64_t begun);
 void np_timer_was_late(neap_loop *loop, int64_t ns);

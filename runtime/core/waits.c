@@ -114,9 +114,9 @@ static void add_future(np_text *to, const neap_future *f, const np_places *all) 
     }
     uint32_t holder = all != NULL ? np_places_find(all, holder_of(f)) : NP_NO_PLACE;
     if (holder != NP_NO_PLACE) {
-        np_text_add(to, ", which ");
+        np_text_add(to, " that ");
         np_name_add(to, all->at[holder].task);
-        np_text_add(to, " has,");
+        np_text_add(to, " has");
     }
 }
 

@@ -12,7 +12,7 @@ uint64_t np_waits_for(const neap_task *t);
 /* The same for waits for several: the place of the next one; *cursor is 0 at first.  NP_NO_PLACE behind the last. */
 uint32_t np_waits_next(const np_places *all, uint32_t place, uint32_t *cursor);
 
-/* "waits for a lock, which OTHER has, since 1.5 s", "sleeps for another 2 s", "runs".  all NULL: without OTHER. */
+/* "waits for a lock that OTHER has since 1.5 s", "sleeps for another 2 s", "runs".  all NULL: without OTHER. */
 void np_wait_add(np_text *to, neap_task *t, const np_places *all);
 
 /* "NAME waits for a lock that OTHER has at FILE:LINE". */

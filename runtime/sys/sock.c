@@ -333,7 +333,8 @@ static int32_t get_peer_user(int fd, int32_t *ret_value) {
     socklen_t len = sizeof peer;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return -errno;
-    if (peer.pid == 0) /* of other sorts of sockets nothing is known, and that is no failure for the kernel */
+    if (peer.pid ==
+        0) /* of other sorts of sockets nothing is known, and that is no failure for the kernel */
         return NEAP_ENOTSUP;
     *ret_value = (int32_t)peer.uid;
     return 0;

@@ -185,7 +185,7 @@ static void a_lock_is_said_with_who_has_it_and_since_when(void **state) {
     assert_ok(neap_loop_advance(nt.loop, NT_SEC + NT_SEC / 4));
     assert_tree("test: 2 tasks\n"
                 "a #1 waits for a sleep since 1.25 s\n"
-                "b #2 waits for a lock, which a has, since 1.25 s\n");
+                "b #2 waits for a lock that a has since 1.25 s\n");
     assert_int_equal(neap_task_waits_for(b), neap_task_id(a));
     assert_int_equal(neap_task_waits_for(a), 0);
     assert_int_equal(neap_task_describe_wait(b, text, 10), (int)strlen("waits for a lock since 1.25 s"));

@@ -109,7 +109,7 @@ describe("lock", function()
         assert.is_false(ok)
         assert.equal("deadlock", err.code)
         assert.matches("main waits for the tasks of its group", err.message)
-        assert.matches("left waits for a lock, which right has, at ", err.message)
+        assert.matches("left waits for a lock that right has at ", err.message)
         assert.matches("in a ring: left %-> right %-> left", err.message)
     end)
 

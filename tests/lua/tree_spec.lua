@@ -24,7 +24,7 @@ describe("tree", function()
             local text = neap.tree()
             assert.matches("^test: 3 tasks\n", text)
             assert.matches("\ntask%-1 #1 runs; at [^\n]*tree_spec%.lua:%d+; ", text)
-            assert.matches("\n  %- in a group of 1\n  task%-3 #3 waits for a lock, which holder has, since 2 s; at ", text)
+            assert.matches("\n  %- in a group of 1\n  task%-3 #3 waits for a lock that holder has since 2 s; at ", text)
             assert.matches("\nholder #2 sleeps for another 8 s; at [^\n]*tree_spec%.lua:" .. line
                 .. "; spawned at [^\n]*tree_spec%.lua:" .. line .. "; 1 step, 0 s\n", text)
         end)

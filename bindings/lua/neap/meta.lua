@@ -41,6 +41,7 @@ function neap.run(fn, ...) end
 ---@field name? string the loop's name
 ---@field stop_grace? neap.seconds how long tasks may end by themselves; default 0, and 10 once somebody was told of a shutdown
 ---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
+---@field control? boolean `neap ps` and `neap tree` may ask the program; default: the environment's `NEAP_CONTROL`, else false
 ---@field coroutines? boolean `false`: leave the functions of the `coroutine` table and `require` alone
 
 --- Ends the run with a status after its clean-up. The calling task does not go on.
@@ -91,6 +92,8 @@ function neap.new_loop(options) end
 --- Starts a task; its first step comes in the next tick. The one-table form is
 --- `neap.spawn{fn, args..., name = "worker", owns = {conn}, slice = 0.005}`: what it owns is closed if the task is cancelled
 --- before it starts; `slice` is that of `task:set_slice`.
+--- With `background = true` the task looks after the program and is no part of it: no group takes it, no list shows it, what it
+--- waits for keeps nothing from being a deadlock, and it is cancelled when all others have ended.
 ---@param fn function|thread|table
 ---@param ... any arguments
 ---@return neap.task
@@ -99,6 +102,12 @@ function neap.spawn(fn, ...) end
 --- The task that runs, nil in a callback and outside.
 ---@return neap.task?
 function neap.current_task() end
+
+--- The live tasks of the present loop as a tree, each once: below the one whose group it belongs to, with what it waits for
+--- and for how long, where, where it was spawned, its steps and their time, and the scopes that it is inside of.
+---@param options? {stacks?: boolean, background?: boolean, format?: "text"|"table"} with stacks; with background tasks; as tables: `{name=, tasks={{name=, id=, doing=, waits_for=, since=, where=, site=, steps=, time=, scopes={...}, tasks={...}}, ...}}`
+---@return string|table
+function neap.tree(options) end
 
 --- The live tasks of the present loop, in order of creation.
 ---@return neap.task[]
@@ -734,6 +743,11 @@ function task:stack() end
 ---@return string?
 function task:traceback() end
 
+--- All about the task as text: what `neap.tree` says of it, with its stack, then what it waits for, from task to task, each
+--- once.
+---@return string
+function task:explain() end
+
 --- A value that each task sees on its own.
 ---@class neap.task_local
 local task_local = {}
@@ -864,6 +878,7 @@ function loop:debug(on) end
 ---@field site? string where the task was spawned or the future made
 ---@field traceback? string
 ---@field elapsed? neap.seconds of a slow step
+---@field where? string the line up to which a slow step went, or the function of a slow callback
 
 --- Calls `fn(...)` in each tick in which the descriptor is readable, until it is removed.
 ---@param fd integer|neap.sock|table a descriptor, a socket, or an object with `fileno`
@@ -912,13 +927,15 @@ function loop:sock_sendall(sock, data) end
 ---@return neap.future
 function loop:sock_connect(sock, address) end
 
---- The loop's figures: ticks, polls, tasks, timers, futures, operations, socks, objects, bytes and more.
----@return table<string, integer>
+--- The loop's figures: ticks, polls, tasks, timers, futures, operations, socks, objects, bytes and more. In seconds: `elapsed`
+--- since the loop was made, `busy` in steps and callbacks, `longest_batch`, `longest_step` (of `longest_step_of`), `late_last`
+--- and `late_longest` of timers; `late[n]` timers were late by less than 2^(n-1) microseconds and not by less than half of that.
+---@return table<string, integer|number|string|integer[]>
 function loop:metrics() end
 
 --- `trace(true)` begins to record what the loop does; `trace(false)` ends that and answers the recording.
 ---@param on boolean
----@return {event: string, value: integer, task?: string}[]?
+---@return {event: string, value: integer, time: number, task?: string, id?: integer, by?: integer}[]?
 function loop:trace(on) end
 
 --- A callback that is to come.
