@@ -161,16 +161,34 @@ static void add_scopes(lua_State *L, neap_task *task, int64_t now) {
     lua_setfield(L, -2, "scopes");
 }
 
+/* The tasks with a reference each: what is built of them may raise, and finalizers may run meanwhile. */
 typedef struct listing {
-    lua_State *L;
-    nl_state *st;
-    int64_t now;
-    int roots, by_id; /* stack indices */
+    neap_loop *loop;
+    neap_task **tasks;
+    size_t n, cap;
 } listing;
 
-static int32_t add_task(neap_task *task, void *user) {
+static int32_t keep(neap_task *task, void *user) {
     listing *list = user;
-    lua_State *L = list->L;
+    if (list->n == list->cap) {
+        size_t cap = list->cap == 0 ? 64 : 2 * list->cap;
+        neap_task **grown = realloc(list->tasks, cap * sizeof *grown);
+        if (grown == NULL)
+            return NEAP_ENOMEM;
+        list->tasks = grown;
+        list->cap = cap;
+    }
+    list->tasks[list->n++] = neap_task_ref(task);
+    return 0;
+}
+
+static void let_go(listing *list) {
+    for (size_t i = 0; i < list->n; i++)
+        neap_task_unref(list->tasks[i]);
+    free(list->tasks);
+}
+
+static void push_task(lua_State *L, neap_task *task, int64_t now) {
     char buf[512] = "";
     int64_t since = neap_task_waiting_since(task);
     const neap_task_ops *ops = neap_task_get_ops(task);
@@ -185,58 +203,78 @@ static int32_t add_task(neap_task *task, void *user) {
     if (neap_task_waits_for(task) != 0)
         set_integer(L, "waits_for", neap_task_waits_for(task));
     if (since >= 0)
-        set_number(L, "since", (lua_Number)(list->now - since) / 1e9);
+        set_number(L, "since", (lua_Number)(now - since) / 1e9);
     if (ops->describe != NULL) {
         ops->describe(task, neap_task_user(task), buf, sizeof buf);
         set_text(L, "where", buf);
     }
-    add_scopes(L, task, list->now);
+    add_scopes(L, task, now);
     lua_newtable(L);
     lua_setfield(L, -2, "tasks");
-    lua_pushnumber(L, (lua_Number)neap_task_id(task));
-    lua_insert(L, -2);
-    lua_rawset(L, list->by_id);
-    return 0;
 }
 
-static void push_by_id(lua_State *L, const listing *list, neap_task *task) {
+enum {
+    LIST = 1,
+    TREE,
+    ROOTS,
+    BY_ID
+};
+
+static void push_by_id(lua_State *L, neap_task *task) {
     lua_pushnumber(L, (lua_Number)neap_task_id(task));
-    lua_rawget(L, list->by_id);
+    lua_rawget(L, BY_ID);
 }
 
 /* Puts the task's table into the list of its parent, or of the roots. */
-static int32_t place_task(neap_task *task, void *user) {
-    listing *list = user;
-    lua_State *L = list->L;
+static void place_task(lua_State *L, neap_task *task) {
     neap_task *parent = neap_task_parent(task);
-    int top = lua_gettop(L);
-    lua_pushvalue(L, list->roots);
+    lua_pushvalue(L, ROOTS);
     if (parent != NULL) {
-        push_by_id(L, list, parent);
+        push_by_id(L, parent);
         if (lua_istable(L, -1))
             lua_getfield(L, -1, "tasks");
         else
             lua_pop(L, 1);
     }
-    push_by_id(L, list, task);
+    push_by_id(L, task);
     lua_rawseti(L, -2, (int)lua_rawlen(L, -2) + 1);
-    lua_settop(L, top);
-    return 0;
+    lua_settop(L, BY_ID);
 }
 
-/* Pushes {name = of the loop, tasks = {{name =, id =, ..., tasks = {...}}, ...}}. */
-static void push_tree(lua_State *L, nl_state *st, nl_loop *l) {
-    int top = lua_gettop(L);
-    listing list = {L, st, neap_loop_time(l->loop), top + 2, top + 3};
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
+/* {name = of the loop, tasks = {{name =, id =, ..., tasks = {...}}, ...}} */
+static int build_tree(lua_State *L) {
+    const listing *list = lua_touserdata(L, LIST);
+    int64_t now = neap_loop_time(list->loop);
     lua_createtable(L, 0, 2);
     lua_newtable(L);
     lua_newtable(L);
-    nl_check_code(L, st, neap_task_walk(l->loop, add_task, &list));
-    nl_check_code(L, st, neap_task_walk(l->loop, place_task, &list));
-    lua_pop(L, 1);
-    lua_setfield(L, -2, "tasks");
-    set_text(L, "name", neap_loop_name(l->loop));
+    for (size_t i = 0; i < list->n; i++) {
+        lua_pushnumber(L, (lua_Number)neap_task_id(list->tasks[i]));
+        push_task(L, list->tasks[i], now);
+        lua_rawset(L, BY_ID);
+    }
+    for (size_t i = 0; i < list->n; i++)
+        place_task(L, list->tasks[i]);
+    lua_settop(L, ROOTS);
+    lua_setfield(L, TREE, "tasks");
+    set_text(L, "name", neap_loop_name(list->loop));
+    return 1;
+}
+
+static int push_tree(lua_State *L, nl_state *st, nl_loop *l) {
+    listing list = {l->loop, NULL, 0, 0};
+    lua_pushcfunction(L, build_tree);
+    int32_t code = neap_task_walk(l->loop, keep, &list);
+    int status = LUA_OK;
+    if (code == 0) {
+        lua_pushlightuserdata(L, &list);
+        status = lua_pcall(L, 1, 1, 0);
+    }
+    let_go(&list);
+    if (status != LUA_OK)
+        return lua_error(L);
+    nl_check_code(L, st, code);
+    return 1;
 }
 
 /* ---- For scripts ---- */
@@ -270,10 +308,8 @@ static int tree(lua_State *L) {
     uint32_t flags = 0;
     int as_table = read_options(L, st, &flags);
     nl_loop *l = nl_loop_now(L, st);
-    if (as_table) {
-        push_tree(L, st, l);
-        return 1;
-    }
+    if (as_table)
+        return push_tree(L, st, l);
     text t = {NULL, 0, 0, 0};
     lua_pushcfunction(L, text_to_string);
     return push_text(L, st, &t, neap_loop_write_tree(l->loop, flags, add, &t));

@@ -6,7 +6,7 @@
 
 typedef struct np_text {
     char *bytes;
-    size_t cap;          /* of the buffer: more than one piece, 512 */
+    size_t cap;          /* of the buffer; with `write`, what is put at once should fit */
     size_t len;          /* in the buffer; a zero follows */
     neap_write_fn write; /* NULL: what does not fit is cut */
     void *user;

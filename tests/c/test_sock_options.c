@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static int raw_option(neap_sock *sock, int level, int name) {
     int value = -1;
@@ -151,6 +152,21 @@ static void type_and_error_can_only_be_read(void **state) {
     net_end(sock);
 }
 
+static void the_user_at_the_other_end_is_known_of_unix_streams(void **state) {
+    (void)state;
+    neap_sock *a = NULL, *b = NULL, *tcp = NULL;
+    int32_t user = -1;
+    assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &a, &b));
+    assert_ok(neap_sock_get_option(a, "peeruid", &user));
+    assert_int_equal(user, (int32_t)geteuid());
+    assert_code(neap_sock_set_option(a, "peeruid", 0), NEAP_EVALUE);
+    assert_ok(neap_sock_new(nt.loop, NEAP_TCP, NEAP_AF_INET, &tcp));
+    assert_code(neap_sock_get_option(tcp, "peeruid", &user), NEAP_ENOTSUP);
+    neap_sock_unref(a);
+    neap_sock_unref(b);
+    neap_sock_unref(tcp);
+}
+
 static void error_is_told_once(void **state) {
     (void)state;
     int peer;
@@ -239,7 +255,8 @@ NT_MAIN(NT_TEST(flags_reach_the_kernel_and_come_back),
         NT_TEST(linger_is_in_seconds_and_minus_one_is_off),
         NT_TEST(linger_zero_closes_with_a_reset), NT_TEST(v6only_exists_on_ipv6_alone),
         NT_TEST(an_unknown_option_answers_evalue), NT_TEST(type_and_error_can_only_be_read),
-        NT_TEST(error_is_told_once), NT_TEST(options_need_an_open_descriptor_or_are_kept_for_it),
+        NT_TEST(the_user_at_the_other_end_is_known_of_unix_streams), NT_TEST(error_is_told_once),
+        NT_TEST(options_need_an_open_descriptor_or_are_kept_for_it),
         NT_TEST(local_and_peer_are_each_others_mirror),
         NT_TEST(a_socket_without_a_descriptor_has_no_name),
         NT_TEST(listening_without_bind_takes_any_port))

@@ -179,6 +179,24 @@ static void selects_and_what_tasks_share(void) {
         "end)");
 }
 
+static void looks_at_the_program(void) {
+    run_script("neap.spawn(function()\n"
+               "  local lock = neap.lock()\n"
+               "  neap.spawn{function() lock:with(neap.sleep, 1) end, name = 'holder'}\n"
+               "  neap.group(function(group)\n"
+               "    local waiter = group:spawn(function() lock:acquire() end)\n"
+               "    neap.spawn{neap.sleep, 1, background = true}\n"
+               "    neap.yield()\n"
+               "    pcall(neap.tree)\n"
+               "    pcall(neap.tree, {stacks = true, background = true})\n"
+               "    pcall(neap.tree, {format = 'table'})\n"
+               "    pcall(waiter.explain, waiter)\n"
+               "    neap.loop():metrics()\n"
+               "    neap.sleep(2)\n"
+               "  end)\n"
+               "end)");
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -191,10 +209,12 @@ SWEEP(sockets)
 SWEEP(scopes_and_groups)
 SWEEP(channels_and_locks)
 SWEEP(selects_and_what_tasks_share)
+SWEEP(looks_at_the_program)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
         NT_TEST_BARE(under_failing_memory_sockets),
         NT_TEST_BARE(under_failing_memory_scopes_and_groups),
         NT_TEST_BARE(under_failing_memory_channels_and_locks),
-        NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share))
+        NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share),
+        NT_TEST_BARE(under_failing_memory_looks_at_the_program))

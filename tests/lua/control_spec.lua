@@ -30,7 +30,8 @@ local function with_place(fn)
                 child = process.start(options.argv, { env = env })
             else
                 process.write_file(place .. "/script.lua", text)
-                child = process.start({ helper.command, options.flag or "--control", place .. "/script.lua" }, { env = env })
+                local argv = { helper.command, options.flag or "--control", place .. "/script.lua" }
+                child = process.start(argv, { env = env })
             end
             children[#children + 1] = child
             return child
@@ -95,12 +96,25 @@ describe("control", function()
         assert.matches("\n2 +sleeper ", result.out)
     end))
 
-    it("neap tree PID prints what each task waits for, with its stack, below its parent", with_place(function(place, start, ask)
+    it("a name of a task moves no cursor", with_place(function(place, start, ask)
+        local pid = reachable(start [[
+            local neap = require "neap"
+            neap.current_task():set_name "a\27[2Jb"
+            print "ready"
+            io.stdout:flush()
+            neap.sleep(1000)
+        ]], place)
+        helper.contains("a?[2Jb", ask("ps", pid).out)
+        helper.contains("a?[2Jb", ask("tree", pid).out)
+    end))
+
+    it("neap tree PID prints the tree with stacks", with_place(function(place, start, ask)
         local result = ask("tree", reachable(start(waiting), place))
         assert.equal("", result.err)
         assert.matches("^loop: 4 tasks\nmain #1 sleeps", result.out)
         assert.matches("\n  %- in a group of 2\n  task%-3 #3 sleeps for another", result.out)
-        assert.matches("\n  inner #4 waits for a future[^\n]*\n      [^\n]*script%.lua:5: in the function at line 5\n", result.out)
+        assert.matches("\n  inner #4 waits for a future[^\n]*\n      [^\n]*script%.lua:5: in the function at line 5\n",
+            result.out)
     end))
 
     it("the directory is the user's alone and the socket goes with the run", with_place(function(place, start)
@@ -113,10 +127,10 @@ describe("control", function()
         assert.equal("", child:err())
     end))
 
-    it("NEAP_CONTROL=1 asks for it, also in a stock interpreter, unless the run says no", with_place(function(place, start, ask)
+    it("NEAP_CONTROL=1 asks for it everywhere, unless the run says no", with_place(function(place, start, ask)
         process.write_file(place .. "/run.lua", [[
             local neap = require "neap"
-            neap.run { control = arg[1] ~= "no" and nil, function() print "ready" io.stdout:flush() neap.sleep(1000) end }
+            neap.run(function() print "ready" io.stdout:flush() neap.sleep(1000) end)
         ]])
         process.write_file(place .. "/no.lua", [[
             local neap = require "neap"

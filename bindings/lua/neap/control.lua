@@ -165,8 +165,12 @@ local function ask(path, question)
         conn:close()
         return nil, err
     end
-    local parts = {}
-    local data = is_own(conn) and conn:sendall(question .. "\n") and "" or nil
+    if not is_own(conn) then
+        conn:close()
+        return nil, "the process is another user's"
+    end
+    local parts, data = {}, ""
+    conn:sendall(question .. "\n")
     while data do
         parts[#parts + 1] = data
         data = neap.move_on(PATIENCE, function()
@@ -174,7 +178,7 @@ local function ask(path, question)
         end)
     end
     conn:close()
-    if data == nil and #parts > 0 then
+    if data == nil then
         return nil, ("the loop has not answered for %d s; it is busy in a step"):format(PATIENCE)
     end
     local text = table.concat(parts)
@@ -182,12 +186,17 @@ local function ask(path, question)
     return text
 end
 
+-- Names may come from anywhere: a terminal is to see none that would move its cursor.
+local function show(text)
+    io.write((text:gsub("[%z\1-\8\11-\31\127]", "?")))
+end
+
 local function command_line(pid)
     local file = io.open("/proc/" .. pid .. "/cmdline", "rb")
     if not file then return "?" end
     local text = file:read "*a"
     file:close()
-    return (text:gsub("%z", " "):gsub("%s+$", ""):gsub("%c", "?"))
+    return (text:gsub("[%z%s]+", " "):gsub(" $", ""))
 end
 
 local function list_processes(directory)
@@ -196,7 +205,7 @@ local function list_processes(directory)
     for _, name in ipairs(socket_names(directory)) do
         rows[#rows + 1] = { name, command_line(pid_of(name)) }
     end
-    io.write(columns(rows))
+    show(columns(rows))
     return 0
 end
 
@@ -214,7 +223,7 @@ local function ask_process(directory, question, wanted)
             local text, err = ask(directory .. "/" .. name, question)
             asked = asked + 1
             if text then
-                io.write(text)
+                show(text)
             else
                 status = fail("%s: %s", name, tostring(err))
             end

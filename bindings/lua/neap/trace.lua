@@ -1,6 +1,6 @@
--- What a loop did, as a file for Perfetto's viewer (https://ui.perfetto.dev) and Chrome's: in the Trace Event Format. Each
--- task is a track with its steps; on the loop's own track are polls and callbacks; arrows lead from who spawned or woke a
--- task to the step that followed.
+-- What a loop did, as a file for Perfetto's viewer (https://ui.perfetto.dev) and Chrome's: in the Trace Event Format.
+-- Each task is a track with its steps; on the loop's own track are polls and callbacks; arrows lead from who spawned or
+-- woke a task to the step that followed.
 local neap = require "neap"
 
 local trace = {}
@@ -31,8 +31,9 @@ end
 
 -- An event's text; of a slice the duration is known when it ends.
 local function text_of(event)
+    local time = event.time * 1e6
     local parts = {
-        ('{"ph":"%s","pid":1,"tid":%d,"ts":%.3f,"name":%s'):format(event.ph, event.track, event.time * 1e6, quote(event.name)),
+        ('{"ph":"%s","pid":1,"tid":%d,"ts":%.3f,"name":%s'):format(event.ph, event.track, time, quote(event.name)),
     }
     if event.till then parts[#parts + 1] = (',"dur":%.3f'):format((event.till - event.time) * 1e6) end
     if event.id then parts[#parts + 1] = (',"cat":"%s","id":%d'):format(event.name, event.id) end
