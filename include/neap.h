@@ -584,8 +584,9 @@ NEAP_API int32_t neap_loop_set_fatal_hook(neap_loop *loop, neap_fatal_fn fn, voi
 /* Each comes exactly once, in the order in which things happen:
    - around a poll: POLL, POLLED, and then one IO for each operation that the kernel has ended;
    - a task: SPAWN, then for each step STEP, what the step does, and one of SUSPEND, YIELD, DONE; DONE without a step before it
-     if it was cancelled before its first, or aborted.  Between two steps there is one WAKE if the wait was for a future.  A
-     task that is driven through neap_loop_poll_completions has only SPAWN, WAKE and what its answers say;
+     if it was cancelled before its first, or aborted.  Between two steps there is a WAKE if the awaited future had to be
+     waited for (more than one only for a lent receive that found nothing when its turn came).  A task that is driven
+     through neap_loop_poll_completions has only SPAWN, WAKE and what its answers say;
    - a callback: CALL, what it does, CALLED. */
 enum {
     NEAP_TRACE_POLL = 1,     /* about to poll; value: timeout in ns, -1 for ever */
@@ -673,10 +674,10 @@ typedef struct neap_metrics {
     int64_t busy_ns;          /* in callbacks and steps; the rest is waiting and the kernel's */
     int64_t longest_batch_ns; /* of one tick: so long nothing else had its turn */
     int64_t longest_step_ns;  /* of one callback or step */
-    char longest_step
-        [NEAP_LONGEST_STEP_MAX]; /* its task and where that suspended, or "a callback" */
-    int64_t late_last_ns;        /* how late the timer was that came due last */
-    int64_t late_longest_ns;     /* how late any was */
+    /* The task of the longest step and where it suspended, or "a callback". */
+    char longest_step[NEAP_LONGEST_STEP_MAX];
+    int64_t late_last_ns;    /* how late the timer was that came due last */
+    int64_t late_longest_ns; /* how late any was */
     /* Timers by how late they were: [0] less than 1 us, [n] less than 2^n us, and all above in the last. */
     uint64_t late[NEAP_LATE_MAX];
 } neap_metrics;

@@ -639,6 +639,44 @@ static void metrics_tell_how_late_timers_were(void **state) {
     assert_notes("a b c");
 }
 
+static int32_t slow_step(neap_task *task, neap_future *awaited, int32_t wake, void *user) {
+    (void)awaited;
+    (void)user;
+    if (wake != NEAP_WAKE_START)
+        return NEAP_STEP_DONE;
+    assert_ok(neap_loop_advance(nt.loop, 200 * NT_MS));
+    assert_ok(neap_task_sleep(task, NT_MS));
+    return NEAP_STEP_AWAIT;
+}
+
+static void say_where(neap_task *task, void *user, char *buf, size_t cap) {
+    (void)task;
+    (void)user;
+    snprintf(buf, cap, "main.c:7");
+}
+
+static void keep_where(neap_loop *loop, const neap_report *report, void *user) {
+    (void)loop;
+    assert_int_equal(report->kind, NEAP_REPORT_SLOW);
+    assert_true(report->size >= sizeof(neap_report));
+    assert_string_equal(report->where, "main.c:7");
+    assert_string_equal(report->message, "a step took 0.2 s, up to main.c:7");
+    *(neap_task **)user = report->task;
+}
+
+static void X1_a_slow_step_is_reported_with_the_line_up_to_which_it_went(void **state) {
+    (void)state;
+    static const neap_task_ops ops = {
+        .size = sizeof(neap_task_ops), .step = slow_step, .describe = say_where};
+    neap_task *task = NULL, *seen = NULL;
+    assert_ok(neap_loop_set_error_hook(nt.loop, keep_where, &seen, NULL));
+    assert_ok(neap_task_spawn(nt.loop, &ops, NULL, NULL, &task));
+    nt_until_task(task);
+    assert_ptr_equal(seen, task);
+    assert_string_equal(nt_metrics().longest_step, "task-1 at main.c:7");
+    neap_task_unref(task);
+}
+
 static void old_clients_get_the_figures_that_they_know(void **state) {
     (void)state;
     neap_metrics m;
@@ -712,5 +750,6 @@ NT_MAIN(NT_TEST_VIRTUAL(tasks_stand_below_the_one_whose_group_they_were_spawned_
         NT_TEST(closing_the_loop_ends_background_tasks_without_a_word),
         NT_TEST_VIRTUAL(metrics_tell_busy_time_the_longest_step_and_whose_it_was),
         NT_TEST_VIRTUAL(metrics_tell_how_late_timers_were),
+        NT_TEST_VIRTUAL(X1_a_slow_step_is_reported_with_the_line_up_to_which_it_went),
         NT_TEST(old_clients_get_the_figures_that_they_know),
         NT_TEST_VIRTUAL(each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order))
