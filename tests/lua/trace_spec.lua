@@ -41,8 +41,11 @@ for e in events:
 local script = [[
     local neap = require "neap"
     local f = neap.future()
+    local a = neap.socketpair() -- while something is parked each turn polls
+    local parked = neap.loop():sock_recv(a, 1)
     local child = neap.spawn { function() f:await() neap.yield() end, name = "child" }
     neap.sleep(0.001)
+    parked:cancel()
     f:set_result(...)
     child:await()
     neap.spawn { function() end, name = 'odd "\1\255 \195\164' }:await()
