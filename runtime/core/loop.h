@@ -130,7 +130,7 @@ struct neap_loop {
         lent_events; /* futures shown by the last neap_loop_poll_completions, by future.all; each holds a reference */
     np_heap timers;
     np_list blocked; /* futures of neap_wait_all_blocked, in the order in which they are served */
-    np_list tasks;      /* live tasks in order of creation, by future.all */
+    np_list tasks;   /* live tasks in order of creation, by future.all */
     np_list background; /* tasks that serve the program and are no part of it, likewise */
     np_list futures;    /* other pending futures, by future.all */
     np_list

@@ -49,7 +49,8 @@ static void report_pending(neap_task *t, const np_places *all) {
 
 void np_report_pending(neap_loop *loop) {
     np_places all;
-    (void)np_places_make(loop, false, &all); /* without memory for it the names of holders are missing */
+    (void)np_places_make(loop, false,
+                         &all); /* without memory for it the names of holders are missing */
     for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next) {
         neap_task *t = np_container(at, neap_task, f.all);
         if ((t->f.flags & NP_F_IGNORED) == 0)

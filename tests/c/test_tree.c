@@ -188,7 +188,8 @@ static void a_lock_is_said_with_who_has_it_and_since_when(void **state) {
                 "b #2 waits for a lock that a has since 1.25 s\n");
     assert_int_equal(neap_task_waits_for(b), neap_task_id(a));
     assert_int_equal(neap_task_waits_for(a), 0);
-    assert_int_equal(neap_task_describe_wait(b, text, 10), (int)strlen("waits for a lock since 1.25 s"));
+    assert_int_equal(neap_task_describe_wait(b, text, 10),
+                     (int)strlen("waits for a lock since 1.25 s"));
     assert_string_equal(text, "waits for");
     neap_task_cancel(b, NULL);
     nt_until_task(a);
