@@ -25,9 +25,9 @@ typedef struct run {
 
 /* ---- Options ---- */
 
-static const char *const option_names[] = {"n",    "debug", "signals",    "virtual",    "backend",
-                                           "name", "grace", "stop_grace", "coroutines", "control",
-                                           NULL};
+static const char *const option_names[] = {"n",          "debug",   "signals", "virtual",
+                                           "backend",    "name",    "grace",   "stop_grace",
+                                           "coroutines", "control", NULL};
 
 /* Raises for a string key that is no option. */
 void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names) {

@@ -192,8 +192,8 @@ static void a_live_task_is_a_leak(void **state) {
     (void)state;
     assert_string_equal(end_after(leave_a_task),
                         "left: tasks: 1\nworker sleeps for another 3600 s\nleft: timers: 1\n");
-    assert_non_null(strstr(end_after(leave_a_task_that_never_waits),
-                           "left: tasks: 1\nbusy is ready\n"));
+    assert_non_null(
+        strstr(end_after(leave_a_task_that_never_waits), "left: tasks: 1\nbusy is ready\n"));
 }
 
 static void a_timer_is_a_leak(void **state) {
