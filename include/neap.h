@@ -1228,7 +1228,7 @@ NEAP_API int32_t neap_task_describe(neap_task *task, char *buf, size_t cap);
    [L] */
 NEAP_API int64_t neap_task_waiting_since(neap_task *task);
 
-/* Writes what the task waits for or does ("waits for a recv on 127.0.0.1:80 (descriptor 7) since 1.5 s", "sleeps for
+/* Writes what the task waits for or does ("waits for a recv on 127.0.0.1:80 (descriptor 7), for 1.5 s", "sleeps for
    another 2 s", "runs", "is ready"), without the name of who has it, cut to `cap` bytes with a final zero.  Returns the length of the whole text.
    [L] */
 NEAP_API int32_t neap_task_describe_wait(neap_task *task, char *buf, size_t cap);

@@ -1,11 +1,10 @@
 /* shutdown.c: the end of a program: intake stops -> tasks may end by themselves -> they are cancelled -> they may clean up ->
    what is left is aborted.  Beginning is apart from running through it, because a signal or a task begins, and whoever runs
    the loop goes through it. */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "core/handle.h"
 #include "core/task.h"
 
@@ -14,6 +13,7 @@
 
 enum {
     NAMES_MAX = 10,
+    TEXT_MAX = 1024,
     HOOK_TURNS_MAX = 100,
     TURNS_MAX = 100000 /* at one moment of a virtual clock, which stands while somebody is ready */
 };
@@ -146,21 +146,6 @@ void np_shutdown_forget(neap_loop *loop) {
 
 /* ---- Telling of it */
 
-typedef struct text {
-    char bytes[1024];
-    size_t len;
-} text;
-
-static void __attribute__((format(printf, 2, 3))) add(text *t, const char *format, ...) {
-    va_list args;
-    if (t->len >= sizeof t->bytes)
-        return;
-    va_start(args, format);
-    int n = vsnprintf(t->bytes + t->len, sizeof t->bytes - t->len, format, args);
-    va_end(args);
-    t->len += n > 0 ? (size_t)n : 0;
-}
-
 static int32_t count_tasks(const neap_loop *loop) {
     int32_t n = 0;
     for (np_list *at = loop->tasks.next; at != &loop->tasks; at = at->next)
@@ -168,29 +153,30 @@ static int32_t count_tasks(const neap_loop *loop) {
     return n;
 }
 
-static void add_names(text *t, neap_loop *loop, int32_t tasks) {
+static void add_names(np_text *t, neap_loop *loop, int32_t tasks) {
     int32_t n = 0;
     for (np_list *at = loop->tasks.next; at != &loop->tasks && n < NAMES_MAX; at = at->next, n++)
-        add(t, "%s%s", n == 0 ? ": " : ", ", neap_task_name(np_container(at, neap_task, f.all)));
+        np_text_add(t, "%s%s", n == 0 ? ": " : ", ",
+                    neap_task_name(np_container(at, neap_task, f.all)));
     if (tasks > n)
-        add(t, " and %d more", (int)(tasks - n));
+        np_text_add(t, " and %d more", (int)(tasks - n));
 }
 
-static void describe(text *t, neap_loop *loop, const neap_shutdown_step *s) {
+static void describe(np_text *t, neap_loop *loop, const neap_shutdown_step *s) {
     static const char *const verbs[] = {[NEAP_SHUTDOWN_STOP] = "begins",
                                         [NEAP_SHUTDOWN_CANCEL] = "cancels",
                                         [NEAP_SHUTDOWN_ABORT] = "aborts",
                                         [NEAP_SHUTDOWN_DONE] = "is over",
                                         [NEAP_SHUTDOWN_WAITING] = "waits for"};
-    add(t, "shutdown");
+    np_text_add(t, "shutdown");
     if (s->step == NEAP_SHUTDOWN_STOP && loop->shutdown_reason != NULL)
-        add(t, " (%s)", loop->shutdown_reason);
-    add(t, " %s", verbs[s->step]);
+        np_text_add(t, " (%s)", loop->shutdown_reason);
+    np_text_add(t, " %s", verbs[s->step]);
     if (s->step == NEAP_SHUTDOWN_STOP)
-        add(t, " with");
+        np_text_add(t, " with");
     if (s->step != NEAP_SHUTDOWN_DONE)
-        add(t, " %d task%s", (int)s->tasks, s->tasks == 1 ? "" : "s");
-    add(t, " after %.3f s", (double)s->elapsed_ns / 1e9);
+        np_text_add(t, " %d task%s", (int)s->tasks, s->tasks == 1 ? "" : "s");
+    np_text_add(t, " after %.3f s", (double)s->elapsed_ns / 1e9);
     add_names(t, loop, s->tasks);
 }
 
@@ -206,7 +192,8 @@ typedef struct ending {
 
 static void tell(ending *e, int32_t step, int64_t limit_ns) {
     neap_loop *loop = e->loop;
-    text t = {.len = 0};
+    char bytes[TEXT_MAX] = "";
+    np_text t = {.bytes = bytes, .cap = sizeof bytes};
     e->told = loop->now;
     if (loop->on_log == NULL && e->o.fn == NULL)
         return;
@@ -216,9 +203,9 @@ static void tell(ending *e, int32_t step, int64_t limit_ns) {
                             .elapsed_ns = loop->now - loop->shutdown_at,
                             .limit_ns = limit_ns};
     describe(&t, loop, &s);
-    s.text = t.bytes;
+    s.text = bytes;
     if (loop->on_log != NULL)
-        loop->on_log(loop, NEAP_LOG_INFO, t.bytes, loop->log_hook.user);
+        loop->on_log(loop, NEAP_LOG_INFO, bytes, loop->log_hook.user);
     if (e->o.fn != NULL)
         e->o.fn(loop, &s, e->o.user);
 }

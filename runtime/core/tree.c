@@ -39,6 +39,16 @@ static void indent(np_text *to, uint32_t depth) {
         np_text_add(to, "(depth %u) ", depth);
 }
 
+/* Steps take microseconds or so. */
+static void add_step_time(np_text *to, int64_t ns) {
+    if (ns < NP_NS_PER_S / 1000)
+        np_text_add(to, ", %.3g us", (double)ns / 1e3);
+    else if (ns < NP_NS_PER_S)
+        np_text_add(to, ", %.3g ms", (double)ns / 1e6);
+    else
+        np_text_add(to, ", %.4g s", (double)ns / 1e9);
+}
+
 static void add_headline(tree *t, neap_task *task) {
     np_text *to = &t->text;
     np_name_add(to, task);
@@ -46,8 +56,9 @@ static void add_headline(tree *t, neap_task *task) {
     np_wait_add(to, task, &t->all);
     np_where_add(to, task, "; at ");
     np_site_add(to, task, "; spawned at ");
-    np_text_add(to, "; %llu step%s, %.6g s\n", (unsigned long long)task->steps,
-                task->steps == 1 ? "" : "s", (double)neap_task_step_time(task) / 1e9);
+    np_text_add(to, "; %llu step%s", (unsigned long long)task->steps, task->steps == 1 ? "" : "s");
+    add_step_time(to, neap_task_step_time(task));
+    np_text_add(to, "\n");
 }
 
 static void add_scope(np_text *to, const neap_scope *s) {
@@ -58,7 +69,7 @@ static void add_scope(np_text *to, const neap_scope *s) {
     else
         np_text_add(to, "in a %s", (s->flags & NEAP_SCOPE_SHIELD) != 0 ? "shield" : "scope");
     if (s->deadline != NP_NEVER && left > 0)
-        np_text_add(to, ", deadline in %.6g s", (double)left / 1e9);
+        np_text_add(to, ", deadline in %.4g s", (double)left / 1e9);
     np_text_add(to, "%s", states[s->state]);
     if (s->message != NULL)
         np_text_add(to, " (%s)", s->message);

@@ -145,7 +145,7 @@ static void add_awaited(np_text *to, const neap_task *t, const np_places *all) {
     add_future(to, f, all);
     add_parts(to, f, all);
     if (loop->now > t->waiting_since)
-        np_text_add(to, " since %.6g s", (double)(loop->now - t->waiting_since) / 1e9);
+        np_text_add(to, ", for %.4g s", (double)(loop->now - t->waiting_since) / 1e9);
 }
 
 static void add_sleep(np_text *to, const neap_task *t) {
@@ -154,7 +154,7 @@ static void add_sleep(np_text *to, const neap_task *t) {
     if (when == NP_NEVER)
         np_text_add(to, "sleeps for ever");
     else
-        np_text_add(to, "sleeps for another %.6g s",
+        np_text_add(to, "sleeps for another %.4g s",
                     when > loop->now ? (double)(when - loop->now) / 1e9 : 0.0);
 }
 

@@ -184,12 +184,12 @@ static void a_lock_is_said_with_who_has_it_and_since_when(void **state) {
     nt_turn();
     assert_ok(neap_loop_advance(nt.loop, NT_SEC + NT_SEC / 4));
     assert_tree("test: 2 tasks\n"
-                "a #1 waits for a sleep since 1.25 s\n"
-                "b #2 waits for a lock that a has since 1.25 s\n");
+                "a #1 waits for a sleep, for 1.25 s\n"
+                "b #2 waits for a lock that a has, for 1.25 s\n");
     assert_int_equal(neap_task_waits_for(b), neap_task_id(a));
     assert_int_equal(neap_task_waits_for(a), 0);
     assert_int_equal(neap_task_describe_wait(b, text, 10),
-                     (int)strlen("waits for a lock since 1.25 s"));
+                     (int)strlen("waits for a lock, for 1.25 s"));
     assert_string_equal(text, "waits for");
     neap_task_cancel(b, NULL);
     nt_until_task(a);

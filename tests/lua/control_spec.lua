@@ -92,7 +92,7 @@ describe("control", function()
         assert.equal(5, lines_of(result.out))
         assert.matches("^ID +NAME +STEPS +TIME +LINE +STATE\n", result.out)
         assert.matches("\n1 +main +1 +[%d.]+ +[^\n]*script%.lua:10 +sleeps for another", result.out)
-        assert.matches("\n4 +inner +1 +[%d.]+ +[^\n]*script%.lua:5 +waits for a future since", result.out)
+        assert.matches("\n4 +inner +1 +[%d.]+ +[^\n]*script%.lua:5 +waits for a future, for", result.out)
         assert.matches("\n2 +sleeper ", result.out)
     end))
 
