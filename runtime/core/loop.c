@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/options.h"
 #include "base/shuffle.h"
 #include "core/future.h"
 
@@ -33,17 +34,10 @@ bool np_loop_owns_objects(const neap_loop *loop) {
 
 /* ---- New and gone */
 
-/* Reads an option struct of any age: what the caller does not know is zero, what we do not know must be. */
 static int32_t read_options(const neap_loop_options *from, neap_loop_options *to) {
-    memset(to, 0, sizeof *to);
-    if (from == NULL)
-        return 0;
-    if (from->size < sizeof from->size)
-        return NEAP_EINVAL;
-    for (size_t i = sizeof *to; i < from->size; i++)
-        if (((const unsigned char *)from)[i] != 0)
-            return NEAP_E2BIG;
-    memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
+    int32_t rc = np_options_read(to, sizeof *to, from);
+    if (rc < 0)
+        return rc;
     const uint32_t known =
         NEAP_LOOP_DEBUG | NEAP_LOOP_VIRTUAL_CLOCK | NEAP_LOOP_STEP_TIMES | NEAP_LOOP_EINTR;
     const neap_allocator *a = to->allocator;

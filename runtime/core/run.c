@@ -1,5 +1,6 @@
 /* run.c: the ways to run the loop: for ever, until a future is done, one turn, in phases inside a host's loop. */
 #include "base/clock.h"
+#include "base/options.h"
 #include "core/events.h"
 #include "core/future.h"
 
@@ -109,20 +110,20 @@ int32_t neap_loop_run_until(neap_loop *loop, neap_future *future) {
 }
 
 int32_t neap_loop_run_within(neap_loop *loop, neap_future *future, const neap_limits *limits) {
-    bool sane = limits != NULL && limits->size >= sizeof *limits && limits->time_ns >= 0 &&
-                limits->real_ns >= 0;
-    int32_t rc = loop == NULL || !sane ? NEAP_EINVAL : np_enter(loop);
-    if (rc == 0 && limits->size > sizeof *limits)
-        rc = NEAP_E2BIG;
+    neap_limits l;
+    int32_t rc =
+        loop == NULL || limits == NULL ? NEAP_EINVAL : np_options_read(&l, sizeof l, limits);
+    if (rc == 0)
+        rc = l.time_ns < 0 || l.real_ns < 0 ? NEAP_EINVAL : np_enter(loop);
     if (rc < 0)
         return rc;
     bounds b = endless;
-    if (limits->time_ns > 0)
-        b.time = np_time_add(neap_loop_update_time(loop), limits->time_ns);
-    if (limits->real_ns > 0)
-        b.real = np_time_add(np_clock_ns(), limits->real_ns);
-    if (limits->ticks > 0 && limits->ticks < UINT64_MAX - loop->ticks)
-        b.ticks = loop->ticks + limits->ticks;
+    if (l.time_ns > 0)
+        b.time = np_time_add(neap_loop_update_time(loop), l.time_ns);
+    if (l.real_ns > 0)
+        b.real = np_time_add(np_clock_ns(), l.real_ns);
+    if (l.ticks > 0 && l.ticks < UINT64_MAX - loop->ticks)
+        b.ticks = loop->ticks + l.ticks;
     return run_bounded(loop, future, &b);
 }
 

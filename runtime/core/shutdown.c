@@ -1,9 +1,8 @@
 /* shutdown.c: the end of a program: intake stops -> tasks may end by themselves -> they are cancelled -> they may clean up ->
    what is left is aborted.  Beginning is apart from running through it, because a signal or a task begins, and whoever runs
    the loop goes through it. */
-#include <string.h>
-
 #include "base/clock.h"
+#include "base/options.h"
 #include "base/text.h"
 #include "core/handle.h"
 #include "core/task.h"
@@ -327,22 +326,9 @@ static int32_t abort_rest(ending *e) {
     return n;
 }
 
-static int32_t read_options(const neap_shutdown_options *from, neap_shutdown_options *to) {
-    memset(to, 0, sizeof *to);
-    if (from == NULL)
-        return 0;
-    if (from->size < sizeof from->size)
-        return NEAP_EINVAL;
-    for (size_t i = sizeof *to; i < from->size; i++)
-        if (((const unsigned char *)from)[i] != 0)
-            return NEAP_E2BIG;
-    memcpy(to, from, from->size < sizeof *to ? from->size : sizeof *to);
-    return 0;
-}
-
 int32_t neap_loop_shutdown_with(neap_loop *loop, const neap_shutdown_options *options) {
     ending e = {.loop = loop};
-    int32_t rc = loop == NULL ? NEAP_EINVAL : read_options(options, &e.o);
+    int32_t rc = loop == NULL ? NEAP_EINVAL : np_options_read(&e.o, sizeof e.o, options);
     if (rc == 0 && e.o.first != NULL && e.o.first->f.obj.loop != loop)
         rc = NEAP_EOTHER_LOOP;
     if (rc == 0)

@@ -352,14 +352,14 @@ static void limits_that_make_no_sense_are_refused(void **state) {
     struct {
         neap_limits known;
         int64_t later;
-    } grown = {.known = {.size = sizeof grown}};
+    } grown = {.known = {.size = sizeof grown}, .later = 1};
     neap_limits limits = {.size = sizeof limits, .time_ns = -1};
     neap_future *f = nt_future();
     assert_code(neap_loop_run_within(nt.loop, f, NULL), NEAP_EINVAL);
     assert_code(neap_loop_run_within(nt.loop, f, &limits), NEAP_EINVAL);
     limits.time_ns = 0;
     assert_code(neap_loop_run_within(nt.loop, NULL, &limits), NEAP_EINVAL);
-    limits.size = 8;
+    limits.size = 4;
     assert_code(neap_loop_run_within(nt.loop, f, &limits), NEAP_EINVAL);
     assert_code(neap_loop_run_within(nt.loop, f, &grown.known), NEAP_E2BIG);
     neap_future_unref(f);
