@@ -1,6 +1,8 @@
 /* lshared.c: channels between threads, for numbers, booleans and strings. */
 #include "lneap.h"
 
+#include <string.h>
+
 typedef struct nl_shared {
     nl_node node;
     neap_shared_chan *chan; /* a reference */
@@ -111,6 +113,7 @@ static int32_t begin_recv(lua_State *L, nl_state *st, int at, neap_future **ret_
                           neap_value *ret_value) {
     neap_future *future;
     int waits = ret_future != NULL;
+    memset(ret_value, 0, sizeof *ret_value);
     int32_t code = neap_shared_chan_recv(check_shared(L, st, at), nl_loop_now(L, st)->loop,
                                          waits ? 0 : NEAP_NOWAIT, &future);
     if (code < 0 && code != NEAP_PENDING)
