@@ -14,6 +14,9 @@ typedef int (*nl_cont)(lua_State *L);
 extern const char nl_token_byte;
 #define NL_TOKEN ((void *)&nl_token_byte)
 
+/* The function in C at the bottom of each task's thread, or NULL: one for all files, because it is told by its address. */
+extern const lua_CFunction nl_body_bottom;
+
 /* What the body of a task answers before its error. */
 extern const char nl_failure_byte;
 #define NL_FAILURE ((void *)&nl_failure_byte)
@@ -82,11 +85,12 @@ static inline int nl_body_end(lua_State *L, int status, lua_KContext k) {
 static inline int nl_body_begin(lua_State *L) {
     return nl_body_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, nl_body_end), 0);
 }
+#define NL_BODY_BOTTOM nl_body_begin
 
 /* Begins the stack of a task's thread with that function and the handler, a reference in the registry; the task's function
    and its arguments follow.  Answers by how many values the first resume then has more arguments than those. */
 static inline int nl_push_body(lua_State *co, int handler) {
-    lua_pushcfunction(co, nl_body_begin);
+    lua_pushcfunction(co, nl_body_bottom);
     lua_rawgeti(co, LUA_REGISTRYINDEX, handler);
     return 2;
 }
@@ -112,10 +116,10 @@ static inline int nl_runs_body(lua_State *co) {
     while (lua_getstack(co, depth, &ar))
         depth++;
     if (depth == 0)
-        return lua_tocfunction(co, 1) == nl_body_begin;
+        return lua_tocfunction(co, 1) == nl_body_bottom;
     lua_getstack(co, depth - 1, &ar);
     lua_getinfo(co, "f", &ar);
-    int runs = lua_tocfunction(co, -1) == nl_body_begin;
+    int runs = lua_tocfunction(co, -1) == nl_body_bottom;
     lua_pop(co, 1);
     return runs;
 }
@@ -296,6 +300,7 @@ static inline void nl_compile(lua_State *L) {
 }
 
 #define NL_WRAPPED 1
+#define NL_BODY_BOTTOM NULL
 
 /* This engine does not guard the C stack, of which each level takes about half a KiB. */
 #define NL_DEPTH_MAX 2000

@@ -44,6 +44,8 @@ void nl_thread_give(nl_task *t, int reusable) {
 
 /* ---- Whose a thread is ---- */
 
+const lua_CFunction nl_body_bottom = NL_BODY_BOTTOM;
+
 int nl_thread_owned(lua_State *L, nl_state *st, int index) {
     if (nl_runs_body(lua_tothread(L, index)))
         return 1;

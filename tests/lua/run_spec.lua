@@ -276,6 +276,20 @@ describe("run", function()
         end)
     end)
 
+    it("R6: the coroutine under a task cannot be spawned again", function()
+        neap.run(function()
+            local co
+            local task = neap.spawn(function()
+                co = coroutine.running()
+                neap.yield()
+                return "went on"
+            end)
+            neap.yield()
+            raises("already_owned", neap.spawn, co)
+            assert.equal("went on", task:await())
+        end)
+    end)
+
     it("R6: a dead coroutine and one that has started cannot become tasks", function()
         neap.run(function()
             local dead = coroutine.create(function() end)
