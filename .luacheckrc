@@ -1,4 +1,4 @@
--- Lua sources serve 5.4 and LuaJIT alike, so only what both have is free to use.
+-- Lua sources serve 5.1 to 5.4 and LuaJIT alike, so only what all have is free to use.
 std = "max"
 max_line_length = 120
 unused_args = false

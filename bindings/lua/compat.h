@@ -1,4 +1,4 @@
-/* compat.h: what differs between PUC Lua 5.4 and LuaJIT 2.1, all of it but for neap/jit.lua. */
+/* compat.h: what differs between the engines, PUC Lua 5.1 to 5.4 and LuaJIT 2.1, all of it but for neap/wrap.lua. */
 #ifndef NEAP_LUA_COMPAT_H
 #define NEAP_LUA_COMPAT_H
 
@@ -10,7 +10,7 @@
 /* The second half of a function that suspends: finds what it kept at index 1 and nothing else. */
 typedef int (*nl_cont)(lua_State *L);
 
-/* What a suspending function answers to neap/jit.lua when it has to wait; its address is known to nobody else. */
+/* What a suspending function answers to neap/wrap.lua when it has to wait; its address is known to nobody else. */
 extern const char nl_token_byte;
 #define NL_TOKEN ((void *)&nl_token_byte)
 
@@ -21,128 +21,24 @@ extern const lua_CFunction nl_body_bottom;
 extern const char nl_failure_byte;
 #define NL_FAILURE ((void *)&nl_failure_byte)
 
-#if LUA_VERSION_NUM >= 504
+/* LuaJIT has the interface of 5.1 and some functions of 5.2, with this name. */
+#if LUA_VERSION_NUM == 501 && !defined(LUA_OK)
+#define NL_PUC51 1
+#else
+#define NL_PUC51 0
+#endif
+
+#if LUA_VERSION_NUM == 501 && !NL_PUC51
+#include <luajit.h>
+#endif
+
+/* ---- Names that an engine lacks ---- */
+
+#if LUA_VERSION_NUM >= 502
 
 #define nl_tolstring luaL_tolstring
-#define nl_open_compat(L) ((void)(L))
 
-/* A userdata with `slots` Lua values of its own, numbered from 1. */
-static inline void *nl_newblock(lua_State *L, size_t size, int slots) {
-    return lua_newuserdatauv(L, size, slots);
-}
-
-static inline void nl_getslot(lua_State *L, int index, int slot) {
-    lua_getiuservalue(L, index, slot);
-}
-
-static inline void nl_setslot(lua_State *L, int index, int slot) {
-    lua_setiuservalue(L, index, slot);
-}
-
-static inline int nl_resume(lua_State *co, lua_State *from, int nargs, int *nres) {
-    return lua_resume(co, from, nargs, nres);
-}
-
-/* Ends a thread that died or never will go on, so that it can run another body.  Leaves the error of a
-   failing close handler on its stack.  Answers whether the thread can be used again. */
-static inline int nl_reset(lua_State *co) {
-    return lua_resetthread(co) == LUA_OK || lua_status(co) == LUA_OK;
-}
-
-static inline int nl_isinteger(lua_State *L, int index) {
-    return lua_isinteger(L, index);
-}
-
-/* A part of a collection of garbage that takes some microseconds.  Answers whether it was the last. */
-static inline int nl_collect(lua_State *L) {
-    return lua_gc(L, LUA_GCSTEP, 0);
-}
-
-static inline int nl_continue(lua_State *L, int status, lua_KContext k) {
-    (void)status;
-    return ((nl_cont)k)(L);
-}
-
-/* Suspends the running coroutine with a yield of no values; `k` goes on with the value at index 1, which stays alive
-   meanwhile. */
-static inline int nl_suspend(lua_State *L, nl_cont k) {
-    lua_settop(L, 1);
-    return lua_yieldk(L, 0, (lua_KContext)k, nl_continue);
-}
-
-/* The body of a task runs below this function, so that an error unwinds inside the coroutine: variables to be closed
-   are closed there, and may wait.  At index 1 a message handler, then the function and its arguments.  Answers the
-   results, or NL_FAILURE and the error. */
-static inline int nl_body_end(lua_State *L, int status, lua_KContext k) {
-    (void)k;
-    if (status == LUA_OK || status == LUA_YIELD)
-        return lua_gettop(L) - 1;
-    lua_pushlightuserdata(L, NL_FAILURE);
-    lua_insert(L, -2);
-    return 2;
-}
-
-static inline int nl_body_begin(lua_State *L) {
-    return nl_body_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, nl_body_end), 0);
-}
-#define NL_BODY_BOTTOM nl_body_begin
-
-/* Begins the stack of a task's thread with that function and the handler, a reference in the registry; the task's function
-   and its arguments follow.  Answers by how many values the first resume then has more arguments than those. */
-static inline int nl_push_body(lua_State *co, int handler) {
-    lua_pushcfunction(co, nl_body_bottom);
-    lua_rawgeti(co, LUA_REGISTRYINDEX, handler);
-    return 2;
-}
-
-/* Functions of the engine that let waits through. */
-#define NL_PASSERS "pcall", "xpcall", "error", "assert", "dofile", "pairs"
-
-/* Adds what stands under the body of a task to the set of such functions on top. */
-static inline void nl_note_body(lua_State *L) {
-    lua_pushcfunction(L, nl_body_begin);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, -3);
-}
-
-/* To be called after other threads ran, before this one raises an error. */
-#define nl_back(L) ((void)(L))
-
-/* Whether a thread that has started runs the body of a task.  Where that cannot be told tasks mark their threads. */
-#define NL_MARK_THREADS 0
-static inline int nl_runs_body(lua_State *co) {
-    lua_Debug ar;
-    int depth = 0;
-    while (lua_getstack(co, depth, &ar))
-        depth++;
-    if (depth == 0)
-        return lua_tocfunction(co, 1) == nl_body_bottom;
-    lua_getstack(co, depth - 1, &ar);
-    lua_getinfo(co, "f", &ar);
-    int runs = lua_tocfunction(co, -1) == nl_body_bottom;
-    lua_pop(co, 1);
-    return runs;
-}
-
-/* Each thread has its hook, which may suspend it. */
-#define NL_CAN_SLICE 1
-static inline int nl_interpret(lua_State *L) {
-    (void)L;
-    return 0;
-}
-static inline void nl_compile(lua_State *L) {
-    (void)L;
-}
-
-/* Whether neap/jit.lua stands between a script and our suspending functions. */
-#define NL_WRAPPED 0
-
-/* How deep coroutines may resume each other; the engine's own limit comes before. */
-#define NL_DEPTH_MAX 100000
-
-#else /* LuaJIT */
-
-#include <luajit.h>
+#else
 
 #define lua_rawlen lua_objlen
 
@@ -170,7 +66,68 @@ static inline const char *nl_tolstring(lua_State *L, int index, size_t *len) {
     return lua_tolstring(L, -1, len);
 }
 
-/* Userdata keep their Lua values in their environment.  All begin with the same empty one. */
+#endif
+
+#if NL_PUC51
+#define LUA_OK 0
+/* The same, in compat51.c: not a name of the engine's, whose symbols all of a process share. */
+void nl_traceback(lua_State *L, lua_State *at, const char *message, int level);
+#define luaL_traceback nl_traceback
+#endif
+
+/* ---- Userdata with Lua values of their own, numbered from 1 ---- */
+
+#if LUA_VERSION_NUM >= 504
+
+#define nl_open_compat(L) ((void)(L))
+
+static inline void *nl_newblock(lua_State *L, size_t size, int slots) {
+    return lua_newuserdatauv(L, size, slots);
+}
+
+static inline void nl_getslot(lua_State *L, int index, int slot) {
+    lua_getiuservalue(L, index, slot);
+}
+
+static inline void nl_setslot(lua_State *L, int index, int slot) {
+    lua_setiuservalue(L, index, slot);
+}
+
+#elif LUA_VERSION_NUM >= 502
+
+/* There is one value: a table, from the first that is set. */
+#define nl_open_compat(L) ((void)(L))
+
+static inline void *nl_newblock(lua_State *L, size_t size, int slots) {
+    (void)slots;
+    return lua_newuserdata(L, size);
+}
+
+static inline void nl_getslot(lua_State *L, int index, int slot) {
+    lua_getuservalue(L, index);
+    if (lua_isnil(L, -1))
+        return;
+    lua_rawgeti(L, -1, slot);
+    lua_replace(L, -2);
+}
+
+static inline void nl_setslot(lua_State *L, int index, int slot) {
+    index = lua_absindex(L, index);
+    lua_getuservalue(L, index);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_createtable(L, slot, 0);
+        lua_pushvalue(L, -1);
+        lua_setuservalue(L, index);
+    }
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, slot);
+    lua_pop(L, 1);
+}
+
+#else
+
+/* They are in the environment.  All begin with the same empty one. */
 static inline void nl_open_compat(lua_State *L) {
     lua_pushlightuserdata(L, NL_TOKEN);
     lua_newtable(L);
@@ -212,17 +169,17 @@ static inline void nl_getslot(lua_State *L, int index, int slot) {
     lua_replace(L, -2);
 }
 
-static inline int nl_resume(lua_State *co, lua_State *from, int nargs, int *nres) {
-    (void)from;
-    int status = lua_resume(co, nargs);
-    *nres = lua_gettop(co);
-    return status;
+#endif
+
+/* ---- Numbers ---- */
+
+#if LUA_VERSION_NUM >= 503
+
+static inline int nl_isinteger(lua_State *L, int index) {
+    return lua_isinteger(L, index);
 }
 
-static inline int nl_reset(lua_State *co) {
-    (void)co;
-    return 0;
-}
+#else
 
 static inline int nl_isinteger(lua_State *L, int index) {
     if (lua_type(L, index) != LUA_TNUMBER)
@@ -232,40 +189,106 @@ static inline int nl_isinteger(lua_State *L, int index) {
            (n != 0 || 1 / n > 0);
 }
 
+#endif
+
+/* ---- Garbage ---- */
+
+/* Whether nobody has stopped the collector.  5.1 does not tell, and a step would start it again: it is left alone. */
+static inline int nl_may_collect(lua_State *L) {
+#if NL_PUC51
+    (void)L;
+    return 0;
+#else
+    return lua_gc(L, LUA_GCISRUNNING, 0);
+#endif
+}
+
+/* A part of a collection of garbage that takes some microseconds.  Answers whether it was the last. */
 static inline int nl_collect(lua_State *L) {
+#if LUA_VERSION_NUM >= 502
+    return lua_gc(L, LUA_GCSTEP, 0);
+#else
     for (int steps = 0; steps < 16; steps++) /* each looks at 2 KiB */
         if (lua_gc(L, LUA_GCSTEP, 0))
             return 1;
     return 0;
+#endif
 }
 
-/* The wrapper that neap/jit.lua puts around each suspending function sees the token, yields no values, and then calls
-   core.resumed with the two values behind it. */
-static inline int nl_suspend(lua_State *L, nl_cont k) {
-    lua_settop(L, 1);
-    lua_pushlightuserdata(L, NL_TOKEN);
-    lua_insert(L, 1);
-    lua_pushlightuserdata(L, (void *)k);
-    return 3;
-}
+/* ---- Running threads ---- */
 
-#define NL_MARK_THREADS 1
-static inline int nl_runs_body(lua_State *co) {
+/* How deep coroutines may resume each other.  Engines up to 5.1 do not guard the C stack, of which each level takes about
+   half a KiB; the others have a limit of their own, which comes before this one. */
+#if LUA_VERSION_NUM >= 502
+#define NL_DEPTH_MAX 100000
+#else
+#define NL_DEPTH_MAX 2000
+#endif
+
+/* Ends a thread that died or never will go on, so that it can run another body.  Leaves the error of a
+   failing close handler on its stack.  Answers whether the thread can be used again. */
+static inline int nl_reset(lua_State *co) {
+#if LUA_VERSION_NUM >= 504
+    return lua_resetthread(co) == LUA_OK || lua_status(co) == LUA_OK;
+#else
     (void)co;
     return 0;
+#endif
 }
 
-static inline int nl_push_body(lua_State *co, int handler) {
-    (void)co;
-    (void)handler;
-    return 0;
+static inline int nl_resume(lua_State *co, lua_State *from, int nargs, int *nres) {
+#if LUA_VERSION_NUM >= 504
+    return lua_resume(co, from, nargs, nres);
+#elif LUA_VERSION_NUM >= 502
+    int status = lua_resume(co, from, nargs);
+    *nres = lua_gettop(co);
+    return status;
+#else
+    (void)from;
+    int status = lua_resume(co, nargs);
+    *nres = lua_gettop(co);
+    return status;
+#endif
 }
 
+/* Whether a thread can be suspended.  5.2 does not tell: there its frames have to. */
+#if LUA_VERSION_NUM == 502
+#define NL_FRAMES_TELL 1
+#define nl_isyieldable(L, at) ((void)(L), (void)(at), 0)
+#elif NL_PUC51
+#define NL_FRAMES_TELL 0
+int nl_isyieldable(lua_State *L, lua_State *at);
+#else
+#define NL_FRAMES_TELL 0
+#define nl_isyieldable(L, at) ((void)(L), lua_isyieldable(at))
+#endif
+
+/* What to blame when no C function is in the way. */
+#define NL_UNSUSPENDABLE                    \
+    (NL_PUC51 ? "an iterator or metamethod" \
+              : "a message handler, a finalizer, a hook or coroutine.close")
+
+/* Functions of the engine that let waits through.  5.1's pcall and xpcall do not: neap/wrap.lua replaces them, and runs
+   put the replacements where scripts look for them. */
+#define NL_PROTECTS NL_PUC51
+#define NL_ASSERTS_STRINGS (NL_PUC51 || LUA_VERSION_NUM == 502) /* its assert raises nothing else */
+#if NL_PUC51
+#define NL_PASSERS "error", "assert"
+#elif LUA_VERSION_NUM == 501
 #define NL_PASSERS "pcall", "xpcall", "error", "assert"
-#define nl_note_body(L) ((void)(L))
+#elif LUA_VERSION_NUM == 502
+#define NL_PASSERS "pcall", "xpcall", "dofile"
+#elif LUA_VERSION_NUM == 503
+#define NL_PASSERS "pcall", "xpcall", "error", "assert", "dofile"
+#else
+#define NL_PASSERS "pcall", "xpcall", "error", "assert", "dofile", "pairs"
+#endif
 
-/* The engine notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs
-   next would take the thread that ran before for this one.  An empty call puts it right. */
+/* To be called after other threads ran, before this one raises an error. */
+#if LUA_VERSION_NUM == 501 && !NL_PUC51
+
+/* LuaJIT notes which thread runs at calls and returns, but not when a C function raises: compiled code that runs next would
+   take the thread that ran before for this one.  An empty call puts it right. */
 static inline int nl_nothing(lua_State *L) {
     (void)L;
     return 0;
@@ -276,8 +299,19 @@ static inline void nl_back(lua_State *L) {
     lua_call(L, 0, 0);
 }
 
+#else
+#define nl_back(L) ((void)(L))
+#endif
+
+/* ---- Hooks ---- */
+
+/* Whether each thread has its hook, and whether that may suspend it, which is asked of 5.4 alone. */
+#define NL_OWN_HOOKS (LUA_VERSION_NUM >= 502 || NL_PUC51)
+#define NL_CAN_SLICE (LUA_VERSION_NUM >= 504)
+
+#if LUA_VERSION_NUM == 501 && !NL_PUC51
+
 /* Compiled code calls no hooks: the time of nl_interpret, which answers whether there is something to undo, is without. */
-#define NL_CAN_SLICE 0
 static inline int nl_interpret(lua_State *L) {
     int on = 0;
     lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
@@ -299,11 +333,127 @@ static inline void nl_compile(lua_State *L) {
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
 }
 
+#else
+
+static inline int nl_interpret(lua_State *L) {
+    (void)L;
+    return 0;
+}
+static inline void nl_compile(lua_State *L) {
+    (void)L;
+}
+
+#endif
+
+/* ---- Suspending ---- */
+
+#if LUA_VERSION_NUM >= 502
+
+/* Whether neap/wrap.lua stands between a script and our suspending functions. */
+#define NL_WRAPPED 0
+
+/* The body of a task runs below this function, so that an error unwinds inside the coroutine: variables to be closed
+   are closed there, and may wait.  At index 1 a message handler, then the function and its arguments.  Answers the
+   results, or NL_FAILURE and the error. */
+static inline int nl_body_ended(lua_State *L, int status) {
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - 1;
+    lua_pushlightuserdata(L, NL_FAILURE);
+    lua_insert(L, -2);
+    return 2;
+}
+
+#if LUA_VERSION_NUM >= 503
+
+static inline int nl_continue(lua_State *L, int status, lua_KContext k) {
+    (void)status;
+    return ((nl_cont)k)(L);
+}
+
+/* Suspends the running coroutine with a yield of no values; `k` goes on with the value at index 1, which stays alive
+   meanwhile. */
+static inline int nl_suspend(lua_State *L, nl_cont k) {
+    lua_settop(L, 1);
+    return lua_yieldk(L, 0, (lua_KContext)k, nl_continue);
+}
+
+static inline int nl_body_end(lua_State *L, int status, lua_KContext k) {
+    (void)k;
+    return nl_body_ended(L, status);
+}
+
+#else
+
+static inline int nl_suspend(lua_State *L, nl_cont k) {
+    lua_settop(L, 1);
+    return lua_yieldk(L, 0, 0, k);
+}
+
+static inline int nl_body_end(lua_State *L) {
+    return nl_body_ended(L, lua_getctx(L, NULL));
+}
+
+#endif
+
+static inline int nl_body_begin(lua_State *L) {
+    return nl_body_ended(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, nl_body_end));
+}
+#define NL_BODY_BOTTOM nl_body_begin
+
+/* Begins the stack of a task's thread with that function and the handler, a reference in the registry; the task's function,
+   which is at fn of L now, and its arguments follow.  Answers by how many values the first resume then has more arguments
+   than those. */
+static inline int nl_push_body(lua_State *L, int fn, lua_State *co, int handler) {
+    (void)L, (void)fn;
+    lua_pushcfunction(co, nl_body_bottom);
+    lua_rawgeti(co, LUA_REGISTRYINDEX, handler);
+    return 2;
+}
+
+/* Whether a thread that has started runs the body of a task.  Where that cannot be told tasks mark their threads. */
+#define NL_MARK_THREADS 0
+static inline int nl_runs_body(lua_State *co) {
+    lua_Debug ar;
+    int depth = 0;
+    while (lua_getstack(co, depth, &ar))
+        depth++;
+    if (depth == 0)
+        return lua_tocfunction(co, 1) == nl_body_bottom;
+    lua_getstack(co, depth - 1, &ar);
+    lua_getinfo(co, "f", &ar);
+    int runs = lua_tocfunction(co, -1) == nl_body_bottom;
+    lua_pop(co, 1);
+    return runs;
+}
+
+#else
+
 #define NL_WRAPPED 1
 #define NL_BODY_BOTTOM NULL
 
-/* This engine does not guard the C stack, of which each level takes about half a KiB. */
-#define NL_DEPTH_MAX 2000
+/* The wrapper that neap/wrap.lua puts around each suspending function sees the token, yields no values, and then calls
+   core.resumed with the two values behind it. */
+static inline int nl_suspend(lua_State *L, nl_cont k) {
+    lua_settop(L, 1);
+    lua_pushlightuserdata(L, NL_TOKEN);
+    lua_insert(L, 1);
+    lua_pushlightuserdata(L, (void *)k);
+    return 3;
+}
+
+#define NL_MARK_THREADS 1
+static inline int nl_runs_body(lua_State *co) {
+    (void)co;
+    return 0;
+}
+
+/* 5.1 cannot go on with a thread whose first function is one in C that yields: one in Lua calls it. */
+static inline int nl_push_body(lua_State *L, int fn, lua_State *co, int trampoline) {
+    if (!NL_PUC51 || (lua_isfunction(L, fn) && !lua_iscfunction(L, fn)))
+        return 0;
+    lua_rawgeti(co, LUA_REGISTRYINDEX, trampoline);
+    return 1;
+}
 
 #endif
 

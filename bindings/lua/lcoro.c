@@ -12,11 +12,12 @@ enum {
 
 #define IN_WAIT "cannot resume a coroutine that waits in a task"
 
-/* What a run replaces, where a loaded module has it. */
+/* What a run replaces, where a loaded module has it and we have something better. */
 static const struct {
     const char *module, *name;
-} replaced[] = {
-    {"coroutine", "yield"}, {"coroutine", "resume"}, {"coroutine", "wrap"}, {"_G", "require"}};
+} replaced[] = {{"coroutine", "yield"}, {"coroutine", "resume"}, {"coroutine", "wrap"},
+                {"_G", "require"},      {"_G", "pcall"},         {"_G", "xpcall"},
+                {"_G", "assert"}};
 enum {
     REPLACED = sizeof replaced / sizeof *replaced
 };
@@ -64,14 +65,15 @@ static int refuse(lua_State *L, int nargs, const char *text) {
     return FAILED;
 }
 
-/* Resumes co with the nargs values on top of L.  Answers how many results are on top now, FAILED with the error there,
-   or PASSED if the wait has to go outward. */
-static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
+/* Resumes co with the nargs values on top of L; `through`: for a protected call.  Answers how many results are on top now,
+   FAILED with the error there, or PASSED if the wait has to go outward. */
+static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs, int through) {
     if (is_dead(co))
         return refuse(L, nargs, "cannot resume dead coroutine");
     if (!lua_checkstack(co, nargs + 1))
         return refuse(L, nargs, "too many arguments to resume");
-    nl_link link = {L, co, st->chain, st->chain != NULL ? st->chain->depth + 1 : 0};
+    nl_link link = {L, co, st->chain, st->chain != NULL ? st->chain->depth + 1 : 0,
+                    (uint8_t)through};
     if (link.depth > NL_DEPTH_MAX)
         return refuse(L, nargs, "too many coroutines inside each other (stack overflow)");
     lua_xmove(L, co, nargs);
@@ -104,9 +106,9 @@ static int advance(lua_State *L, nl_state *st, lua_State *co, int nargs) {
 
 static int resume_again(lua_State *L);
 
-static int resume_answer(lua_State *L, int n) {
+static int resume_answer(lua_State *L, int n, nl_cont again) {
     if (n == PASSED)
-        return nl_suspend(L, resume_again);
+        return nl_suspend(L, again);
     lua_pushboolean(L, n >= 0);
     if (n < 0)
         n = 1;
@@ -114,21 +116,45 @@ static int resume_answer(lua_State *L, int n) {
     return n + 1;
 }
 
-static int go_on(lua_State *L, lua_State *co) {
+static int go_on(lua_State *L, lua_State *co, int through) {
     mark_waiting(L, NL_STATE(L), co, 0);
-    return advance(L, NL_STATE(L), co, 0);
+    return advance(L, NL_STATE(L), co, 0, through);
 }
 
-static int resume_again(lua_State *L) {
-    return resume_answer(L, go_on(L, lua_tothread(L, 1)));
-}
-
-static int co_resume(lua_State *L) {
+/* Resumes the coroutine at 1 with the values behind it. */
+static int resume_first(lua_State *L, int through, nl_cont again) {
     lua_State *co = lua_tothread(L, 1);
     luaL_argcheck(L, co != NULL, 1, "coroutine expected");
     if (is_waiting(L, NL_STATE(L), 1))
-        return resume_answer(L, refuse(L, 0, IN_WAIT));
-    return resume_answer(L, advance(L, NL_STATE(L), co, lua_gettop(L) - 1));
+        return resume_answer(L, refuse(L, 0, IN_WAIT), again);
+    return resume_answer(L, advance(L, NL_STATE(L), co, lua_gettop(L) - 1, through), again);
+}
+
+static int resume_again(lua_State *L) {
+    return resume_answer(L, go_on(L, lua_tothread(L, 1), 0), resume_again);
+}
+
+static int co_resume(lua_State *L) {
+    return resume_first(L, 0, resume_again);
+}
+
+/* ---- Protected calls, where those of the engine let no wait through ---- */
+
+static int protect_again(lua_State *L) {
+    return resume_answer(L, go_on(L, lua_tothread(L, 1), 1), protect_again);
+}
+
+/* As resume, of a coroutine in which neap/wrap.lua runs a protected call. */
+static int protect(lua_State *L) {
+    return resume_first(L, 1, protect_again);
+}
+
+/* Whether L runs protected calls of the running task's own thread, and so yields for the task. */
+int nl_is_protected(const nl_state *st, const lua_State *L) {
+    for (const nl_link *link = st->chain; L != st->task->co.L; L = link->outer, link = link->up)
+        if (link == NULL || link->inner != L || !link->through)
+            return 0;
+    return 1;
 }
 
 /* ---- coroutine.wrap ---- */
@@ -163,19 +189,21 @@ static int wrap_answer(lua_State *L, lua_State *co, int n) {
 }
 
 static int wrap_again(lua_State *L) {
-    lua_State *co = lua_tothread(L, 1); /* kept: on LuaJIT this runs as another closure */
-    return wrap_answer(L, co, go_on(L, co));
+    lua_State *co =
+        lua_tothread(L, 1); /* kept: where a wrapper calls this it runs as another closure */
+    return wrap_answer(L, co, go_on(L, co, 0));
 }
 
 int nl_wrap_call(lua_State *L) {
     lua_State *co = lua_tothread(L, lua_upvalueindex(2));
     if (is_waiting(L, NL_STATE(L), lua_upvalueindex(2)))
         return luaL_error(L, IN_WAIT);
-    return wrap_answer(L, co, advance(L, NL_STATE(L), co, lua_gettop(L)));
+    return wrap_answer(L, co, advance(L, NL_STATE(L), co, lua_gettop(L), 0));
 }
 
 static int co_wrap(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_argcheck(L, !(NL_PUC51 && lua_iscfunction(L, 1)), 1, "Lua function expected");
     lua_pushlightuserdata(L, NL_STATE(L));
     lua_State *co = lua_newthread(L);
     lua_pushvalue(L, 1);
@@ -184,7 +212,19 @@ static int co_wrap(lua_State *L) {
     return 1;
 }
 
-/* ---- Replacing functions of the engine ---- */
+/* ---- assert with an error that is no string ---- */
+
+static int assert_any(lua_State *L) {
+    luaL_checkany(L, 1);
+    if (lua_toboolean(L, 1))
+        return lua_gettop(L);
+    if (lua_isnoneornil(L, 2))
+        return luaL_error(L, "assertion failed!");
+    lua_settop(L, 2);
+    return lua_error(L);
+}
+
+/* ---- Replacing the functions of the engine ---- */
 
 static void push_module(lua_State *L, const char *name) {
     lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
@@ -200,11 +240,11 @@ static void push_ours(lua_State *L, nl_state *st, int i) {
     lua_replace(L, -2);
 }
 
-/* Whether the function on top may be replaced.  Ours calls the `require` that was there when the module was loaded: one
-   that came later stays. */
+/* Whether the value on top may be replaced.  A global that is no function is the script's.  Our `require` calls the one
+   that was there when the module was loaded: one that came later stays. */
 static int is_replaceable(lua_State *L, nl_state *st, int i) {
     if (strcmp(replaced[i].name, "require") != 0)
-        return 1;
+        return strcmp(replaced[i].module, "_G") != 0 || lua_isfunction(L, -1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->patched);
     lua_getfield(L, -1, "require");
     int same = lua_rawequal(L, -1, -3);
@@ -267,6 +307,12 @@ void nl_unpatch(nl_state *st) {
 void nl_open_coroutine(lua_State *L, nl_state *st) {
     static const luaL_Reg waits[] = {{"yield", nl_yield}, {"resume", co_resume}, {NULL, NULL}};
     static const luaL_Reg makers[] = {{"wrap", co_wrap}, {NULL, NULL}};
+    static const luaL_Reg protects[] = {{"protect", protect}, {NULL, NULL}};
+    static const luaL_Reg asserts[] = {{"assert", assert_any}, {NULL, NULL}};
+    if (NL_PROTECTS)
+        nl_waits(L, st, protects);
+    if (NL_ASSERTS_STRINGS)
+        nl_functions(L, st, asserts);
     lua_newtable(L);
     push_module(L, "coroutine");
     for (lua_pushnil(L); lua_istable(L, -2) && lua_next(L, -2);) {

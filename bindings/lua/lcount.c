@@ -41,7 +41,7 @@ void nl_count_in(const nl_state *st, lua_State *co) {
 
 /* The thread has ended.  The engine's only hook stays. */
 void nl_count_end(lua_State *co) {
-    if (NL_CAN_SLICE && lua_gethook(co) == on_count)
+    if (NL_OWN_HOOKS && lua_gethook(co) == on_count)
         lua_sethook(co, NULL, 0, 0);
 }
 
@@ -121,10 +121,9 @@ static void on_count(lua_State *L, lua_Debug *ar) {
 /* Raises where tasks cannot be taken off. */
 void nl_check_slice(lua_State *L, nl_state *st) {
     if (!NL_CAN_SLICE)
-        nl_throw(
-            L, st, NEAP_ENOTSUP,
-            "this engine cannot take a task off in the middle of a function: its compiled code "
-            "calls no hooks (call neap.yield now and then)");
+        nl_throw(L, st, NEAP_ENOTSUP,
+                 "this engine cannot take a task off in the middle of a function "
+                 "(call neap.yield now and then)");
 }
 
 /* Steps of the task, which has not ended, last about so long; ns < 0: as long as they like. */

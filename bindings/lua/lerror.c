@@ -10,7 +10,7 @@
 
 /* Whether the frame is one of the functions that our own files in Lua put around those in C. */
 int nl_is_wrapper(const lua_Debug *ar) {
-    static const char *const files[] = {"jit.lua", "require.lua", "scope.lua", "select.lua",
+    static const char *const files[] = {"wrap.lua", "require.lua", "scope.lua", "select.lua",
                                         "sync.lua"};
     const char *slash = strrchr(ar->short_src, '/');
     if (slash == NULL || slash - ar->short_src < 4 || memcmp(slash - 4, "neap", 4) != 0)
@@ -34,17 +34,28 @@ static void write_site(const lua_Debug *ar, char *buf, size_t cap) {
     buf[at] = '\0';
 }
 
-/* "file:line" of the script that called us, or "" where no script did. */
-const char *nl_site(lua_State *L, char *buf, size_t cap) {
+/* Writes where the thread's innermost frame of a script is, from this level on; answers whether there is one. */
+static int site_in(lua_State *at, int level, char *buf, size_t cap) {
     lua_Debug ar;
-    buf[0] = '\0';
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "Sl", &ar);
+    for (; lua_getstack(at, level, &ar); level++) {
+        lua_getinfo(at, "Sl", &ar);
         if (ar.currentline > 0 && !nl_is_wrapper(&ar)) {
             write_site(&ar, buf, cap);
-            break;
+            return 1;
         }
     }
+    return 0;
+}
+
+/* "file:line" of the script that called us, or "" where no script did. */
+const char *nl_site(lua_State *L, char *buf, size_t cap) {
+    buf[0] = '\0';
+    if (site_in(L, 1, buf, cap) || !NL_PROTECTS || nl_running_step.st == NULL)
+        return buf;
+    const nl_link *link = nl_running_step.st->chain; /* a protected call has a thread of its own */
+    for (; link != NULL && link->inner == L && link->through; L = link->outer, link = link->up)
+        if (site_in(link->outer, 0, buf, cap))
+            break;
     return buf;
 }
 

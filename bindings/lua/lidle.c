@@ -64,7 +64,7 @@ static int64_t collect(neap_loop *loop, int32_t quiet, void *user) {
     int kb = lua_gc(st->R, LUA_GCCOUNT, 0);
     if (idle->left == 0 && !is_due(idle, kb))
         return -1;
-    if (!lua_gc(st->R, LUA_GCISRUNNING, 0))
+    if (!nl_may_collect(st->R))
         return -1;
     if (!quiet)
         return wanted_silence(loop, idle);

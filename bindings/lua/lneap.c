@@ -130,7 +130,7 @@ void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions) {
     }
 }
 
-/* Notes {table, name} for neap/jit.lua, and that the function on top is not to blame where a wait is impossible. */
+/* Notes {table, name} for neap/wrap.lua, and that the function on top is not to blame where a wait is impossible. */
 static void note_wait(lua_State *L, nl_state *st, const char *name) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_pushvalue(L, -2);
@@ -302,7 +302,6 @@ static void note_passers(lua_State *L, nl_state *st) {
     static const char *const names[] = {NL_PASSERS};
     st->passers = new_ref(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
-    nl_note_body(L);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         lua_getglobal(L, names[i]);
         if (lua_isfunction(L, -1)) {
@@ -403,6 +402,17 @@ static int state_gc(lua_State *L) {
     return 0;
 }
 
+static void push_chunk(lua_State *L, const char *text) {
+    if (luaL_loadbuffer(L, text, strlen(text), "=neap") != 0)
+        lua_error(L);
+}
+
+/* A function in Lua that calls what it gets. */
+static void push_trampoline(lua_State *L) {
+    push_chunk(L, "local function call(fn, ...) return fn(...) end return call");
+    lua_call(L, 0, 1);
+}
+
 static void open_tables(lua_State *L, nl_state *st) {
     st->patched = new_ref(L);
     st->owned = new_weak_ref(L, "k");
@@ -420,11 +430,13 @@ static void open_tables(lua_State *L, nl_state *st) {
     note_passers(L, st);
     push_function(L, st, keep_trail);
     st->tracing = luaL_ref(L, LUA_REGISTRYINDEX);
-    if (luaL_loadbuffer(L, "return", 6, "=neap") != 0)
-        lua_error(L);
+    push_chunk(L, "return");
     st->poke = luaL_ref(L, LUA_REGISTRYINDEX);
-    push_function(L, st, nl_trace_failure);
-    st->failing = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (NL_PUC51)
+        push_trampoline(L);
+    else
+        push_function(L, st, nl_trace_failure);
+    st->bottom = luaL_ref(L, LUA_REGISTRYINDEX);
     push_function(L, st, run_entry);
     st->entry = luaL_ref(L, LUA_REGISTRYINDEX);
 }
@@ -453,6 +465,7 @@ static nl_state *new_state(lua_State *L) {
 /* The table that `require "neap.core"` gives. */
 static void open_module(lua_State *L, nl_state *st) {
     lua_newtable(L);
+    int module = lua_gettop(L);
     lua_newtable(L);
     lua_setfield(L, -2, "methods");
     nl_open_error(L, st);
@@ -478,8 +491,9 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_shutdown(L, st);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_getfield(L, -1, "waits");
-    lua_setfield(L, -3, "waits");
-    lua_pop(L, 1);
+    if (NL_WRAPPED)
+        lua_setfield(L, -3, "waits");
+    lua_settop(L, module);
     st->module = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

@@ -228,6 +228,7 @@ typedef struct nl_link {
     lua_State *outer, *inner;
     struct nl_link *up;
     int depth;
+    uint8_t through; /* the inner one runs a protected call of the outer one */
 } nl_link;
 
 /* What the core may keep longer than the Lua state lives points here: st is NULL once the state is closed. */
@@ -309,7 +310,7 @@ struct nl_state {
     int scopes;   /* registry: weak map of the scopes that scripts made */
     int tracing;  /* registry: the message handler */
     int poke;     /* registry: a Lua function that does nothing */
-    int failing;  /* registry: the message handler under tasks */
+    int bottom;   /* registry: the function at the bottom of tasks: see nl_push_body */
     int entry;    /* registry: the function under every call from the core */
     int trail;    /* registry: the traceback of the last failed call */
     int fault;    /* registry: the error of the callback that has just failed */
@@ -501,6 +502,7 @@ int nl_raise_next_tick(lua_State *L, nl_state *st);
 
 /* lcoro.c, lyield.c */
 int nl_yield(lua_State *L);
+int nl_is_protected(const nl_state *st, const lua_State *L);
 int nl_wrap_call(lua_State *L);
 int32_t nl_raw_yield(neap_task *task, nl_task *t, int nres);
 void nl_raw_wake(nl_task *t);

@@ -55,14 +55,16 @@ static int push_replaced_name(lua_State *L, nl_state *st, int fn) {
     return 0;
 }
 
-/* Whether the function on top lets waits through: one of ours, pcall and the like. */
+/* Whether the function on top lets waits through: one of ours, pcall and the like.  Where the frames have to tell whether a
+   thread can be suspended one of ours is none: it calls nothing but the message handler of its error. */
 static int is_passer(lua_State *L, nl_state *st) {
-    if (lua_tocfunction(L, -1) == nl_wrap_call)
+    lua_CFunction fn = lua_tocfunction(L, -1);
+    if (fn != NULL && (fn == nl_wrap_call || fn == nl_body_bottom))
         return 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_pushvalue(L, -2);
     lua_rawget(L, -2);
-    int found = lua_toboolean(L, -1);
+    int found = NL_FRAMES_TELL ? lua_isboolean(L, -1) : lua_toboolean(L, -1);
     lua_pop(L, 2);
     return found;
 }
@@ -87,7 +89,7 @@ static const char *name_c(lua_State *L, nl_state *st, lua_State *at, int level,
 static const char *blame(lua_State *L, nl_state *st, lua_State *at) {
     lua_Debug ar;
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    for (int level = at == L ? 1 : 0; lua_getstack(at, level, &ar); level++) {
+    for (int level = 1; lua_getstack(at, level, &ar); level++) { /* at 0 ours waits or resumes */
         lua_getinfo(at, "Snf", &ar);
         if (at != L)
             lua_xmove(at, L, 1);
@@ -99,7 +101,34 @@ static const char *blame(lua_State *L, nl_state *st, lua_State *at) {
         if (ar.name != NULL && strcmp(ar.name, "__gc") == 0)
             return "a finalizer";
     }
-    return "a message handler, a finalizer, a hook or coroutine.close";
+    return NL_UNSUSPENDABLE;
+}
+
+/* Whether no C function of the thread is known to be in the way. */
+static int is_clear(lua_State *L, nl_state *st, lua_State *at) {
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(at, level, &ar); level++) {
+        lua_getinfo(at, "Sf", &ar);
+        if (at != L)
+            lua_xmove(at, L, 1);
+        int blocks = *ar.what == 'C' && !is_passer(L, st);
+        lua_pop(L, 1);
+        if (blocks)
+            return 0;
+    }
+    return 1;
+}
+
+static int can_suspend(lua_State *L, nl_state *st, lua_State *at) {
+    return NL_FRAMES_TELL ? is_clear(L, st, at) : nl_isyieldable(L, at);
+}
+
+static const char *cure_for(const char *name) {
+    if (NL_PROTECTS && (strcmp(name, "'pcall'") == 0 || strcmp(name, "'xpcall'") == 0))
+        return "it is the engine's own: use neap's";
+    if (NL_PUC51 && strcmp(name, NL_UNSUSPENDABLE) == 0)
+        return "not in Lua 5.1: an iterator can be called in a loop with 'while'";
+    return "wait before, or spawn a task";
 }
 
 static int refuse_here(lua_State *L, nl_state *st) {
@@ -110,9 +139,8 @@ static int refuse_here(lua_State *L, nl_state *st) {
 
 static int refuse_thread(lua_State *L, nl_state *st, lua_State *at) {
     const char *name = blame(L, st, at);
-    return nl_throw(L, st, NEAP_ENO_YIELD,
-                    "cannot wait inside %s: it cannot be suspended (wait before, or spawn a task)",
-                    name);
+    return nl_throw(L, st, NEAP_ENO_YIELD, "cannot wait inside %s: it cannot be suspended (%s)",
+                    name, cure_for(name));
 }
 
 static int refuse_resumer(lua_State *L, nl_state *st) {
@@ -126,7 +154,7 @@ static int refuse_resumer(lua_State *L, nl_state *st) {
 int nl_can_wait(lua_State *L, const nl_state *st) {
     lua_State *at = L;
     for (const nl_link *link = st->chain;; at = link->outer, link = link->up) {
-        if (!lua_isyieldable(at))
+        if (!nl_isyieldable(L, at))
             return 0;
         if (at == st->task->co.L)
             return 1;
@@ -144,7 +172,7 @@ void nl_check_wait(lua_State *L, nl_state *st) {
     if (t == NULL)
         refuse_here(L, st);
     for (;; at = link->outer, link = link->up) {
-        if (!lua_isyieldable(at))
+        if (!can_suspend(L, st, at))
             refuse_thread(L, st, at);
         if (at == t->co.L)
             return;

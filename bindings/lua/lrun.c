@@ -354,7 +354,7 @@ static int wired(lua_State *L) {
     return 0;
 }
 
-/* For neap/jit.lua: the second half of a suspended function: what it kept, and which. */
+/* For neap/wrap.lua: the second half of a suspended function: what it kept, and which. */
 static int resumed(lua_State *L) {
     nl_cont k = (nl_cont)lua_touserdata(L, 2);
     lua_settop(L, 1);

@@ -122,7 +122,7 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
         nl_throw(L, st, NEAP_E2BIG, "too many arguments");
     t->nargs = n;
     if (t->pooled)
-        t->nargs += nl_push_body(t->co.L, st->failing);
+        t->nargs += nl_push_body(L, ud + 1, t->co.L, st->bottom);
     lua_xmove(L, t->co.L, t->pooled ? n + 1 : n);
     lua_settop(L, ud);
     if (st->overtime != 0)

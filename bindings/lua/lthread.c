@@ -167,12 +167,6 @@ void nl_note_cause(lua_State *L, nl_state *st, int source, int error) {
     lua_pop(L, 1);
 }
 
-/* The error on top comes from a coroutine of the script that has died. */
-void nl_note_death(lua_State *L, nl_state *st, lua_State *co) {
-    luaL_traceback(L, co, NULL, 0);
-    set_cause(L, st, lua_gettop(L) - 1);
-}
-
 /* That error goes on as the value on top. */
 void nl_renote_death(lua_State *L, nl_state *st) {
     if (st->task == NULL)
@@ -204,6 +198,22 @@ static void add_cause(lua_State *L, luaL_Buffer *b, int ud, int error) {
     lua_pop(L, 1);
 }
 
+/* The error on top comes from a coroutine of the script that has died.  Where protected calls are coroutines an error may
+   pass several: the traceback grows. */
+void nl_note_death(lua_State *L, nl_state *st, lua_State *co) {
+    luaL_Buffer b;
+    int error = lua_gettop(L);
+    nl_anchored(L, st->task->o.node.ref);
+    luaL_buffinit(L, &b);
+    if (NL_PROTECTS)
+        add_cause(L, &b, error + 1, error);
+    luaL_traceback(L, co, NULL, 0);
+    luaL_addvalue(&b);
+    luaL_pushresult(&b);
+    lua_remove(L, error + 1);
+    set_cause(L, st, error);
+}
+
 /* Keeps {traceback =, stack =} of the thread `at` in the task's value slot, before its frames go. */
 void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int error) {
     luaL_Buffer b;
@@ -226,7 +236,7 @@ void nl_record_failure(lua_State *L, nl_task *t, lua_State *at, int level, int e
 /* A message handler for functions that let errors through: what is raised again later keeps the traceback. */
 int nl_keep_trace(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    if (st->task != NULL && !nl_is_cancelled(L, st, 1)) {
+    if (!NL_PROTECTS && st->task != NULL && !nl_is_cancelled(L, st, 1)) {
         luaL_traceback(L, L, NULL, 1);
         set_cause(L, st, 1);
     }

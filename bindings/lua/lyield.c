@@ -91,7 +91,7 @@ static int yield_tick(lua_State *L) {
 int nl_yield(lua_State *L) {
     nl_state *st = NL_STATE(L);
     int n = lua_gettop(L);
-    if (st->task == NULL || st->task->co.L != L)
+    if (st->task == NULL || (st->task->co.L != L && !(NL_PROTECTS && nl_is_protected(st, L))))
         return lua_yield(L, n);
     nl_check_wait(L, st);
     switch (classify(L, st, n)) {

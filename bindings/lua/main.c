@@ -1,9 +1,8 @@
 /* main.c: the neap command: as `lua`, but the script is the main task of a loop and may wait at top level. */
+#include "compat.h"
 #include "neap_lua.h"
 #include "prompt.h"
 
-#include <lauxlib.h>
-#include <lualib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* neap_lua.h: for programs that embed Lua and neap: hands a loop to a Lua state, and futures across.
 
-   Link with libneap-lua5.4 or libneap-luajit (pkg-config neap-lua5.4, neap-luajit).  Scripts of the state then find the
+   Link with the library for its Lua: libneap-lua5.1 to libneap-lua5.4, or libneap-luajit (pkg-config neap-lua5.4 ...).  Scripts of the state then find the
    same binding with `require "neap"`.  Every function belongs to the thread of the state and of its loop. */
 #ifndef NEAP_LUA_H
 #define NEAP_LUA_H
@@ -15,7 +15,8 @@ extern "C" {
 
 /* Makes `loop` the loop of the Lua state: what scripts get as neap.loop(), and where their tasks, timers and sockets
    live.  The host goes on running it (or lets a script do so).  The state keeps a reference, takes no hook of the loop,
-   and never closes it; coroutine.resume, wrap and yield of the state let waits pass from then on.  Several states may
+   and never closes it; coroutine.resume, wrap and yield of the state let waits pass from then on (in Lua 5.1 pcall and
+   xpcall, too; there and in 5.2 assert raises any value).  Several states may
    share a loop.
    Returns 0.
    Errors: NEAP_ELOOP_CLOSED, NEAP_EWRONGTHREAD, NEAP_EOTHER_LOOP_RUNNING while the state runs another loop,
@@ -39,7 +40,7 @@ NEAP_API void neap_lua_push_shared_chan(lua_State *L, neap_shared_chan *chan);
    else. */
 NEAP_API neap_shared_chan *neap_lua_to_shared_chan(lua_State *L, int index);
 
-/* What the modules neap.core and neap.corejit are. */
+/* What the modules neap.core and, for LuaJIT, neap.corejit are. */
 NEAP_API int luaopen_neap_core(lua_State *L);
 NEAP_API int luaopen_neap_corejit(lua_State *L);
 

@@ -227,9 +227,9 @@ scenarios["select each_completed"] = function(aside)
             local i, value = neap.select { a, b, function() neap.sleep(5) end }
             got = got + (i < 3 and value and 1 or 0)
         end
-        for future in neap.each_completed { function() neap.sleep(1) end, function() neap.sleep(2) end } do
+        helper.each(function(future)
             future:result()
-        end
+        end, neap.each_completed { function() neap.sleep(1) end, function() neap.sleep(2) end })
     end, function()
         local left = 0
         neap.sleep(0)
@@ -389,10 +389,10 @@ scenarios["queue join"] = function(aside)
     queue:put(1)
     queue:put(2)
     aside(function()
-        for _ in queue:iter() do
+        helper.each(function()
             neap.sleep(1)
             queue:task_done()
-        end
+        end, queue:iter())
     end)
     return function()
         queue:join()

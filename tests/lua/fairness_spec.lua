@@ -327,10 +327,11 @@ local function count(n)
 end
 
 describe("slices", function()
-    if helper.is_luajit then
-        it("D7: on this engine, whose compiled code calls no hooks, slices are refused", in_loop(function()
+    if helper.version ~= "5.4" then
+        -- LuaJIT's compiled code calls no hooks; in older ones a hook cannot suspend a thread as neap needs it.
+        it("D7: on this engine slices are refused", in_loop(function()
             local err = raises("ENOTSUP", neap.spawn, { count, 1, slice = 0.005 })
-            helper.contains("compiled code", err.message)
+            helper.contains("this engine", err.message)
             raises("ENOTSUP", neap.current_task().set_slice, neap.current_task(), 0.005)
             neap.current_task():set_slice(nil)
         end))

@@ -28,12 +28,19 @@ local function blocks(path)
     return list
 end
 
--- LuaJIT prints integral numbers without a fraction.
+-- Engines without integers print integral numbers without a fraction.
 local function adapt(output)
-    return helper.is_luajit and output:gsub("(%d)%.0%f[%D]", "%1") or output
+    return helper.has_subtypes and output or output:gsub("(%d)%.0%f[%D]", "%1")
 end
 
-local function check(result, output)
+-- What the guide says of this engine: it refuses an iterator that waits.
+local function is_refused(text, result)
+    return not helper.waits_anywhere and text:find("for .- in ") and result.code == 1 and
+        result.err:find("an iterator can be called in a loop with 'while'", 1, true)
+end
+
+local function check(result, output, text)
+    if is_refused(text, result) then return end
     assert.equal("", result.err)
     if output then
         assert.equal(adapt(output), result.out)
@@ -67,18 +74,18 @@ describe("guide", function()
                 end)
             elseif block.mark == "part" and block.text:find("neap.run", 1, true) then
                 it(name .. " runs in a stock interpreter", function()
-                    check(process.run_lua(block.text), output)
+                    check(process.run_lua(block.text), output, block.text)
                 end)
             elseif block.mark == "part" then
                 it(name .. " parses where the engine has its syntax", function()
                     local chunk, err = helper.compile(block.text)
                     if not chunk then
-                        assert.is_true(helper.is_luajit and block.text:find("<close>", 1, true) ~= nil, err)
+                        assert.is_true(not helper.has_close and block.text:find("<close>", 1, true) ~= nil, err)
                     end
                 end)
             else
                 it(name .. " runs with the command", function()
-                    check(process.run_neap(block.text, { name = "guide.lua" }), output)
+                    check(process.run_neap(block.text, { name = "guide.lua" }), output, block.text)
                 end)
             end
         end

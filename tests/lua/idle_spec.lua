@@ -43,7 +43,7 @@ local function is_soon(condition)
 end
 
 local function object_with_finalizer(fn)
-    if helper.has_close then return setmetatable({}, { __gc = fn }) end
+    if not helper.has_proxies then return setmetatable({}, { __gc = fn }) end
     local object = rawget(_G, "newproxy")(true)
     getmetatable(object).__gc = fn
     return object
@@ -57,6 +57,18 @@ local function burst()
 end
 
 describe("in silence", function()
+    if helper.version == "5.1" then
+        it("a collector that does not tell whether it was stopped is left alone", lazily(function()
+            local box = setmetatable({}, { __mode = "k" })
+            see_heap()
+            box[{}] = true
+            burst()
+            for _ = 1, 10 do neap.sleep(0.01) end
+            assert.is_not_nil(next(box))
+        end))
+        return
+    end
+
     it("garbage that a burst has left is collected", lazily(function()
         local box = setmetatable({}, { __mode = "k" })
         see_heap()
@@ -98,7 +110,7 @@ describe("in silence", function()
         end)
         burst()
         assert.is_true(is_soon(function() return ran end))
-        assert.equal(helper.is_luajit and 1 or 0, #reports)
+        assert.equal(helper.version == "5.4" and 0 or 1, #reports)
     end, { reports = true }))
 
     it("a finalizer cannot wait and hears so", lazily(function()

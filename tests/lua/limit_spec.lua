@@ -215,9 +215,9 @@ describe("queue", function()
         assert.is_true(queue:try_put("v0"))
         assert.equal(7, #queue)
         queue:close()
-        for value in queue:iter() do
+        helper.each(function(value)
             out[#out + 1] = value
-        end
+        end, queue:iter())
         assert.equal("v5 v0 v3 v6 v2 v1 v4", table.concat(out, " "))
     end))
 
@@ -237,11 +237,11 @@ describe("queue", function()
     it("a join waits until the work on each value is done", in_loop(function()
         local queue, done = neap.queue(2), 0
         local worker = neap.spawn(function()
-            for _ in queue:iter() do
+            helper.each(function()
                 neap.sleep(1)
                 done = done + 1
                 queue:task_done()
-            end
+            end, queue:iter())
         end)
         for i = 1, 5 do
             queue:put(i)

@@ -5,10 +5,10 @@ local process = require "support.process"
 
 local dir = helper.source_dir .. "/scripts/"
 
--- name = { arguments, output as a pattern }
+-- name = { arguments, output as a pattern, iterates = whether an iterator waits }
 local programs = {
     crawler = { {}, "^300 pages, 20 connections at a time\n$" },
-    worker_pool = { { "3", "10" }, "^7\tjob 7 is broken\n10 jobs, 1 broken, sum 336\n$" },
+    worker_pool = { { "3", "10" }, "^7\tjob 7 is broken\n10 jobs, 1 broken, sum 336\n$", iterates = true },
     mirrors = { {}, "^\tfrom the quick one\n$" },
 }
 
@@ -16,6 +16,10 @@ describe("program", function()
     for name, program in pairs(programs) do
         it(name, function()
             local result = process.run { helper.command, dir .. name .. ".lua", helper.unpack(program[1]) }
+            if program.iterates and not helper.waits_anywhere then
+                helper.contains("an iterator can be called in a loop with 'while'", result.err)
+                return
+            end
             assert.equal("", result.err)
             assert.matches(program[2], result.out)
             assert.equal(0, result.code)

@@ -332,10 +332,15 @@ describe("cannot wait inside", function()
 
     it("G5: table.sort", blamed("'table.sort'", function() table.sort({ 1, 2, 3 }, nap) end))
     it("G5: string.gsub", blamed("'string.gsub'", function() return (("x"):gsub("x", nap)) end))
-    it("G5: string.format", blamed("'string.format'", function()
-        return ("%s"):format(setmetatable({}, { __tostring = nap }))
+    if helper.version ~= "5.1" then -- its format does not call __tostring
+        it("G5: string.format", blamed("'string.format'", function()
+            return ("%s"):format(setmetatable({}, { __tostring = nap }))
+        end))
+    end
+    local older = helper.version ~= nil and helper.version ~= "5.4"
+    it("G5: print", blamed(older and "'tostring'" or "'print'", function() -- which older ones call for it
+        print(setmetatable({}, { __tostring = nap }))
     end))
-    it("G5: print", blamed("'print'", function() print(setmetatable({}, { __tostring = nap })) end))
     it("G5: the innermost of several", blamed("'string.gsub'", function()
         table.sort({ 1, 2, 3 }, function() return (("x"):gsub("x", nap)) == "" end)
     end))
@@ -351,7 +356,7 @@ describe("cannot wait inside", function()
         load(function()
             err = err or helper.raises("no_yield", nap)
         end)
-        helper.contains("cannot wait inside 'load':", err.message)
+        helper.contains("cannot wait inside 'load", err.message) -- or loadstring, which is the same in 5.2
     end))
 
     it("G5: the engine's require, where it was kept", helper.in_loop(function()
@@ -388,7 +393,7 @@ describe("cannot wait inside", function()
         end
         helper.collect()
         assert.equal("no_yield", helper.code_of(err))
-        helper.contains(helper.is_luajit and "'collectgarbage'" or "a finalizer:", err.message)
+        helper.contains(helper.version == "5.4" and "a finalizer:" or "'collectgarbage'", err.message)
     end))
 
     it("G5: a hook", helper.in_loop(function()
@@ -405,7 +410,11 @@ describe("cannot wait inside", function()
         debug.sethook()
         if helper.is_luajit then rawget(_G, "jit").on(true, true) end
         assert.equal(2, line)
+        if helper.version == "5.2" then -- no frame shows it there: the engine itself refuses
+            helper.contains("attempt to yield", err)
+            return
+        end
         assert.equal("no_yield", helper.code_of(err))
-        helper.contains("a hook", err.message)
+        helper.contains(helper.version == "5.1" and "metamethod" or "a hook", err.message)
     end))
 end)

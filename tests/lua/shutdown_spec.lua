@@ -533,7 +533,7 @@ describe("shutdown of a program", function()
                 print(neap.run(function()
                     local sum = 0
                     for i = 1, 1e6 do sum = sum + i end
-                    return sum, debug.gethook()
+                    return sum, (debug.gethook())
                 end))
             ]])
             child:await_line "started (%w+)"

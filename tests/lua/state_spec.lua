@@ -94,9 +94,10 @@ local pending = {
     ["a generator suspended in a wait"] = [[
         loop = neap.new_loop {}
         loop:create_task(function()
-            for _ in coroutine.wrap(function()
+            local generator = coroutine.wrap(function()
                 coroutine.wrap(function() neap.sleep(100) end)()
-            end) do end
+            end)
+            while generator() do end
         end)
         loop:run_once(0)
         loop:run_once(0)
@@ -213,7 +214,7 @@ describe("closing a state", function()
     end)
 
     it("finalizers of the script may use neap while the state closes", function()
-        local proxy = helper.is_luajit and [[
+        local proxy = helper.has_proxies and [[
             local object = newproxy(true)
             getmetatable(object).__gc = finalize
         ]] or [[

@@ -197,7 +197,7 @@ describe("channel", function()
                     for i = 1, 10 do assert(channel:send(i)) end
                     channel:close()
                 end)
-                for value in channel:iter() do got[#got + 1] = value end
+                helper.each(function(value) got[#got + 1] = value end, channel:iter())
             end)
             assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, got)
         end
@@ -330,7 +330,7 @@ describe("channel", function()
         neap.group(function(g)
             for _ = 1, 20 do
                 g:spawn(function()
-                    for value in channel:iter() do sum = sum + value end
+                    helper.each(function(value) sum = sum + value end, channel:iter())
                 end)
             end
             neap.group(function(senders)

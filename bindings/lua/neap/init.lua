@@ -1,17 +1,18 @@
 -- neap: an asynchronous runtime in which a coroutine is a task.  This file only wires; neap/meta.lua describes.
 local core = rawget(_G, "jit") and require "neap.corejit" or require "neap.core"
 
-if core.waits and rawget(_G, "jit") then
-    require "neap.jit"(core)
+if core.waits then
+    require "neap.wrap"(core)
 end
 
 core.require = core.require or require "neap.require"(core, core.scopes.keep_trace)
 
 local private = {
-    waits = true, token = true, resumed = true, wired = true, run_command = true, scopes = true, selects = true,
-    methods = true, trace = true, interrupted = true, line = true, testing = true, control = true,
+    waits = true, token = true, resumed = true, protect = true, wired = true, run_command = true,
+    scopes = true, selects = true, methods = true, trace = true, interrupted = true, line = true,
+    testing = true, control = true,
 }
-local neap = { _VERSION = "neap 0.1.0" }
+local neap = { _VERSION = "neap 0.1.0", pcall = pcall, xpcall = xpcall, assert = assert }
 
 for name, value in pairs(core) do
     if not private[name] then
@@ -21,7 +22,7 @@ end
 
 local join_all = require "neap.scope"(neap, core.scopes, core.methods.scope)
 require "neap.select"(neap, core.selects, core.scopes, join_all)
-require "neap.sync"(core.methods, core.scopes.keep_trace)
+require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
 package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is
 core.wired()
 

@@ -42,7 +42,7 @@ function neap.run(fn, ...) end
 ---@field stop_grace? neap.seconds how long tasks may end by themselves; default 0, and 10 once somebody was told of a shutdown
 ---@field grace? neap.seconds how long cancelled tasks may clean up; default 5
 ---@field control? boolean `neap ps` and `neap tree` may ask the program; default: the environment's `NEAP_CONTROL`, else false
----@field coroutines? boolean `false`: leave the functions of the `coroutine` table and `require` alone
+---@field coroutines? boolean `false`: leave the functions of the `coroutine` table, `require` and other replaced globals alone
 
 --- Ends the run with a status after its clean-up. The calling task does not go on.
 ---@param status? integer|boolean default 0
@@ -637,6 +637,32 @@ neap.coroutine = {}
 ---@return any # with Lua 5.4, the loader's data if this call has loaded the module
 function neap.require(name) end
 
+--- `pcall` in which a function can wait: the engine's own, but in Lua 5.1, where it runs the function in a coroutine of its own.
+--- While a loop runs it stands in the place of the global there.
+---@async
+---@param fn function
+---@param ... any arguments
+---@return boolean ok
+---@return any ... the values of the function, or its error
+function neap.pcall(fn, ...) end
+
+--- Likewise `xpcall`. In Lua 5.1 it passes arguments on, too, and calls the handler when the stack of the error is gone.
+---@async
+---@param fn function
+---@param handler fun(err: any): any
+---@param ... any arguments
+---@return boolean ok
+---@return any ... the values of the function, or what the handler answered
+function neap.xpcall(fn, handler, ...) end
+
+--- `assert` that raises any value: the engine's own, but in Lua 5.1 and 5.2, where it stands in the place of the global while a
+--- loop runs.
+---@param value any
+---@param err? any what is raised if `value` is nil or false
+---@param ... any
+---@return any ... all arguments
+function neap.assert(value, err, ...) end
+
 -- Errors
 
 --- What is raised, or answered behind nil. `tostring` gives "file:line: operation address: message" of what is known.
@@ -726,7 +752,7 @@ function task:set_name(name) end
 
 --- From now on a step of the task that takes longer is interrupted where it is, for one turn of the others; nil: never.
 --- No cancellation comes in there, only at waits and in `neap.check`. Not while the task is inside a function that cannot be
---- suspended, nor under a hook of `debug.sethook`. `ENOTSUP` on LuaJIT, whose compiled code calls no hooks.
+--- suspended, nor under a hook of `debug.sethook`. `ENOTSUP` on all engines but Lua 5.4.
 ---@param seconds? neap.seconds 0: as short as can be, 1,000 instructions
 ---@return neap.task self
 function task:set_slice(seconds) end

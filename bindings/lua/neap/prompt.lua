@@ -5,6 +5,8 @@ local compile = rawget(_G, "loadstring") or load
 -- The traceback without the prompt's own frames, which are below.
 local function trim(trace)
     local kept, last = {}, nil
+    -- In Lua 5.1 a handler runs when the stack of the error is gone: what follows that stack is ours alone.
+    trace = trace:gsub("\nreached: stack traceback:\n\t%[C%]: in function 'engine_pcall'.*", "")
     for line in trace:gmatch "[^\n]+" do
         if last and last:find("xpcall", 1, true) and line:find("neap/prompt.lua", 1, true) then
             kept[#kept] = nil

@@ -36,6 +36,7 @@ end
 
 return function(neap, keep_trace)
     local current_task, is_cancelled = neap.current_task, neap.is_cancelled
+    local pcall, xpcall = neap.pcall or pcall, neap.xpcall or xpcall
 
     -- One record for each module that is being loaded: by which task, what that was loading before, how it ended.
     local loading = {}

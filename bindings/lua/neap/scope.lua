@@ -2,7 +2,7 @@
 -- task enters, and leaves when the function has ended in whatever way.
 return function(neap, scopes, methods)
     local enter, leave, join, keep_trace = scopes.enter, scopes.leave, scopes.join, scopes.keep_trace
-    local is_cancelled = neap.is_cancelled
+    local is_cancelled, pcall, xpcall = neap.is_cancelled, neap.pcall, neap.xpcall
 
     -- Each of these takes the scope and what xpcall answered.
 

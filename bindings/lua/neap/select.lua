@@ -1,7 +1,7 @@
 -- The first of several, and all of several as they come.
 return function(neap, selects, scopes, join_all)
     local now, await, sort_of = selects.now, selects.await, selects.sort_of
-    local is_cancelled = neap.is_cancelled
+    local is_cancelled, pcall, xpcall = neap.is_cancelled, neap.pcall, neap.xpcall
 
     -- Functions that lost have ended by now. What they completed with all the same is not lost silently.
     local function hand_out_late(cases, tasks, chosen)

@@ -1,5 +1,5 @@
 -- What locks, semaphores and channels have beyond their verbs in C.
-return function(methods, keep_trace)
+return function(methods, keep_trace, xpcall)
     local function released(self, ok, ...)
         self:release()
         if ok then return ... end

@@ -12,15 +12,19 @@ local neap = require "neap"
 local helper = {}
 
 helper.neap = neap
-helper.lua = os.getenv "NEAP_LUA" or (rawget(_G, "jit") and "luajit" or "lua5.4")
 helper.is_luajit = rawget(_G, "jit") ~= nil
-helper.has_close = not helper.is_luajit -- to-be-closed variables
+helper.version = not helper.is_luajit and _VERSION:match "%d%.%d" or nil -- of PUC Lua
+helper.lua = os.getenv "NEAP_LUA" or (helper.is_luajit and "luajit" or "lua" .. helper.version)
+helper.has_close = helper.version == "5.4" -- to-be-closed variables
+helper.has_subtypes = math.type ~= nil -- integers beside floats
+helper.has_proxies = rawget(_G, "newproxy") ~= nil -- finalizers for them alone, not for tables
+helper.waits_anywhere = helper.version ~= "5.1" -- also inside iterators and metamethods
 helper.backend = os.getenv "NEAP_BACKEND" or "epoll"
 helper.sanitized = (os.getenv "NEAP_SANITIZE" or "") ~= ""
 helper.source_dir = os.getenv "NEAP_SOURCE_DIR" or "."
 helper.build_dir = os.getenv "NEAP_BUILD_DIR" or (helper.source_dir .. "/build")
 helper.command = os.getenv "NEAP_COMMAND"
-    or (helper.build_dir .. (helper.is_luajit and "/neap-luajit" or "/neap"))
+    or (helper.build_dir .. "/neap" .. (helper.is_luajit and "-luajit" or helper.has_close and "" or helper.version))
 
 helper.pack = table.pack or function(...)
     return { n = select("#", ...), ... }
@@ -275,6 +279,19 @@ end
 function helper.ticks(n)
     for _ = 1, n do
         neap.yield()
+    end
+end
+
+-- for ... in iterator, state, value do body(...) end, also where an iterator cannot be suspended and so cannot wait.
+function helper.each(body, iterator, state, value)
+    if helper.waits_anywhere then
+        for a, b in iterator, state, value do body(a, b) end
+        return
+    end
+    local a, b = iterator(state, value)
+    while a ~= nil do
+        body(a, b)
+        a, b = iterator(state, a)
     end
 end
 
