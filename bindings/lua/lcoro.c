@@ -189,8 +189,7 @@ static int wrap_answer(lua_State *L, lua_State *co, int n) {
 }
 
 static int wrap_again(lua_State *L) {
-    lua_State *co =
-        lua_tothread(L, 1); /* kept: where a wrapper calls this it runs as another closure */
+    lua_State *co = lua_tothread(L, 1); /* kept: behind a wrapper this is another closure */
     return wrap_answer(L, co, go_on(L, co, 0));
 }
 
