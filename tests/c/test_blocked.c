@@ -38,7 +38,7 @@ static void all_are_blocked_once_nothing_is_left_to_run(void **state) {
     neap_future_unref(never);
 }
 
-static void a_virtual_clock_does_not_move_before(void **state) {
+static void D20_a_virtual_clock_does_not_move_before(void **state) {
     (void)state;
     neap_future *sleep = nt_sleep(NT_SEC);
     nt_on_done(sleep, "second");
@@ -174,7 +174,8 @@ static void connect_both(neap_sock **ret_a, neap_sock **ret_b) {
     net_end(listener);
 }
 
-static void what_is_sent_between_sockets_of_the_loop_arrives_before_the_clock_moves(void **state) {
+static void
+D20_what_is_sent_between_sockets_of_the_loop_arrives_before_the_clock_moves(void **state) {
     (void)state;
     enum {
         ROUNDS = 1000
@@ -266,19 +267,20 @@ static void no_silence_is_waited_for_where_it_is_not_wanted(void **state) {
     net_end(listener);
 }
 
-NT_MAIN(NT_TEST_VIRTUAL(all_are_blocked_once_nothing_is_left_to_run),
-        NT_TEST_VIRTUAL(a_virtual_clock_does_not_move_before),
-        NT_TEST_VIRTUAL(of_several_the_shortest_cushion_is_first_and_each_waits_anew),
-        NT_TEST(a_timer_within_the_cushion_comes_first),
-        NT_TEST_VIRTUAL(a_cushion_is_real_time_and_no_virtual_timer_ends_it),
-        NT_TEST_VIRTUAL(a_cancelled_wait_is_served_no_more),
-        NT_TEST_VIRTUAL(a_forgotten_wait_is_served_all_the_same),
-        NT_TEST_VIRTUAL(the_end_of_the_loop_ends_the_wait),
-        NT_TEST_VIRTUAL(one_who_waits_for_all_to_be_blocked_is_no_deadlock),
-        NT_TEST_VIRTUAL(a_turn_that_may_not_wait_so_long_serves_nobody),
-        NT_TEST(a_loop_that_a_host_watches_does_not_know_when_all_are_blocked),
-        NT_TEST(the_wait_refuses_wrong_arguments),
-        NT_TEST_VIRTUAL(what_is_sent_between_sockets_of_the_loop_arrives_before_the_clock_moves),
-        NT_TEST_BARE(the_clock_moves_after_silence_only),
-        NT_TEST_VIRTUAL(an_idle_listener_costs_one_silence_not_one_for_each_jump),
-        NT_TEST_BARE(no_silence_is_waited_for_where_it_is_not_wanted))
+NT_MAIN(
+    NT_TEST_VIRTUAL(all_are_blocked_once_nothing_is_left_to_run),
+    NT_TEST_VIRTUAL(D20_a_virtual_clock_does_not_move_before),
+    NT_TEST_VIRTUAL(of_several_the_shortest_cushion_is_first_and_each_waits_anew),
+    NT_TEST(a_timer_within_the_cushion_comes_first),
+    NT_TEST_VIRTUAL(a_cushion_is_real_time_and_no_virtual_timer_ends_it),
+    NT_TEST_VIRTUAL(a_cancelled_wait_is_served_no_more),
+    NT_TEST_VIRTUAL(a_forgotten_wait_is_served_all_the_same),
+    NT_TEST_VIRTUAL(the_end_of_the_loop_ends_the_wait),
+    NT_TEST_VIRTUAL(one_who_waits_for_all_to_be_blocked_is_no_deadlock),
+    NT_TEST_VIRTUAL(a_turn_that_may_not_wait_so_long_serves_nobody),
+    NT_TEST(a_loop_that_a_host_watches_does_not_know_when_all_are_blocked),
+    NT_TEST(the_wait_refuses_wrong_arguments),
+    NT_TEST_VIRTUAL(D20_what_is_sent_between_sockets_of_the_loop_arrives_before_the_clock_moves),
+    NT_TEST_BARE(the_clock_moves_after_silence_only),
+    NT_TEST_VIRTUAL(an_idle_listener_costs_one_silence_not_one_for_each_jump),
+    NT_TEST_BARE(no_silence_is_waited_for_where_it_is_not_wanted))

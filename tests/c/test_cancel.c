@@ -543,7 +543,7 @@ static void a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack(void **state) 
 
 /* ---- Abort: the end without another step ----------------------------------------------------- */
 
-static void an_aborted_task_takes_no_further_step_and_its_wait_ends(void **state) {
+static void D10_an_aborted_task_takes_no_further_step_and_its_wait_ends(void **state) {
     (void)state;
     nt_script waits, fresh, ready;
     neap_task *a = nt_spawn(&waits, "a", NT_ACTS(NT_SLEEP_CATCH(NT_SEC), NT_NOTE("never")));
@@ -689,6 +689,6 @@ NT_MAIN(NT_TEST(C1_cancelling_a_finished_task_answers_0_and_changes_nothing),
         NT_TEST_VIRTUAL(rings_of_all_kinds_of_waits_can_be_cancelled),
         NT_TEST_VIRTUAL(a_task_that_cancels_itself_and_then_closes_a_ring_ends),
         NT_TEST(a_cancel_of_a_deep_chain_of_tasks_needs_no_deep_stack),
-        NT_TEST_VIRTUAL(an_aborted_task_takes_no_further_step_and_its_wait_ends),
+        NT_TEST_VIRTUAL(D10_an_aborted_task_takes_no_further_step_and_its_wait_ends),
         NT_TEST(a_task_cannot_abort_itself), NT_TEST(a_task_aborts_another_that_waits_for_it),
         NT_TEST(every_order_of_completion_and_cancels_ends_the_task_once))

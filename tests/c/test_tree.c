@@ -88,7 +88,7 @@ static void cancel_scope(stage *g) {
     assert_int_equal(neap_scope_cancel(g->scope, "enough"), 1);
 }
 
-static void tasks_stand_below_the_one_whose_group_they_were_spawned_into(void **state) {
+static void D21_tasks_stand_below_the_one_whose_group_they_were_spawned_into(void **state) {
     (void)state;
     nt_script s, other, inner[2];
     neap_future *f = nt_future();
@@ -698,7 +698,7 @@ static void note_trace(neap_loop *loop, const neap_trace *trace, void *user) {
     nt_note("%s", nt_trace_word(trace->kind));
 }
 
-static void each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order(void **state) {
+static void D21_each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order(void **state) {
     (void)state;
     nt_script s;
     int64_t last = 0;
@@ -734,7 +734,7 @@ static void each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order(v
     neap_future_unref(f);
 }
 
-NT_MAIN(NT_TEST_VIRTUAL(tasks_stand_below_the_one_whose_group_they_were_spawned_into),
+NT_MAIN(NT_TEST_VIRTUAL(D21_tasks_stand_below_the_one_whose_group_they_were_spawned_into),
         NT_TEST_VIRTUAL(a_task_below_a_region_of_its_owner_still_belongs_to_the_owner),
         NT_TEST_VIRTUAL(a_lock_is_said_with_who_has_it_and_since_when),
         NT_TEST(an_operation_is_said_with_the_address_and_the_descriptor),
@@ -753,4 +753,4 @@ NT_MAIN(NT_TEST_VIRTUAL(tasks_stand_below_the_one_whose_group_they_were_spawned_
         NT_TEST_VIRTUAL(metrics_tell_how_late_timers_were),
         NT_TEST_VIRTUAL(X1_a_slow_step_is_reported_with_the_line_up_to_which_it_went),
         NT_TEST(old_clients_get_the_figures_that_they_know),
-        NT_TEST_VIRTUAL(each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order))
+        NT_TEST_VIRTUAL(D21_each_moment_of_tasks_polls_and_callbacks_is_told_once_and_in_order))

@@ -18,7 +18,7 @@ static int host_poll(int fd, int timeout_ms) {
 
 /* ---- The simple host: readable, so one turn -------------------------------------------------- */
 
-static void a_host_that_turns_when_the_descriptor_is_readable_drives_everything(void **state) {
+static void D22_a_host_that_turns_when_the_descriptor_is_readable_drives_everything(void **state) {
     (void)state;
     scene s;
     int fd = neap_loop_fd(nt.loop);
@@ -57,7 +57,7 @@ static int precise_timeout_ms(int64_t timeout_ns) {
     return (int)((timeout_ns + NT_MS - 1) / NT_MS);
 }
 
-static void a_host_that_waits_itself_between_the_phases_drives_everything(void **state) {
+static void D22_a_host_that_waits_itself_between_the_phases_drives_everything(void **state) {
     (void)state;
     scene s;
     int fd = neap_loop_fd(nt.loop);
@@ -203,9 +203,9 @@ static void a_loop_may_be_a_watch_of_another_loop(void **state) {
     nt_loop_end(guest);
 }
 
-NT_MAIN(SCENE_TEST(a_host_that_turns_when_the_descriptor_is_readable_drives_everything),
+NT_MAIN(SCENE_TEST(D22_a_host_that_turns_when_the_descriptor_is_readable_drives_everything),
         SCENE_TEST(such_a_host_takes_no_turn_while_the_loop_is_idle),
-        SCENE_TEST(a_host_that_waits_itself_between_the_phases_drives_everything),
+        SCENE_TEST(D22_a_host_that_waits_itself_between_the_phases_drives_everything),
         SCENE_TEST(such_a_host_is_told_to_wait_as_long_as_nothing_happens),
         SCENE_TEST(without_a_timer_there_is_no_limit_to_the_wait),
         SCENE_TEST(a_host_that_turns_once_per_frame_drives_everything),

@@ -150,7 +150,7 @@ describe("cancel", function()
         assert.is_true(task:cancelled())
     end))
 
-    it("C5: what a task owns is closed when it is cancelled before its first step", in_loop(function()
+    it("C5 D19: what a task owns is closed when it is cancelled before its first step", in_loop(function()
         local a, b = neap.socketpair()
         local closed = 0
         local closable = {
@@ -625,7 +625,7 @@ describe("cleanup on cancel", function()
             assert.same({ "closing, cancelled: true", "closed" }, log)
         end)
 
-        it("C12: a task that outlives its grace is aborted: variables close, but cannot wait", function()
+        it("C12 D10: a task that outlives its grace is aborted: variables close, but cannot wait", function()
             local log, kinds = {}, {}
             neap.run { function()
                 neap.loop():on_error(function(report)

@@ -370,7 +370,7 @@ describe("wait_all_blocked", function()
         task:await()
     end))
 
-    it("comes before the clock moves", neap_test(function()
+    it("D20: comes before the clock moves", neap_test(function()
         local woken
         local task = neap.spawn(function()
             neap.sleep(1)
@@ -394,7 +394,7 @@ describe("wait_all_blocked", function()
         assert.same({ "a", "b", "c" }, log)
     end))
 
-    it("sees what is on its way between sockets", neap_test(function()
+    it("D20: sees what is on its way between sockets", neap_test(function()
         local a, b = testing.pair "tcp"
         local got
         local task = neap.spawn(function() got = b:recv() end)

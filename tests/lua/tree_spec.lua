@@ -13,7 +13,7 @@ local function count(text, pattern)
 end
 
 describe("tree", function()
-    it("shows each task below the one whose group it belongs to, with what it waits for", in_loop(function()
+    it("D21: shows each task below the one whose group it belongs to, with what it waits for", in_loop(function()
         local lock = neap.lock()
         local line = line_here() + 1
         neap.spawn { function() lock:acquire() neap.sleep(10) lock:release() end, name = "holder" }
@@ -102,7 +102,7 @@ describe("tree", function()
         end)
     end))
 
-    it("prints 36 tasks that await each other in layers once each", in_loop(function()
+    it("D21: prints 36 tasks that await each other in layers once each", in_loop(function()
         local start = neap.future()
         local layer
         for _ = 1, 6 do
