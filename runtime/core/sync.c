@@ -169,11 +169,11 @@ void neap_barrier_unref(neap_barrier *barrier) {
         np_obj_outer_unref(&barrier->obj);
 }
 
-/* The last one has come: each of the others gets its number. */
+/* The last one has come: each of the others gets its number.  Who stands here twice, in a select, leaves twice at once. */
 static int32_t open_barrier(neap_barrier *barrier) {
     np_obj_ref(&barrier->obj);
     int32_t last = (int32_t)barrier->waiters.len;
-    for (int32_t i = 0; i < last; i++) {
+    for (int32_t i = 0; i < last && barrier->waiters.len > 0; i++) {
         np_item number = {.kind = NEAP_KIND_INT, .i = i};
         np_lot_let_go(np_lot_first(&barrier->waiters), &number);
     }

@@ -117,6 +117,22 @@ static void the_same_queue_may_stand_in_a_select_twice(void **state) {
     neap_sem_unref(sem);
 }
 
+static void a_select_that_stands_at_a_barrier_twice_passes_it_once(void **state) {
+    (void)state;
+    neap_barrier *barrier;
+    neap_future *futures[2];
+    assert_ok(neap_barrier_new(nt.loop, 3, &barrier));
+    for (int i = 0; i < 2; i++)
+        assert_code(neap_barrier_wait(barrier, &futures[i]), NEAP_PENDING);
+    neap_future *select = select_of(futures, 2);
+    assert_int_equal(neap_barrier_wait(barrier, NULL), 2);
+    assert_int_equal(nt_int(select), 0);
+    assert_state(futures[1], NEAP_STATE_CANCELLED);
+    neap_future_unref(select);
+    drop(futures, 2);
+    neap_barrier_unref(barrier);
+}
+
 static void a_cancelled_select_cancels_its_members(void **state) {
     (void)state;
     neap_chan *chan = new_chan(0);
@@ -284,6 +300,7 @@ NT_MAIN(V(D24_the_first_that_is_done_wins_and_the_others_are_cancelled),
         V(a_failure_is_an_end_like_any_other), V(of_those_that_are_done_already_the_first_wins),
         V(of_two_channels_that_are_sent_to_in_one_step_one_is_received_from),
         V(a_value_is_sent_to_one_of_two_channels), V(the_same_queue_may_stand_in_a_select_twice),
+        V(a_select_that_stands_at_a_barrier_twice_passes_it_once),
         V(a_cancelled_select_cancels_its_members),
         V(D2_a_select_that_has_an_item_is_not_cancelled_any_more),
         V(what_cannot_be_selected_is_refused),
