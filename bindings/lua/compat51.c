@@ -7,12 +7,15 @@
 
 /* ---- Whether a thread can be suspended ---- */
 
+/* Calls itself, with itself and a counter as arguments, until the engine refuses.  It makes nothing that is collected: a
+   finalizer that came due down there would be refused, too, and never come again. */
 static int dive(lua_State *L) {
-    int *depth = lua_touserdata(L, 1);
+    int *depth = lua_touserdata(L, 2);
     (*depth)++;
-    lua_pushcfunction(L, dive);
     lua_pushvalue(L, 1);
-    lua_call(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 2, 0);
     return 0;
 }
 
@@ -23,8 +26,9 @@ static int room(lua_State *L, lua_State *at) {
     luaL_checkstack(L, 2, NULL);
     lua_pushcfunction(L, dive);
     lua_xmove(L, at, 1);
+    lua_pushvalue(at, -1);
     lua_pushlightuserdata(at, &depth);
-    lua_pcall(at, 1, 0, 0);
+    lua_pcall(at, 2, 0, 0);
     lua_pop(at, 1);
     return depth;
 }

@@ -212,5 +212,20 @@ describe("protected calls", function()
             helper.contains("use neap's", tostring(err))
             assert.equal(0, loop:time())
         end))
+
+        -- Where frames do not tell, the engine is asked how deep it can still go; collections come meanwhile.
+        it("asking whether a wait is possible costs no finalizer its call", in_loop(function()
+            local made, gone = 0, 0
+            local function make()
+                made = made + 1
+                getmetatable(newproxy(true)).__gc = function() gone = gone + 1 end -- luacheck: ignore 113
+            end
+            for _ = 1, 20000 do
+                make();
+                (function() neap.sleep(0) end)()
+            end
+            helper.collect(2)
+            assert.equal(made, gone)
+        end))
     end
 end)
