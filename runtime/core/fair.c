@@ -18,15 +18,15 @@ int32_t neap_loop_spend(neap_loop *loop, uint32_t n) {
     return loop->step_spent < SHARE || (loop->step_spent < STEP_MAX && loop->turn_spent < TURN_MAX);
 }
 
-/* Who has started operations meanwhile works, and is not to blame. */
+/* Who has started operations meanwhile works, and is not to blame.  Told of once until it waits. */
 void np_task_note_yield(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
-    if ((uint32_t)t->steps != t->yield_step + 1 || loop->step_spent > 0)
-        t->yields = 0;
-    t->yield_step = (uint32_t)t->steps;
-    if (++t->yields < YIELDS_MAX || t->spin_told)
+    if (t->yields > YIELDS_MAX)
         return;
-    t->spin_told = true;
+    t->yields = loop->step_spent > 0 ? 0 : (uint16_t)(t->yields + 1);
+    if (t->yields < YIELDS_MAX)
+        return;
+    t->yields = YIELDS_MAX + 1;
     np_logf(loop, NEAP_LOG_INFO, "task %s has yielded %d times in a row without waiting: it spins",
             neap_task_name(t), YIELDS_MAX);
 }

@@ -292,6 +292,7 @@ static void suspend(neap_task *t) {
     neap_future *f = t->awaiting;
     np_trace(loop, NEAP_TRACE_SUSPEND, 0, t, f, NULL);
     t->waiting_since = loop->now;
+    t->yields = 0;
     if (f == NULL) {
         if (is_asked_to_end(t) || t->rested || np_task_is_reached(t))
             np_task_wake_sleeper(t);

@@ -22,24 +22,22 @@ struct neap_task {
     uint64_t steps;
     uint64_t step_cycles;  /* with the loop's origin: time in steps */
     int64_t waiting_since; /* ns of the loop's time, -1: does not wait */
-    uint32_t yields;       /* bare ones in a row */
-    uint32_t yield_step;   /* the step that ended in the last of them */
+    uint16_t yields;       /* bare ones in a row, since the last wait */
     uint8_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
     bool started;
-    bool asleep;      /* from neap_task_sleep until the wake-up */
-    bool rested;      /* the time of the sleep was over before the step was */
-    bool open;        /* a step is under way, or a task event waits for its answer */
-    bool must_cancel; /* a cancellation is to be delivered */
-    bool lost;        /* that one lost against a completed operation: not before the next wait */
-    bool cancel_sent; /* a cancellation went to what it awaits */
-    bool cancel_seen; /* this step was woken by a cancellation */
-    bool by_scope;    /* that was a scope's */
-    bool scope_sent;  /* a scope has cancelled what it awaits */
-    bool background;  /* in the loop's other list */
-    bool cancelling;  /* a request is on its way down the chain of awaits; short-lived */
-    bool preempted;   /* the last step ended where no cancellation may come in */
-    bool spin_told;   /* that it only yields */
+    bool asleep;         /* from neap_task_sleep until the wake-up */
+    bool rested;         /* the time of the sleep was over before the step was */
+    bool open;           /* a step is under way, or a task event waits for its answer */
+    bool must_cancel;    /* a cancellation is to be delivered */
+    bool lost;           /* that one lost against a completed operation: not before the next wait */
+    bool cancel_sent;    /* a cancellation went to what it awaits */
+    bool cancel_seen;    /* this step was woken by a cancellation */
+    bool by_scope;       /* that was a scope's */
+    bool scope_sent;     /* a scope has cancelled what it awaits */
+    bool preempted;      /* the last step ended where no cancellation may come in */
+    bool background : 1; /* in the loop's other list */
+    bool cancelling : 1; /* a request is on its way down the chain of awaits; short-lived */
 };
 
 /* What surrounds a step. */
