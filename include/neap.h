@@ -2,7 +2,7 @@
    socket operations behind opaque handles.
 
    Everything a client may use is in this file, in floor order: library, loop, handles and timers, futures,
-   tasks, waiting for several, sockets, watches, signals.
+   waiting for several, tasks, scopes, locks and channels, sockets, watches, signals.
 
    Rules that hold for every function
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are

@@ -122,50 +122,81 @@ static int select_end(lua_State *L) {
     return 1 + n;
 }
 
-static void give_up(neap_future **members, int n) {
-    for (int i = 0; i < n; i++) {
-        neap_future_cancel(members[i], NULL);
-        neap_future_unref(members[i]);
+/* The futures of the cases that have begun. */
+typedef struct members {
+    int n;
+    uint8_t *own; /* begun for the select */
+    neap_future *futures[];
+} members;
+
+static members *push_members(lua_State *L, int room) {
+    size_t size = sizeof(members) + (size_t)room * (sizeof(neap_future *) + 1);
+    members *m = lua_newuserdata(L, size);
+    m->n = 0;
+    m->own = (uint8_t *)&m->futures[room];
+    return m;
+}
+
+static void give_up(members *m) {
+    for (int i = 0; i < m->n; i++) {
+        if (m->own[i])
+            neap_future_cancel(m->futures[i], NULL);
+        neap_future_unref(m->futures[i]);
     }
 }
 
-/* The future of case i, a reference; raises after giving up those before it. */
-static neap_future *begin_member(lua_State *L, nl_state *st, neap_future **members, int i) {
+static void begin_member(lua_State *L, nl_state *st, members *m) {
     neap_future *future = NULL;
     neap_value value;
-    choice c = push_case(L, st, i + 1);
+    choice c = push_case(L, st, m->n + 1);
     if (c.ops == NULL) {
-        nl_object *o = nl_check_object(L, st, c.at);
         future = neap_future_ref(nl_check_future(L, st, c.at));
-        nl_reach(L, o, c.at);
     } else {
         int32_t code = begin(L, st, &c, &future, &value);
         if (code != NEAP_PENDING) {
-            give_up(members, i);
             nl_check_code(L, st, code);
             nl_throw(L, st, NEAP_EVALUE, "a select cannot send to itself");
         }
     }
+    m->own[m->n] = c.ops != NULL;
+    m->futures[m->n++] = future;
+    if (c.ops == NULL)
+        nl_reach(L, nl_check_object(L, st, c.at), c.at);
     lua_settop(L, 2);
-    return future;
+}
+
+/* Begins all cases of the list at 1, in a protected call: what was begun before one that cannot be is given up. */
+static int begin_all(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    members *m = lua_touserdata(L, 2);
+    for (int n = (int)lua_rawlen(L, 1); m->n < n;)
+        begin_member(L, st, m);
+    return 0;
 }
 
 /* await(cases): the index and the values of the first case that comes; functions have become tasks. */
 static int await(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    neap_future *future;
+    neap_future *future = NULL;
     lua_settop(L, 1);
     nl_check_wait(L, st);
-    int n = (int)lua_rawlen(L, 1);
-    neap_future **members = lua_newuserdata(L, (size_t)n * sizeof *members);
-    for (int i = 0; i < n; i++)
-        members[i] = begin_member(L, st, members, i);
-    int32_t code = neap_select(neap_future_loop(st->task->o.future), members, (size_t)n, &future);
-    if (code < 0)
-        give_up(members, n);
+    lua_pushlightuserdata(L, st);
+    lua_pushcclosure(L, begin_all, 1);
+    lua_pushvalue(L, 1);
+    members *m = push_members(L, (int)lua_rawlen(L, 1));
+    lua_pushvalue(L, -1);
+    lua_insert(L, 2); /* stays while it is used */
+    int failed = lua_pcall(L, 2, 0, 0) != LUA_OK;
+    int32_t code = failed ? 0
+                          : neap_select(neap_future_loop(st->task->o.future), m->futures,
+                                        (size_t)m->n, &future);
+    if (failed || code < 0)
+        give_up(m);
+    if (failed)
+        return lua_error(L);
     nl_check_code(L, st, code);
-    for (int i = 0; i < n; i++)
-        neap_future_unref(members[i]);
+    for (int i = 0; i < m->n; i++)
+        neap_future_unref(m->futures[i]);
     return nl_park(L, st, future, 1, select_end);
 }
 
