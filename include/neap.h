@@ -1316,6 +1316,12 @@ NEAP_API int32_t neap_scope_leave(neap_scope *scope, neap_task *task);
    [L] */
 NEAP_API int32_t neap_scope_cancel(neap_scope *scope, const char *msg);
 
+/* As neap_scope_cancel, from any thread: the request travels through the post-box.  The caller holds a reference.  So a scope
+   is a cancellation token that may be handed to others.
+   Errors: NEAP_ELOOP_CLOSED, NEAP_ENOMEM.
+   [M] */
+NEAP_API int32_t neap_scope_post_cancel(neap_scope *scope);
+
 /* When the scope cancels itself, or a shield ends: nanoseconds of the loop's clock; -1: never.  A time that has passed acts
    in the next batch.  A deadline does not reach beyond that of a scope around it.
    Errors: NEAP_ENOMEM.

@@ -268,10 +268,25 @@ static int error_tostring(lua_State *L) {
     return 1;
 }
 
+/* The one error that a group's error keeps; of several, and of any other error, that itself. */
+static int error_only(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    if (!lua_istable(L, 1))
+        nl_type_error(L, st, 1, "an error");
+    lua_settop(L, 1);
+    lua_getfield(L, 1, "errors");
+    if (lua_istable(L, 2) && lua_rawlen(L, 2) == 1)
+        lua_rawgeti(L, 2, 1);
+    else
+        lua_settop(L, 1);
+    return 1;
+}
+
 void nl_open_error(lua_State *L, nl_state *st) {
+    static const luaL_Reg methods[] = {{"only", error_only}, {NULL, NULL}};
     static const luaL_Reg metas[] = {{"__tostring", error_tostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {{"is_cancelled", is_cancelled}, {NULL, NULL}};
-    nl_class(L, st, NL_ERROR, "neap.error", NULL, NULL, metas);
+    nl_class(L, st, NL_ERROR, "neap.error", methods, NULL, metas);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->meta_ref[NL_ERROR]);
     st->error_meta = lua_topointer(L, -1);
     lua_pop(L, 1);

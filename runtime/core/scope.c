@@ -143,6 +143,20 @@ int32_t neap_scope_cancel(neap_scope *scope, const char *msg) {
     return rc < 0 ? rc : cancel(scope, NEAP_SCOPE_CANCELLED, msg);
 }
 
+static void cancel_posted(void *scope) {
+    (void)neap_scope_cancel(scope, NULL);
+}
+
+static void drop_posted(void *scope) {
+    neap_scope_unref(scope);
+}
+
+int32_t neap_scope_post_cancel(neap_scope *scope) {
+    if (scope == NULL)
+        return NEAP_EINVAL;
+    return neap_loop_post(scope->obj.loop, cancel_posted, neap_scope_ref(scope), drop_posted);
+}
+
 /* From now on the shield lets in what waits outside. */
 static void lift(neap_scope *s) {
     s->lifted = true;

@@ -233,6 +233,27 @@ static void a_scope_of_another_task_can_be_cancelled_twice_and_before_its_wait(v
 
 /* ---- Deadlines */
 
+static intptr_t cancel_from_here(void *user) {
+    return neap_scope_post_cancel(user);
+}
+
+static void a_scope_can_be_cancelled_from_another_thread(void **state) {
+    (void)state;
+    stage g = {.deadline = 60 * NT_SEC};
+    nt_script s;
+    neap_task *task =
+        nt_spawn(&s, "t", NT_ACTS(NT_CALL(enter, &g), NT_SLEEP_CATCH(3 * NT_SEC), NT_RETURN(1)));
+    nt_turn();
+    assert_int_equal(nt_in_thread(cancel_from_here, g.scope), 0);
+    nt_until_task(task);
+    assert_int_equal(neap_loop_time(nt.loop), 0);
+    assert_int_equal(neap_scope_state(g.scope), NEAP_SCOPE_CANCELLED);
+    assert_int_equal(s.cancels, 1);
+    assert_code(neap_scope_post_cancel(NULL), NEAP_EINVAL);
+    neap_task_unref(task);
+    end(&g);
+}
+
 static void a_deadline_cancels_and_says_so(void **state) {
     (void)state;
     stage g = {.deadline = NT_SEC};
@@ -705,7 +726,8 @@ NT_MAIN(V(a_cancelled_scope_ends_the_wait_inside),
         V(a_future_that_others_may_want_is_left_alone), V(an_operation_is_cancelled),
         V(what_came_before_the_cancellation_is_delivered_and_the_next_wait_is_cancelled),
         V(a_scope_of_another_task_can_be_cancelled_twice_and_before_its_wait),
-        V(a_deadline_cancels_and_says_so), V(D15_an_inner_deadline_does_not_reach_beyond_the_outer),
+        V(a_scope_can_be_cancelled_from_another_thread), V(a_deadline_cancels_and_says_so),
+        V(D15_an_inner_deadline_does_not_reach_beyond_the_outer),
         V(a_deadline_can_be_moved_and_taken_away),
         V(D18_a_shield_keeps_scopes_and_requests_out_until_its_end),
         V(D18_what_waits_outside_comes_in_when_the_shields_time_is_over),

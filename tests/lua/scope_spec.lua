@@ -279,6 +279,18 @@ describe("group", function()
         assert.equal(1, #err.errors)
     end))
 
+    it("only gives the one error, of several the error of all", in_loop(function()
+        local mine = {}
+        local function fails() error(mine, 0) end
+        local _, one = pcall(neap.group, function(g) g:spawn(fails) end)
+        assert.equal(mine, one:only())
+        local _, two = pcall(neap.group, function(g)
+            g:spawn(fails)
+            g:spawn(error, "yours")
+        end, { policy = "collect" })
+        assert.equal(two, two:only())
+    end))
+
     it("cancel ends it early without an error", in_loop(function()
         neap.group(function(g)
             g:spawn(neap.sleep, 9)

@@ -679,6 +679,11 @@ function neap.assert(value, err, ...) end
 ---@field traceback? string of the task that the error ended first
 ---@field signal? integer of a cancellation of the main task: the signal that caused it
 ---@field scope? neap.scope of a cancellation: the scope that caused it
+local neap_error
+
+--- The one error that a group's error keeps; of several, and of any other error, that itself: `error(err:only(), 0)`.
+---@return any
+function neap_error:only() end
 
 -- Futures
 

@@ -5,8 +5,9 @@ return function(neap, selects, scopes, join_all)
 
     -- Functions that lost have ended by now. What they completed with all the same is not lost silently.
     local function hand_out_late(cases, tasks, chosen)
-        for i, task in pairs(tasks) do
-            if i ~= chosen and not task:cancelled() and not task:exception() and select("#", task:result()) > 0 then
+        for i = 1, #cases do
+            local task = i ~= chosen and tasks[i]
+            if task and not task:cancelled() and not task:exception() and select("#", task:result()) > 0 then
                 if cases.late then
                     cases.late(i, task:result())
                 else
