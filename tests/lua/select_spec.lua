@@ -259,6 +259,21 @@ describe("each_completed", function()
         assert.is_nil(neap.each_completed {}())
     end))
 
+    it("what is appended meanwhile is included, so a set of tasks may grow", in_loop(function()
+        local tasks, sum = { sleeps(1, 4) }, 0
+        neap.group(function(group)
+            helper.each(function(task)
+                local n = task:result()
+                sum = sum + n
+                for _ = 1, n - 1 do
+                    tasks[#tasks + 1] = group:spawn(sleeps(1, n - 2))
+                end
+            end, neap.each_completed(tasks))
+        end)
+        assert.equal(4 + 3 * 2 + 3 * 0, sum)
+        assert.equal(3, now())
+    end))
+
     it("a cancelled wait loses none", in_loop(function()
         local next_completed = neap.each_completed { sleeps(2, "a"), sleeps(4, "b") }
         assert.is_nil(neap.move_on(1, next_completed))

@@ -301,7 +301,8 @@ function group:members() end
 function neap.select(cases) end
 
 --- `for future, i in neap.each_completed{...} do`: the futures or tasks of the list, functions become tasks, in the order in
---- which they complete, with their places. What is left when the loop is left goes on.
+--- which they complete, with their places. What is appended to the list meanwhile is included. What is left when the loop is
+--- left goes on.
 ---@param list table of functions, tasks and futures
 ---@return fun(): neap.future?, integer?
 function neap.each_completed(list) end

@@ -66,17 +66,26 @@ return function(neap, selects, scopes, join_all)
         return or_wait(cases, now(cases))
     end
 
+    -- What is appended to the list meanwhile is found at the next turn of the loop over it.
     function neap.each_completed(list)
-        local futures = selects.futures(list)
-        local left, completed = #futures, neap.channel(#futures)
-        for i, future in ipairs(futures) do
-            future:add_done_callback(function() completed:try_send(i) end)
+        local futures, completed = selects.futures(list), neap.channel("unbounded")
+        local known, left = 0, 0
+        local function watch_new()
+            for i = known + 1, #list do
+                known = i
+                futures[i] = futures[i] or neap.ensure_future(list[i])
+                futures[i]:add_done_callback(function() completed:try_send(i) end)
+                left = left + 1
+            end
         end
+        watch_new()
         return function()
+            watch_new()
             if left == 0 then return nil end
             local i = completed:recv()
-            left = left - 1
-            return futures[i], i
+            local future = futures[i]
+            left, futures[i] = left - 1, nil
+            return future, i
         end
     end
 end
