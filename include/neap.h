@@ -7,7 +7,7 @@
    Rules that hold for every function
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
      -errno; neap's own start below -4000.  `errno` is never part of the contract.
-   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_buf) are reference-counted.  A
+   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_buf) are reference-counted.  A
      function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
      pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
    - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,
@@ -59,6 +59,7 @@ typedef struct neap_cond neap_cond;               /* what tasks that share a loc
 typedef struct neap_barrier neap_barrier;         /* where tasks wait for each other */
 typedef struct neap_limiter neap_limiter;         /* tokens, of which a task has one */
 typedef struct neap_sock neap_sock;               /* a socket, registered once with its loop */
+typedef struct neap_stream neap_stream;           /* bytes in order, both ways, buffered */
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
 
 /* A file descriptor; wide enough for a Windows socket. */
@@ -68,7 +69,7 @@ typedef void (*neap_fn)(void *user);
 typedef void (*neap_destroy_fn)(void *user);
 typedef void (*neap_future_fn)(neap_future *future, void *user);
 
-/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_completion (frozen, with a
+/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_iov, neap_completion (frozen, with a
    stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
    neap_report, neap_trace, neap_metrics, neap_shutdown_options, neap_shutdown_step (size first, append only). */
 
@@ -78,6 +79,12 @@ typedef struct neap_addr {
     uint32_t len;    /* bytes used in data */
     unsigned char data[128];
 } neap_addr;
+
+/* Bytes that are the caller's. */
+typedef struct neap_iov {
+    const void *data;
+    size_t len;
+} neap_iov;
 
 /* ---- Codes --------------------------------------------------------------------------------------------- */
 
@@ -140,7 +147,9 @@ enum {
     NEAP_EGROUP = -4025,          /* one or more of several failed; each keeps its own error */
     NEAP_ENAME = -4026,           /* a host name where a numeric address is needed */
     NEAP_ENO_YIELD = -4027,       /* a wait below a function that cannot be suspended */
-    NEAP_ECORRUPT = -4028         /* an invariant broke; the loop refuses all further work */
+    NEAP_ECORRUPT = -4028,        /* an invariant broke; the loop refuses all further work */
+    NEAP_EINCOMPLETE = -4029,     /* the end came before all that was wanted */
+    NEAP_ELIMIT = -4030           /* the limit came before the delimiter or the end */
 };
 
 /* ---- Library ------------------------------------------------------------------------------------------- */
@@ -1865,6 +1874,157 @@ NEAP_API int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t
    Errors: NEAP_ENOTSUP for the last if nobody is known.
    [L] */
 NEAP_API int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value);
+
+/* ---- Streams ------------------------------------------------------------------------------------------- */
+
+/* A stream reads and writes the bytes of a connection, pipe or terminal through buffers.  Reading: one read at a time; what a
+   read does not take stays for the next, also when a read fails, is cancelled or comes to its limit.  Writing: any number of
+   writers; each write goes as one, in order.  Writes are gathered and go when the running step or callback ends, or at once
+   when they are many; a failure to send is told by the next call that writes, waits for what was written, or closes.
+   After Python's asyncio (StreamReader, StreamWriter), which keeps the two apart. */
+
+/* Flags of the calls below, beside NEAP_NOWAIT and NEAP_WANT_FUTURE. */
+enum {
+    NEAP_STREAM_SHARED = 16, /* of neap_stream_open: others use the descriptor, too */
+    NEAP_STREAM_REST = 32,   /* of neap_stream_read_until: what stands before the end will do */
+    NEAP_STREAM_BUFFER = 64  /* of writes: take the bytes and do not wait, however many there are */
+};
+
+/* Makes a stream over a connected socket, which it keeps and closes.  From now on nobody else should receive from the socket or
+   send to it.  Returns a new reference.
+   Errors: NEAP_ENOTSUP for datagram sockets, NEAP_ENOTCONN before the descriptor was opened.
+   [L] */
+NEAP_API int32_t neap_stream_new(neap_sock *sock, neap_stream **ret_stream);
+
+/* Makes a stream over any descriptor that can be read or written: a pipe, a terminal, a socket, a character device, a file.  It
+   is taken on success and becomes non-blocking and close-on-exec.  With NEAP_STREAM_SHARED it stays the caller's, and its
+   flags, which other processes may share, stay as they are: the stream opens the same thing anew or, where that is not
+   possible, asks before each call whether it would block.  So standard input, output and errors are used.  Files do not
+   announce anything: they are read and written on the spot.  Returns a new reference.
+   Errors: NEAP_EBADF, NEAP_EBUSY_FD.
+   [L] */
+NEAP_API int32_t neap_stream_open(neap_loop *loop, neap_fd fd, uint32_t flags,
+                                  neap_stream **ret_stream);
+
+/* Two streams that are connected to each other: two new references.
+   [L] */
+NEAP_API int32_t neap_stream_pair(neap_loop *loop, neap_stream **ret_a, neap_stream **ret_b);
+
+/* Takes another reference; returns stream.
+   [M] */
+NEAP_API neap_stream *neap_stream_ref(neap_stream *stream);
+
+/* Ends a reference; the last one closes the stream at once, unless neap_stream_close has begun to.
+   [M] */
+NEAP_API void neap_stream_unref(neap_stream *stream);
+
+/* The socket of the stream, for its names and options: borrowed while the stream lives.  Of a pipe or terminal its calls answer
+   that it is no socket.
+   [M] */
+NEAP_API neap_sock *neap_stream_sock(neap_stream *stream);
+
+/* Reading.  At once: the number of bytes (0: the end of the stream), and *ret_data lent until the next call of this stream
+   or the end of the running step or callback; later: NEAP_PENDING and a future of kind BYTES, empty at the end.
+   Errors of all: NEAP_EBUSY while another read waits, NEAP_ECLOSED, the system's; bytes that came before an error are
+   read first.  A failed read takes nothing. */
+
+/* Reads what is there, at least one byte, up to `max`.
+   [L] */
+NEAP_API int64_t neap_stream_read(neap_stream *stream, size_t max, uint32_t flags,
+                                  const void **ret_data, neap_future **ret_future);
+
+/* Reads `n` bytes.
+   Errors: NEAP_EINCOMPLETE if the end comes before; what is there can be read by other means.
+   [L] */
+NEAP_API int64_t neap_stream_read_exactly(neap_stream *stream, size_t n, uint32_t flags,
+                                          const void **ret_data, neap_future **ret_future);
+
+/* Reads up to and with the first of `count` (at most 16) delimiters, `limit` bytes at most.  With NEAP_STREAM_REST in `flags`
+   what stands between the last delimiter and the end counts, too.
+   Errors: NEAP_ELIMIT, NEAP_EINCOMPLETE; what is there can be read by other means.
+   [L] */
+NEAP_API int64_t neap_stream_read_until(neap_stream *stream, const neap_iov *delims, size_t count,
+                                        size_t limit, uint32_t flags, const void **ret_data,
+                                        neap_future **ret_future);
+
+/* Reads all up to the end, `limit` bytes at most.
+   Errors: NEAP_ELIMIT.
+   [L] */
+NEAP_API int64_t neap_stream_read_all(neap_stream *stream, size_t limit, uint32_t flags,
+                                      const void **ret_data, neap_future **ret_future);
+
+/* Waits until `n` bytes can be read without waiting.  Answers n, or fewer before the end (kind INT).  With
+   neap_stream_peek and neap_stream_consume for parsers.
+   [L] */
+NEAP_API int64_t neap_stream_fill(neap_stream *stream, size_t n, uint32_t flags,
+                                  neap_future **ret_future);
+
+/* The bytes that have come and were not read: how many, and *ret_data lent as above.  Never waits.
+   [L] */
+NEAP_API int64_t neap_stream_peek(neap_stream *stream, const void **ret_data);
+
+/* Takes so many of the bytes that neap_stream_peek shows.
+   Errors: NEAP_EINVAL if there are fewer, NEAP_EBUSY while a read waits.
+   [L] */
+NEAP_API int32_t neap_stream_consume(neap_stream *stream, size_t n);
+
+/* Puts bytes in front of what is to be read.  Giving back what was just lent cannot fail.
+   [L] */
+NEAP_API int32_t neap_stream_unread(neap_stream *stream, const void *data, size_t len);
+
+/* 1 if all was read and the end, or a failure, has come.
+   [L] */
+NEAP_API int32_t neap_stream_at_end(const neap_stream *stream);
+
+/* Writes `len` bytes, which are copied.  At once: len.  Later: NEAP_PENDING and a future (kind NONE) for who wrote beyond the high
+   mark: the bytes are taken all the same, and the future is done when those unsent are down to the low mark.  With
+   NEAP_NOWAIT nothing is taken above the high mark.  Large writes to an idle stream are not copied if the kernel takes
+   them.  Never raises SIGPIPE.
+   Errors: why an earlier write could not be sent; NEAP_EPIPE after neap_stream_write_eof; NEAP_EAGAIN.
+   [L] */
+NEAP_API int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len,
+                                   uint32_t flags, neap_future **ret_future);
+
+/* As neap_stream_write, of several pieces as one write.
+   [L] */
+NEAP_API int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, size_t count,
+                                    uint32_t flags, neap_future **ret_future);
+
+/* Writes `count` bytes (-1: all that is left) of a file from `offset` on, without copying them where the kernel can.  The
+   descriptor is duplicated.  At once: how many; later: a future (kind NONE).  The file is read on the loop's thread.
+   Errors: NEAP_EINVAL if it is no regular file, NEAP_EINCOMPLETE if it is shorter; one that becomes shorter meanwhile ends
+   the stream's writing with that.
+   [L] */
+NEAP_API int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset,
+                                      int64_t count, uint32_t flags, neap_future **ret_future);
+
+/* Waits until the kernel has all that was written.  0 at once, or a future (kind NONE).
+   [L] */
+NEAP_API int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret_future);
+
+/* Ends writing: the peer reads the end when it has read the rest.  As neap_stream_drain.  A pipe or terminal is closed.
+   [L] */
+NEAP_API int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags,
+                                       neap_future **ret_future);
+
+/* Sets from how many unsent bytes on writers wait, and until how many.  65536 and 16384 if never set.
+   [L] */
+NEAP_API int32_t neap_stream_set_marks(neap_stream *stream, size_t low, size_t high);
+
+/* The number of bytes that were written and that the kernel does not have yet.
+   [L] */
+NEAP_API int64_t neap_stream_unsent(const neap_stream *stream);
+
+/* Closes when all that was written has gone; a waiting read ends with NEAP_ECLOSED at once.  0, or NEAP_PENDING and a future (kind
+   NONE) if ret_future is not NULL; with NULL or NEAP_NOWAIT the rest goes by itself.  Cancelling the future closes at once, as
+   neap_stream_abort.  Idempotent.
+   Errors: why something could not be sent; the stream is closed then, too.
+   [L] */
+NEAP_API int32_t neap_stream_close(neap_stream *stream, uint32_t flags, neap_future **ret_future);
+
+/* Closes at once: what was not sent is lost, and a peer over TCP is told so by a reset.  Idempotent.
+   [L] */
+NEAP_API int32_t neap_stream_abort(neap_stream *stream);
 
 /* ---- Watches on descriptors ---------------------------------------------------------------------------- */
 

@@ -49,6 +49,8 @@ static const code_entry own[] = {
     {NEAP_ENAME, "ENAME", "no_resolver", "host names are not resolved: give a numeric address"},
     {NEAP_ENO_YIELD, "ENO_YIELD", "no_yield", "a wait below a function that cannot be suspended"},
     {NEAP_ECORRUPT, "ECORRUPT", "corrupt", "an invariant broke; the loop refuses further work"},
+    {NEAP_EINCOMPLETE, "EINCOMPLETE", "incomplete", "the end came before all that was wanted"},
+    {NEAP_ELIMIT, "ELIMIT", "limit", "the limit came before the delimiter or the end"},
 };
 
 static const code_entry special[] = {
@@ -60,10 +62,10 @@ static const code_entry special[] = {
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-_Static_assert(COUNT(own) == NEAP_PENDING - NEAP_ECORRUPT + 1, "every own code has its row");
+_Static_assert(COUNT(own) == NEAP_PENDING - NEAP_ELIMIT + 1, "every own code has its row");
 
 static const code_entry *find(int32_t code) {
-    if (code <= NEAP_PENDING && code >= NEAP_ECORRUPT)
+    if (code <= NEAP_PENDING && code >= NEAP_ELIMIT)
         return &own[NEAP_PENDING - code];
     for (size_t i = 0; i < COUNT(special); i++)
         if (special[i].code == code)

@@ -1,4 +1,4 @@
-#include "core/buf.h"
+#include "core/inbuf.h"
 
 #include <string.h>
 
@@ -23,6 +23,14 @@ neap_buf *np_buf_new(np_alloc *alloc, size_t cap) {
 
 char *np_buf_bytes(neap_buf *buf) {
     return buf->bytes;
+}
+
+size_t np_buf_cap(const neap_buf *buf) {
+    return buf->cap;
+}
+
+bool np_buf_is_shared(const neap_buf *buf) {
+    return atomic_load_explicit(&buf->refs, memory_order_acquire) > 1;
 }
 
 void np_buf_set_len(neap_buf *buf, size_t len) {
@@ -64,6 +72,11 @@ void neap_buf_unref(neap_buf *buf) {
 }
 
 neap_buf *np_lent(neap_loop *loop) {
+    if (loop->lent_future != NULL)
+        loop->lent_end(loop);
+    np_inbuf_evict(loop);
+    if (loop->lent != NULL && np_buf_is_shared(loop->lent))
+        neap_buf_unref(np_lent_take(loop));
     if (loop->lent == NULL)
         loop->lent = np_buf_new(loop->alloc, NP_LENT_BYTES);
     return loop->lent;

@@ -9,9 +9,11 @@
 /* A buffer with room for `cap` bytes and length 0, not from the loop's pool; NULL when there is no memory. */
 neap_buf *np_buf_new(np_alloc *alloc, size_t cap);
 char *np_buf_bytes(neap_buf *buf);
+size_t np_buf_cap(const neap_buf *buf);
+bool np_buf_is_shared(const neap_buf *buf); /* others have references, too */
 void np_buf_set_len(neap_buf *buf, size_t len);
 
-/* The loop's memory for lending, made when first asked for; NULL when there is none. */
+/* The loop's memory for lending, made when first asked for; NULL when there is none.  What was lent before ends. */
 neap_buf *np_lent(neap_loop *loop);
 
 /* Takes the lent memory out of the loop; it makes another when needed. */

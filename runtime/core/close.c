@@ -3,7 +3,7 @@
    Order: nothing new is taken (life) -> suspended tasks are reported -> the floor above closes sockets, watches and
    signals, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
    what the end of operations made ready runs once (not when silent) -> hooks, post-box.  Data by tag stays as long as the memory. */
-#include "core/buf.h"
+#include "core/inbuf.h"
 #include "core/events.h"
 #include "core/future.h"
 #include "core/handle.h"
@@ -135,6 +135,8 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
     np_shutdown_forget(loop);
     np_local_unref(loop, loop->context);
     loop->context = NULL;
+    if (loop->lent_in != NULL)
+        np_inbuf_clear(loop, loop->lent_in);
     neap_buf_unref(np_lent_take(loop));
     drop_hooks(loop);
     np_take_mail(loop); /* to discard */

@@ -42,6 +42,8 @@ void np_future_clear_value(neap_future *f) {
         np_alloc_put(f->obj.loop->alloc, f->value.bytes.data, f->value.bytes.len + 1);
     else if (kind == NP_KIND_BUF)
         neap_buf_unref(f->value.buf);
+    else if (kind == NP_KIND_SLICE)
+        neap_buf_unref(f->value.slice.buf);
     else if ((kind == NEAP_KIND_PTR || kind == NP_KIND_EXCEPTION) && f->value.ptr.destroy != NULL)
         f->value.ptr.destroy(f->value.ptr.ptr);
     else if (kind == NP_KIND_SOURCE)

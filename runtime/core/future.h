@@ -68,6 +68,9 @@ enum {
     NP_KIND_SOURCE = 64,
     NP_KIND_BUF,
     NP_KIND_LENT,
+    NP_KIND_SLICE,
+    NP_KIND_FIRST_BYTES = NP_KIND_BUF,
+    NP_KIND_LAST_BYTES = NP_KIND_SLICE,
     NP_KIND_EXCEPTION,
     NP_KIND_PARTIAL
 }; /* beside NEAP_KIND_* */
@@ -89,6 +92,11 @@ struct neap_future {
             void *data;
             size_t len;
         } bytes; /* NEAP_KIND_BYTES: owned; NP_KIND_LENT: the loop's */
+        struct {
+            const void *data;
+            size_t len;
+            neap_buf *buf; /* where they stand: a reference */
+        } slice;
         struct {
             const void *tag;
             void *ptr;

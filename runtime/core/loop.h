@@ -18,6 +18,7 @@
 #include "io/backend.h"
 
 typedef struct np_local np_local;
+typedef struct np_inbuf np_inbuf;
 
 /* ---- What can be queued */
 
@@ -153,6 +154,7 @@ struct neap_loop {
     /* Left by the floor above: lent memory ends with the step that saw it. */
     neap_buf *lent;
     neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
+    np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
     void (*lent_end)(neap_loop *loop);
     void (*close_sys)(neap_loop *loop);                 /* closes sockets, watches, signals */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */

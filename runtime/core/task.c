@@ -277,6 +277,22 @@ static bool settled(neap_task *t) {
     return false;
 }
 
+bool np_task_rouse(neap_future *f) {
+    np_list *first = f->waiters.next;
+    if (np_list_empty(&f->waiters) || first->next != &f->waiters)
+        return false;
+    np_ready *node = np_container(first, np_ready, link);
+    if (node->kind != NP_RUN_TASK)
+        return false;
+    neap_task *t = np_container(node, neap_task, node);
+    if (t->ops->step == NULL)
+        return false;
+    np_dequeue(node);
+    np_trace(f->obj.loop, NEAP_TRACE_WAKE, 0, t, f, NULL);
+    np_enqueue(f->obj.loop, node);
+    return true;
+}
+
 static void report_swallowed(neap_task *t) {
     neap_loop *loop = t->f.obj.loop;
     if (t->cancel_seen && (loop->flags & NEAP_LOOP_DEBUG) != 0)

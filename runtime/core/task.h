@@ -58,6 +58,10 @@ static inline void np_task_run(neap_task *task) {
         np_task_end(task, &step, task->ops->step(task, step.awaited, task->wake, task->user));
 }
 
+/* If just one task waits for the pending future, and by steps: queues it, so that it asks the future's `ready` when its turn
+   comes. */
+bool np_task_rouse(neap_future *f);
+
 /* Ends a live task without another step. */
 void np_task_abort(neap_task *task);
 

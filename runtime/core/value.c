@@ -301,13 +301,21 @@ int32_t neap_future_error(neap_future *future) {
 }
 
 static bool has_bytes(const neap_future *o) {
-    return o->kind == NEAP_KIND_BYTES || o->kind == NP_KIND_LENT || o->kind == NP_KIND_BUF;
+    return o->kind == NEAP_KIND_BYTES ||
+           (o->kind >= NP_KIND_FIRST_BYTES && o->kind <= NP_KIND_LAST_BYTES);
 }
 
 static void read_bytes(const neap_future *o, const void **ret_data, size_t *ret_len) {
-    bool is_buf = o->kind == NP_KIND_BUF;
-    *ret_data = is_buf ? neap_buf_data(o->value.buf) : o->value.bytes.data;
-    *ret_len = is_buf ? neap_buf_len(o->value.buf) : o->value.bytes.len;
+    if (o->kind == NP_KIND_BUF) {
+        *ret_data = neap_buf_data(o->value.buf);
+        *ret_len = neap_buf_len(o->value.buf);
+    } else if (o->kind == NP_KIND_SLICE) {
+        *ret_data = o->value.slice.data;
+        *ret_len = o->value.slice.len;
+    } else {
+        *ret_data = o->value.bytes.data;
+        *ret_len = o->value.bytes.len;
+    }
 }
 
 int32_t neap_future_kind(neap_future *future) {

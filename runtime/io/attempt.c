@@ -7,13 +7,12 @@
      here, not a wait.
    - SO_ERROR reads 0 also while a connect is undecided; connect itself, called again, tells all three outcomes apart and
      puts the socket into its final state. */
-#include "io/op.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "io/plain.h"
 
 static bool would_block(int err) {
     return err == EAGAIN || err == EWOULDBLOCK;
@@ -118,6 +117,8 @@ static int64_t attempt_sendall(np_op *op) {
 }
 
 int64_t np_op_attempt(np_op *op) {
+    if (np_unlikely((op->desc->bits & NP_D_PLAIN) != 0) || op->kind == NP_OP_SENDFILE)
+        return op->kind == NP_OP_POLL ? attempt_poll(op) : np_plain_attempt(op);
     switch (op->kind) {
     case NP_OP_POLL:
         return attempt_poll(op);

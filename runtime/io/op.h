@@ -31,7 +31,8 @@ enum {
     NP_OP_CONNECT,
     NP_OP_RECV, /* with addr: the sender */
     NP_OP_SEND, /* with addr: the receiver */
-    NP_OP_SENDALL
+    NP_OP_SENDALL,
+    NP_OP_SENDFILE /* from the file at `file`, from `at` on; ends early at the end of the file */
 };
 
 enum {
@@ -48,10 +49,14 @@ struct np_op {
     int64_t result;          /* >= 0, or a negative code */
     void *buf;               /* bytes to fill or to send */
     size_t len;
-    size_t moved;    /* bytes that went so far */
-    neap_addr *addr; /* to fill, to use, or NULL */
-    uint8_t kind;    /* NP_OP_* */
-    uint8_t dir;     /* NP_DIR_* */
+    size_t moved; /* bytes that went so far */
+    union {
+        neap_addr *addr; /* to fill, to use, or NULL */
+        int64_t at;      /* of a SENDFILE */
+    };
+    int file;     /* likewise */
+    uint8_t kind; /* NP_OP_* */
+    uint8_t dir;  /* NP_DIR_* */
     uint8_t state;
     bool begun; /* of a connect: the kernel is at it */
 };
@@ -77,7 +82,9 @@ enum {
     NP_D_STREAM = 128,        /* TCP: a short read means that nothing is left */
     NP_D_RAW = 256,           /* belongs to watches, not to a socket */
     NP_D_WATCHED_WRITE = 512, /* the kernel announces when it becomes writable */
-    NP_D_FED = 1024           /* the backend receives by itself: its take knows what is there */
+    NP_D_FED = 1024,          /* the backend receives by itself: its take knows what is there */
+    NP_D_PLAIN = 2048,        /* no socket: a pipe, a terminal, a file */
+    NP_D_BLOCKING = 4096      /* its calls could block, and that is not ours to change: ask first */
 };
 
 static inline unsigned np_dir_bit(int dir) {

@@ -40,24 +40,12 @@ void np_lent_end(neap_loop *loop) {
 
 /* Fresh lent memory for `op`; NULL when there is none. */
 static void *lend_to(neap_loop *loop, np_op *op) {
-    np_lent_end(loop);
     neap_buf *lent = np_lent(loop);
     if (lent == NULL)
         return NULL;
     if (op->len > NP_LENT_BYTES)
         op->len = NP_LENT_BYTES;
     return np_buf_bytes(lent);
-}
-
-static neap_task *only_stepping_task(neap_future *f) {
-    np_list *first = f->waiters.next;
-    if (np_list_empty(&f->waiters) || first->next != &f->waiters)
-        return NULL;
-    np_ready *node = np_container(first, np_ready, link);
-    if (node->kind != NP_RUN_TASK)
-        return NULL;
-    neap_task *t = np_container(node, neap_task, node);
-    return t->ops->step != NULL ? t : NULL;
 }
 
 static bool own_buffer(np_sockop *so) {
@@ -75,14 +63,8 @@ static bool own_buffer(np_sockop *so) {
 
 static bool arm(np_op *op) {
     np_sockop *so = np_container(op, np_sockop, op);
-    neap_loop *loop = so->f.obj.loop;
-    neap_task *t = only_stepping_task(&so->f);
-    if (t != NULL) {
-        np_dequeue(&t->node);
-        np_trace(loop, NEAP_TRACE_WAKE, 0, t, &so->f, NULL);
-        np_enqueue(loop, &t->node);
+    if (np_task_rouse(&so->f))
         return true;
-    }
     if (op->buf == NULL)
         (void)own_buffer(so);
     return false;
@@ -321,7 +303,8 @@ static int32_t put_back(neap_sock *s, const char *data, size_t len) {
     if (s->back != NULL || !inside(data, len, loop->lent, NP_LENT_BYTES))
         return put_back_copy(s, data, len);
     np_lent_end(loop);
-    if (loop->lent == NULL) /* its bytes have just been given to a future */
+    if (loop->lent == NULL ||
+        loop->lent_in != NULL) /* its bytes have just been given to a future */
         return put_back_copy(s, data, len);
     s->back_at = (uint32_t)(data - np_buf_bytes(loop->lent));
     s->back_len = (uint32_t)len;

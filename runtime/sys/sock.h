@@ -9,6 +9,11 @@
 #include "core/future.h"
 #include "io/backend.h"
 
+/* Beside NEAP_TCP and so on: a descriptor that is no socket, of a stream. */
+enum {
+    NP_SORT_PLAIN = 0
+};
+
 struct neap_sock {
     np_obj obj;
     np_list link; /* in loop->socks while open */

@@ -36,6 +36,8 @@ static const struct {
     {NEAP_ENAME, "ENAME"},
     {NEAP_ENO_YIELD, "ENO_YIELD"},
     {NEAP_ECORRUPT, "ECORRUPT"},
+    {NEAP_EINCOMPLETE, "EINCOMPLETE"},
+    {NEAP_ELIMIT, "ELIMIT"},
 };
 
 static const struct {

@@ -1,0 +1,131 @@
+#include "core/inbuf.h"
+
+#include <string.h>
+
+enum {
+    ROOM_LEAST = 4096,   /* less is not worth a call, unless no more is wanted */
+    ROOM_MOST = 1 << 20, /* nobody gets more memory for bytes that have not come */
+    OWN_LEAST = 1024
+};
+
+static bool is_lent(const neap_loop *loop, const np_inbuf *in) {
+    return loop->lent_in == in;
+}
+
+static size_t tail_room(const np_inbuf *in) {
+    return in->buf == NULL ? 0 : np_buf_cap(in->buf) - in->at - in->len;
+}
+
+static void let_go(neap_loop *loop, np_inbuf *in) {
+    if (is_lent(loop, in))
+        loop->lent_in = NULL;
+    else
+        neap_buf_unref(in->buf);
+    in->buf = NULL;
+    in->at = 0;
+}
+
+void np_inbuf_rest(neap_loop *loop, np_inbuf *in) {
+    if (in->len == 0 && in->buf != NULL)
+        let_go(loop, in);
+}
+
+void np_inbuf_clear(neap_loop *loop, np_inbuf *in) {
+    in->len = 0;
+    np_inbuf_rest(loop, in);
+}
+
+/* To a buffer of its own of that size, behind `len` other bytes. */
+static bool move_out(neap_loop *loop, np_inbuf *in, size_t cap, const char *front, size_t len) {
+    neap_buf *own = np_buf_new(loop->alloc, cap);
+    if (own == NULL)
+        return false;
+    if (len > 0)
+        memcpy(np_buf_bytes(own), front, len);
+    memcpy(np_buf_bytes(own) + len, np_inbuf_data(in), in->len);
+    if (in->buf != NULL)
+        let_go(loop, in);
+    in->buf = own;
+    in->len += len;
+    return true;
+}
+
+void np_inbuf_evict(neap_loop *loop) {
+    np_inbuf *in = loop->lent_in;
+    if (in == NULL)
+        return;
+    size_t cap = in->len < OWN_LEAST / 2 ? OWN_LEAST : 2 * in->len;
+    if (in->len <= NP_LENT_BYTES / 4 && move_out(loop, in, cap, NULL, 0))
+        return;
+    loop->lent_in = NULL;
+    in->buf = np_lent_take(loop);
+}
+
+static bool lend(neap_loop *loop, np_inbuf *in) {
+    np_inbuf_rest(loop, in);
+    neap_buf *lent = np_lent(loop);
+    if (lent == NULL)
+        return false;
+    loop->lent_in = in;
+    in->buf = lent;
+    in->at = 0;
+    return true;
+}
+
+static bool make_room(neap_loop *loop, np_inbuf *in, size_t want) {
+    size_t more = want < ROOM_MOST ? want : ROOM_MOST;
+    if (more < in->len)
+        more = in->len < want ? in->len : want;
+    if (more < ROOM_LEAST)
+        more = ROOM_LEAST;
+    bool movable = in->buf != NULL && !is_lent(loop, in) && !np_buf_is_shared(in->buf);
+    if (movable && in->at >= in->len && np_buf_cap(in->buf) - in->len >= more) {
+        memmove(np_buf_bytes(in->buf), np_inbuf_data(in), in->len);
+        in->at = 0;
+        return true;
+    }
+    return more < SIZE_MAX / 2 - in->len && move_out(loop, in, in->len + more, NULL, 0);
+}
+
+char *np_inbuf_aim(neap_loop *loop, np_inbuf *in, size_t want, size_t *ret_room) {
+    bool ok = true;
+    if (in->len == 0 && want <= NP_LENT_BYTES)
+        ok = lend(loop, in);
+    else if (tail_room(in) < want && tail_room(in) < ROOM_LEAST)
+        ok = make_room(loop, in, want);
+    if (!ok && tail_room(in) == 0)
+        return NULL;
+    *ret_room = tail_room(in);
+    return np_buf_bytes(in->buf) + in->at + in->len;
+}
+
+/* What was consumed last of all stays put until the lent memory is lent again. */
+void np_inbuf_consume(neap_loop *loop, np_inbuf *in, size_t n) {
+    in->at += n;
+    in->len -= n;
+    if (in->len == 0 && is_lent(loop, in))
+        let_go(loop, in);
+}
+
+static bool inside(const char *data, size_t len, neap_buf *buf) {
+    const char *start = buf == NULL ? NULL : np_buf_bytes(buf);
+    return start != NULL && data >= start && data + len <= start + np_buf_cap(buf);
+}
+
+int32_t np_inbuf_unread(neap_loop *loop, np_inbuf *in, const char *data, size_t len) {
+    if (in->buf != NULL && in->at >= len && data == np_inbuf_data(in) - len) {
+        in->at -= len;
+        in->len += len;
+        return 0;
+    }
+    if (in->len == 0 && loop->lent_in == NULL && inside(data, len, loop->lent)) {
+        np_inbuf_rest(loop, in);
+        loop->lent_in = in;
+        in->buf = loop->lent;
+        in->at = (size_t)(data - np_buf_bytes(in->buf));
+        in->len = len;
+        return 0;
+    }
+    bool fits = len < SIZE_MAX / 4;
+    return fits && move_out(loop, in, in->len + 2 * len + OWN_LEAST, data, len) ? 0 : NEAP_ENOMEM;
+}

@@ -1,0 +1,42 @@
+/* inbuf.h: bytes that were received and are not yet taken.
+
+   They stand in the loop's lent memory for as long as nobody else needs that, so that what is taken in the step in which
+   it came is never copied; else in a buffer of their own.  An empty one holds nothing.  Bytes that were handed out stay
+   where they are until the next aim or rest, or for as long as somebody has a reference to their buffer. */
+#ifndef NP_INBUF_H
+#define NP_INBUF_H
+
+#include "core/buf.h"
+
+struct np_inbuf {
+    neap_buf *buf; /* the loop's, if loop->lent_in is this; else our reference; or NULL */
+    size_t at;
+    size_t len;
+};
+
+static inline const char *np_inbuf_data(const np_inbuf *in) {
+    return in->buf == NULL ? "" : np_buf_bytes(in->buf) + in->at;
+}
+
+/* Where the next bytes go, behind those that are there: room for some of `want`, at least one.  NULL when there is no
+   memory. */
+char *np_inbuf_aim(neap_loop *loop, np_inbuf *in, size_t want, size_t *ret_room);
+
+/* So many came there. */
+static inline void np_inbuf_took(np_inbuf *in, size_t n) {
+    in->len += n;
+}
+
+void np_inbuf_consume(neap_loop *loop, np_inbuf *in, size_t n);
+
+/* Puts bytes in front.  Those that were consumed last need no memory. */
+int32_t np_inbuf_unread(neap_loop *loop, np_inbuf *in, const char *data, size_t len);
+
+/* If it is empty it lets its memory go. */
+void np_inbuf_rest(neap_loop *loop, np_inbuf *in);
+void np_inbuf_clear(neap_loop *loop, np_inbuf *in);
+
+/* The lent memory is needed by others: who has bytes there takes them along. */
+void np_inbuf_evict(neap_loop *loop);
+
+#endif

@@ -1,0 +1,471 @@
+/* write.c: writing to a stream.
+
+   What is to go stands in pieces: bytes, a stretch of a file, the end.  The last piece of bytes grows as long as nobody
+   sends it; the first is the operation that the backend has.  A piece of its own belongs to the backend until it is done,
+   so what is written meanwhile begins another. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "net/stream.h"
+
+enum {
+    PIECE_BYTES = 1,
+    PIECE_FILE,
+    PIECE_END
+};
+
+enum {
+    ROOM_LEAST = 1024,   /* of a piece */
+    ROOM_MOST = 1 << 16, /* more than that is not gathered in one piece */
+    DIRECT_LEAST = 16384 /* so many bytes are tried without copying them */
+};
+
+typedef struct np_piece {
+    np_list link; /* in the stream's pieces */
+    np_op op;     /* its buf is `bytes`, its len what is there */
+    neap_stream *stream;
+    size_t room;
+    uint8_t kind;
+    bool sending; /* it grows no more */
+    char bytes[];
+} np_piece;
+
+/* Who waits for bytes to go. */
+typedef struct np_writer {
+    np_parked p;
+    uint64_t mark; /* value of `sent` that ends the wait */
+} np_writer;
+
+/* ---- Pieces */
+
+static np_piece *first_of(neap_stream *s) {
+    return np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.next, np_piece, link);
+}
+
+static np_piece *last_of(neap_stream *s) {
+    return np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.prev, np_piece, link);
+}
+
+static void sent(np_op *op);
+
+static np_piece *piece_new(neap_stream *s, uint8_t kind, size_t room) {
+    np_piece *piece = np_alloc_get(s->obj.loop->alloc, sizeof *piece + room);
+    if (piece == NULL)
+        return NULL;
+    piece->op = (np_op){.desc = &s->sock->desc,
+                        .kind = kind == PIECE_FILE ? NP_OP_SENDFILE : NP_OP_SENDALL,
+                        .dir = NP_DIR_WRITE,
+                        .buf = piece->bytes,
+                        .file = -1,
+                        .done = sent};
+    np_list_init(&piece->op.link);
+    np_list_init(&piece->link);
+    piece->stream = s;
+    piece->room = room;
+    piece->kind = kind;
+    piece->sending = false;
+    return piece;
+}
+
+static void piece_free(np_piece *piece) {
+    np_list_unlink(&piece->link);
+    np_list_unlink(&piece->op.link);
+    np_fd_close(piece->op.file);
+    np_alloc_put(piece->stream->obj.loop->alloc, piece, sizeof *piece + piece->room);
+}
+
+/* More room for the last piece, or NULL. */
+static np_piece *piece_grow(np_piece *piece, size_t room) {
+    np_alloc *alloc = piece->stream->obj.loop->alloc;
+    np_list *before = piece->link.prev;
+    np_list_unlink(&piece->link);
+    np_piece *grown =
+        np_alloc_resize(alloc, piece, sizeof *piece + piece->room, sizeof *piece + room);
+    np_piece *now = grown != NULL ? grown : piece;
+    np_list_init(&now->link);
+    np_list_init(&now->op.link);
+    np_list_append(before->next, &now->link);
+    now->op.buf = now->bytes;
+    if (grown != NULL)
+        grown->room = room;
+    return grown;
+}
+
+/* A last piece with room for so many bytes more; NULL when there is no memory. */
+static np_piece *piece_for(neap_stream *s, size_t more) {
+    np_piece *last = last_of(s);
+    bool open = last != NULL && last->kind == PIECE_BYTES && !last->sending;
+    if (open && last->room - last->op.len >= more)
+        return last;
+    size_t need = (open ? last->op.len : 0) + more;
+    if (open && need <= ROOM_MOST) {
+        size_t room = 2 * last->room;
+        return piece_grow(last, room > need ? room : need);
+    }
+    np_piece *piece = piece_new(s, PIECE_BYTES, more > ROOM_LEAST ? more : ROOM_LEAST);
+    if (piece != NULL)
+        np_list_append(&s->pieces, &piece->link);
+    return piece;
+}
+
+/* ---- Who waits */
+
+static np_parked *first_served(neap_stream *s) {
+    for (np_list *at = s->writers.parked.next; at != &s->writers.parked; at = at->next) {
+        np_parked *p = np_container(at, np_parked, link);
+        if (np_container(p, np_writer, p)->mark <= s->sent)
+            return p;
+    }
+    return NULL;
+}
+
+/* One that is let go may take others along. */
+static void wake_writers(neap_stream *s) {
+    np_parked *p;
+    while ((p = first_served(s)) != NULL)
+        np_lot_let_go(p, NULL);
+}
+
+static void writer_destroy(np_obj *obj) {
+    np_parked *p = np_container(obj, np_parked, f.obj);
+    np_lot_fini(p);
+    np_obj_free(obj, sizeof(np_writer));
+}
+
+/* Who closes and will not wait any longer does not leave the descriptor open. */
+static int32_t writer_cancel(neap_future *f, const char *msg) {
+    np_parked *p = np_container(f, np_parked, f);
+    bool closes = np_container(p, np_writer, p)->mark == NP_STREAM_CLOSED;
+    neap_stream *s = np_container(p->lot, neap_stream, writers);
+    np_obj_ref(&s->obj);
+    np_lot_cancel(p, msg);
+    if (closes)
+        np_stream_reset(s);
+    np_obj_unref(&s->obj);
+    return 1;
+}
+
+static void writer_ends(neap_future *f) {
+    np_lot_refuse(np_container(f, np_parked, f), NEAP_ECLOSED);
+}
+
+static const char *writer_what(const neap_future *f) {
+    (void)f;
+    return "a stream to send what was written";
+}
+
+static const np_future_type writer_type = {
+    .base = {.name = "a write", .destroy = writer_destroy},
+    .cancel = writer_cancel,
+    .end = writer_ends,
+    .what = writer_what,
+};
+
+int32_t np_stream_wait_sent(neap_stream *s, uint64_t mark, uint32_t flags,
+                            neap_future **ret_future) {
+    bool there = mark <= s->sent;
+    if (there && (flags & NEAP_WANT_FUTURE) == 0)
+        return 0;
+    if ((flags & NEAP_NOWAIT) != 0)
+        return NEAP_EAGAIN;
+    np_parked *p = np_lot_park(&s->writers, &writer_type, sizeof(np_writer));
+    if (p == NULL)
+        return NEAP_ENOMEM;
+    np_container(p, np_writer, p)->mark = mark;
+    (void)np_future_give(&p->f, ret_future);
+    if (there)
+        np_lot_let_go(p, NULL);
+    return NEAP_PENDING;
+}
+
+/* ---- Sending */
+
+void np_stream_end_out(neap_stream *s, int32_t code) {
+    np_piece *piece;
+    if (s->out_end == 0)
+        s->out_end = code;
+    while ((piece = first_of(s)) != NULL) {
+        if (piece->op.state != NP_OP_IDLE)
+            (void)np_stream_io(s)->backend->cancel(np_stream_io(s), &piece->op);
+        piece_free(piece);
+    }
+    s->queued = s->sent;
+    if (s->flusher.node.where != NP_AT_NONE)
+        np_dequeue(&s->flusher.node);
+    if (s->writers.len > 0)
+        np_lot_refuse_all(&s->writers, code);
+}
+
+/* What is no socket has one direction, or no end but its last. */
+static int64_t end_sending(neap_stream *s) {
+    if ((s->sock->desc.bits & NP_D_PLAIN) == 0)
+        return neap_sock_shutdown(s->sock, NEAP_SHUT_WR);
+    return neap_sock_close(s->sock);
+}
+
+/* The piece is through, well or not.  False: so is the stream. */
+static bool account(neap_stream *s, np_piece *piece, int64_t result) {
+    np_trace(s->obj.loop, NEAP_TRACE_IO, result, NULL, NULL, NULL);
+    if (result < 0 && piece->kind != PIECE_END) {
+        np_stream_end_out(s, (int32_t)result);
+        return false;
+    }
+    size_t len = piece->op.len;
+    bool short_file = piece->kind == PIECE_FILE && (size_t)result < len;
+    piece_free(piece);
+    if (short_file) { /* what was promised cannot be sent: what comes behind makes no sense */
+        np_stream_end_out(s, NEAP_EINCOMPLETE);
+        return false;
+    }
+    s->sent += len;
+    return true;
+}
+
+/* All has gone, or cannot go: who waits for the close knows which. */
+static void finish_close(neap_stream *s) {
+    if (!s->closing || !np_list_empty(&s->pieces))
+        return;
+    while (!np_list_empty(&s->writers.parked))
+        np_lot_let_go(np_container(s->writers.parked.next, np_parked, link), NULL);
+    np_stream_shut(s, NEAP_ECLOSED);
+}
+
+void np_stream_flush(neap_stream *s) {
+    np_io *io = np_stream_io(s);
+    np_piece *piece;
+    np_obj_ref(&s->obj);
+    while ((piece = first_of(s)) != NULL && piece->op.state == NP_OP_IDLE) {
+        piece->sending = true;
+        int64_t result =
+            piece->kind == PIECE_END ? end_sending(s) : io->backend->begin(io, &piece->op);
+        if (result == NP_WAIT) {
+            int rc = io->backend->park(io, &piece->op);
+            if (rc == 0)
+                break;
+            result = rc;
+        }
+        if (!account(s, piece, result))
+            break;
+    }
+    if (!np_list_empty(&s->writers.parked))
+        wake_writers(s);
+    finish_close(s);
+    np_obj_unref(&s->obj);
+}
+
+/* The backend has finished a piece; after a cancel nobody is told of it any more. */
+static void sent(np_op *op) {
+    np_piece *piece = np_container(op, np_piece, op);
+    neap_stream *s = piece->stream;
+    np_obj_ref(&s->obj);
+    if (account(s, piece, op->result))
+        np_stream_flush(s);
+    else
+        finish_close(s);
+    np_obj_unref(&s->obj);
+}
+
+static void flush_later(np_waiter *w) {
+    np_stream_flush(np_container(w, neap_stream, flusher));
+}
+
+static void flush_soon(neap_stream *s) {
+    if (s->flusher.node.where == NP_AT_NONE)
+        np_enqueue_waiter(s->obj.loop, &s->flusher);
+}
+
+void np_stream_init_out(neap_stream *s) {
+    np_list_init(&s->pieces);
+    np_lot_init(&s->writers, &s->obj);
+    np_ready_init(&s->flusher.node, NP_RUN_WAITER);
+    s->flusher.fire = flush_later;
+}
+
+/* ---- Writing */
+
+/* Tries what need not be copied.  Answers how much went, or a code. */
+static int64_t send_directly(neap_stream *s, const void *data, size_t len) {
+    np_op op = {.desc = &s->sock->desc,
+                .kind = NP_OP_SENDALL,
+                .dir = NP_DIR_WRITE,
+                .buf = (void *)(uintptr_t)data,
+                .len = len};
+    int64_t result = np_stream_io(s)->backend->begin(np_stream_io(s), &op);
+    np_trace(s->obj.loop, NEAP_TRACE_IO, result, NULL, NULL, NULL);
+    s->queued += op.moved;
+    s->sent += op.moved;
+    if (result >= 0 || result == NP_WAIT)
+        return (int64_t)op.moved;
+    np_stream_end_out(s, (int32_t)result);
+    return result;
+}
+
+static size_t length_of(const neap_iov *parts, size_t count) {
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].len > (size_t)INT64_MAX / 4 - len)
+            return SIZE_MAX;
+        len += parts[i].len;
+    }
+    return len;
+}
+
+static void copy(np_piece *piece, const void *data, size_t len) {
+    if (len > 0)
+        memcpy(piece->bytes + piece->op.len, data, len);
+    piece->op.len += len;
+    piece->stream->queued += len;
+}
+
+/* Takes all of it: 0, or a code; without memory what is left of a large one does not count as written. */
+static int32_t take(neap_stream *s, const neap_iov *parts, size_t count, size_t len) {
+    int64_t gone = 0;
+    if (count == 1 && len >= DIRECT_LEAST && np_list_empty(&s->pieces))
+        gone = send_directly(s, parts->data, len);
+    if (gone < 0 || (size_t)gone == len)
+        return gone < 0 ? (int32_t)gone : 0;
+    np_piece *piece = piece_for(s, len - (size_t)gone);
+    if (piece == NULL && gone > 0) /* half a message is out: what comes behind makes no sense */
+        np_stream_end_out(s, NEAP_ENOMEM);
+    if (piece == NULL)
+        return NEAP_ENOMEM;
+    copy(piece, (const char *)parts->data + gone, parts->len - (size_t)gone);
+    for (size_t i = 1; i < count; i++)
+        copy(piece, parts[i].data, parts[i].len);
+    flush_soon(s);
+    return 0;
+}
+
+static int32_t may_write(const neap_stream *s, uint32_t flags, neap_future **ret_future) {
+    const uint32_t known = NEAP_NOWAIT | NEAP_WANT_FUTURE | NEAP_STREAM_BUFFER;
+    int32_t rc = np_stream_enter(s);
+    if (rc < 0)
+        return rc;
+    bool waits = (flags & (NEAP_NOWAIT | NEAP_STREAM_BUFFER)) == 0;
+    if ((flags & ~known) != 0 || (ret_future == NULL && waits))
+        return NEAP_EINVAL;
+    if (s->out_end < 0)
+        return s->out_end;
+    return s->finished ? NEAP_EPIPE : 0;
+}
+
+/* It is written; above the high mark that is not over yet. */
+static int64_t wrote(neap_stream *s, size_t len, uint32_t flags, neap_future **ret_future) {
+    if (np_stream_unsent(s) > s->high)
+        np_stream_flush(s);
+    if (s->out_end < 0 && (flags & NEAP_STREAM_BUFFER) == 0)
+        return s->out_end;
+    size_t unsent = np_stream_unsent(s);
+    bool waits = unsent > s->high && (flags & (NEAP_NOWAIT | NEAP_STREAM_BUFFER)) == 0;
+    if (!waits && (flags & NEAP_WANT_FUTURE) == 0)
+        return (int64_t)len;
+    return np_stream_wait_sent(s, waits ? s->queued - s->low : s->sent, NEAP_WANT_FUTURE,
+                               ret_future);
+}
+
+int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, size_t count, uint32_t flags,
+                           neap_future **ret_future) {
+    int32_t rc = parts == NULL && count > 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
+    if (rc < 0)
+        return rc;
+    size_t len = length_of(parts, count);
+    if (len == SIZE_MAX)
+        return NEAP_E2BIG;
+    if ((flags & NEAP_NOWAIT) != 0 && np_stream_unsent(stream) > stream->high)
+        return NEAP_EAGAIN;
+    if (len > 0)
+        rc = take(stream, parts, count, len);
+    return rc < 0 ? rc : wrote(stream, len, flags, ret_future);
+}
+
+int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len, uint32_t flags,
+                          neap_future **ret_future) {
+    const neap_iov part = {data, len};
+    if (data == NULL && len > 0)
+        return NEAP_EINVAL;
+    return neap_stream_writev(stream, &part, 1, flags, ret_future);
+}
+
+int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
+    int32_t rc = np_stream_enter(stream);
+    if (rc < 0)
+        return rc;
+    np_stream_flush(stream);
+    if (stream->out_end < 0)
+        return stream->out_end;
+    return np_stream_wait_sent(stream, stream->queued, flags, ret_future);
+}
+
+int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
+    int32_t rc = np_stream_enter(stream);
+    if (rc < 0)
+        return rc;
+    if (stream->out_end < 0)
+        return stream->out_end;
+    if (!stream->finished) {
+        np_piece *piece = piece_new(stream, PIECE_END, 0);
+        if (piece == NULL)
+            return NEAP_ENOMEM;
+        stream->finished = true;
+        np_list_append(&stream->pieces, &piece->link);
+    }
+    np_stream_flush(stream);
+    if (stream->out_end < 0)
+        return stream->out_end;
+    return np_stream_wait_sent(stream, stream->queued, flags, ret_future);
+}
+
+/* ---- Files */
+
+static int64_t file_left(int fd, int64_t offset) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return NEAP_EINVAL;
+    return st.st_size > offset ? st.st_size - offset : 0;
+}
+
+static int32_t append_file(neap_stream *s, int fd, int64_t offset, int64_t count) {
+    np_piece *piece = piece_new(s, PIECE_FILE, 0);
+    if (piece == NULL)
+        return NEAP_ENOMEM;
+    piece->op.file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (piece->op.file < 0) {
+        int32_t rc = -errno;
+        piece_free(piece);
+        return rc;
+    }
+    piece->op.at = offset;
+    piece->op.len = (size_t)count;
+    np_list_append(&s->pieces, &piece->link);
+    s->queued += (uint64_t)count;
+    return 0;
+}
+
+int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset, int64_t count,
+                             uint32_t flags, neap_future **ret_future) {
+    int32_t rc = offset < 0 || fd < 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
+    if (rc < 0)
+        return rc;
+    int64_t left = file_left((int)fd, offset);
+    if (left < 0)
+        return left;
+    if (count > left)
+        return NEAP_EINCOMPLETE;
+    if (count < 0)
+        count = left;
+    rc = append_file(stream, (int)fd, offset, count);
+    if (rc < 0)
+        return rc;
+    np_stream_flush(stream);
+    if (stream->out_end < 0)
+        return stream->out_end;
+    if ((flags & NEAP_STREAM_BUFFER) != 0)
+        return count;
+    rc = np_stream_wait_sent(stream, stream->queued, flags, ret_future);
+    return rc < 0 ? rc : count;
+}
