@@ -262,13 +262,17 @@ void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg) {
     nl_takeback(st);
 }
 
-/* Gives bytes that were received but not turned into a string back to their socket. */
+/* Gives bytes that were received but not turned into a string back to where they came from. */
 void nl_takeback(nl_state *st) {
     nl_lent lent = st->lent;
-    if (lent.sock == NULL)
+    if (lent.sock == NULL && lent.stream == NULL)
         return;
     st->lent.sock = NULL;
-    neap_sock_unrecv(lent.sock, lent.data, lent.len);
+    st->lent.stream = NULL;
+    if (lent.sock != NULL)
+        neap_sock_unrecv(lent.sock, lent.data, lent.len);
+    else
+        neap_stream_unread(lent.stream, lent.data, lent.len);
 }
 
 /* ---- The record ---- */
@@ -483,6 +487,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_handle(L, st);
     nl_open_loop(L, st);
     nl_open_sock(L, st);
+    nl_open_stream(L, st);
     nl_open_coroutine(L, st);
     nl_open_tree(L, st);
     nl_open_control(L, st);

@@ -214,6 +214,15 @@ extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);
 
+/* lstream.c, lstreamio.c */
+nl_stream *nl_new_stream(lua_State *L, nl_state *st);
+nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index);
+size_t nl_limit(lua_State *L, nl_state *st, int index, size_t otherwise);
+int nl_stream_close(lua_State *L);
+extern const luaL_Reg nl_stream_waits[];
+extern const luaL_Reg nl_stream_tries[];
+void nl_open_stream(lua_State *L, nl_state *st);
+
 /* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,
    lidle.c, ltesting.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);

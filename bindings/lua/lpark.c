@@ -189,7 +189,10 @@ void nl_wait_end(nl_task *t) {
     memset(&t->wait, 0, sizeof t->wait);
 }
 
-static void wait_begin(lua_State *L, nl_task *t, int mode, neap_future *future, int owned) {
+/* What was lent to the wait before goes back while its memory is there. */
+static void wait_begin(lua_State *L, nl_state *st, int mode, neap_future *future, int owned) {
+    nl_task *t = st->task;
+    nl_takeback(st);
     nl_wait_end(t);
     t->wait.mode = (uint8_t)mode;
     t->wait.future = future;
@@ -200,26 +203,26 @@ static void wait_begin(lua_State *L, nl_task *t, int mode, neap_future *future, 
 /* Waits for a future of the core: `k` goes on with the value that is now at index 1.  `owned`: a reference is handed
    over.  nl_check_wait came before. */
 int nl_park(lua_State *L, nl_state *st, neap_future *future, int owned, nl_cont k) {
-    wait_begin(L, st->task, NL_WAIT_FUTURE, future, owned);
+    wait_begin(L, st, NL_WAIT_FUTURE, future, owned);
     return nl_suspend(L, k);
 }
 
 /* Waits for the next tick. */
 int nl_park_tick(lua_State *L, nl_state *st, nl_cont k) {
-    wait_begin(L, st->task, NL_WAIT_TICK, NULL, 0);
+    wait_begin(L, st, NL_WAIT_TICK, NULL, 0);
     return nl_suspend(L, k);
 }
 
 /* Waits for some ns. */
 int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k) {
-    wait_begin(L, st->task, NL_WAIT_SLEEP, NULL, 0);
+    wait_begin(L, st, NL_WAIT_SLEEP, NULL, 0);
     st->task->wait.delay = delay;
     return nl_suspend(L, k);
 }
 
 /* From a hook: lets the others have their turn.  The thread goes on in the middle of its function. */
 void nl_take_off(lua_State *L, nl_state *st) {
-    wait_begin(L, st->task, NL_WAIT_SLICE, NULL, 0);
+    wait_begin(L, st, NL_WAIT_SLICE, NULL, 0);
     lua_yield(L, 0);
 }
 

@@ -31,7 +31,7 @@ static const char *check_data(lua_State *L, nl_state *st, int index, size_t *len
 
 /* Pushes received bytes.  If no string can be made the bytes are not lost: nl_takeback returns them. */
 static void push_bytes(lua_State *L, nl_state *st, neap_sock *sock, const void *data, size_t len) {
-    nl_lent lent = {sock, data, len};
+    nl_lent lent = {.sock = sock, .data = data, .len = len};
     if (len > 0)
         st->lent = lent;
     lua_pushlstring(L, data, len);

@@ -21,6 +21,7 @@ typedef struct nl_task nl_task;
 typedef struct nl_loop nl_loop;
 typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
+typedef struct nl_stream nl_stream;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
 typedef struct nl_slice nl_slice;
@@ -45,6 +46,7 @@ typedef enum nl_kind {
     NL_LOOP,
     NL_HANDLE,
     NL_SOCK,
+    NL_STREAM,
     NL_LOCAL,
     NL_SCOPE,
     NL_LOCK,
@@ -206,6 +208,12 @@ struct nl_sock {
     neap_sock *sock;
 };
 
+struct nl_stream {
+    nl_node node;
+    neap_stream *stream;
+    size_t limit; /* of lines, and of what stands before delimiters */
+};
+
 /* The head of what a script may make before it runs: it belongs to the loop of its first use, and once that is closed to
    that of the next. */
 typedef struct nl_bound {
@@ -239,7 +247,8 @@ typedef struct nl_life {
 
 /* Bytes that the core lent for a string that may fail to be made. */
 typedef struct nl_lent {
-    neap_sock *sock;
+    neap_sock *sock;     /* whose they are: a socket's, or */
+    neap_stream *stream; /* a stream's */
     const void *data;
     size_t len;
 } nl_lent;

@@ -554,6 +554,78 @@ scenarios["recvfrom sendto"] = function(aside)
     end
 end
 
+scenarios["read_exactly read_line read_until read_all read_some fill"] = function(aside)
+    local a, b = neap.stream_pair()
+    local text = "four line\nup to:some rest"
+    aside(function()
+        for piece in text:gmatch "..?" do
+            neap.sleep(0.001)
+            a:write(piece)
+        end
+        a:close()
+    end)
+    local got = {}
+    local function take(data, err)
+        assert(data, err)
+        got[#got + 1] = data
+    end
+    return function()
+        take(b:read_exactly(4))
+        take(b:read_line(true))
+        take(b:read_until(":"))
+        take(b:read_some(3))
+        b:fill(5)
+        take(b:read_all())
+    end, function()
+        take(b:read_all())
+        assert.equal(text, table.concat(got))
+        b:close()
+    end
+end
+
+scenarios["write drain write_eof sendfile close"] = function(aside)
+    local a, b = neap.stream_pair()
+    local file = assert(io.open(helper.source_dir .. "/README.md"))
+    local length = file:seek "end"
+    local got, lost = 0, false
+    local reader = aside(function()
+        for _ = 1, 100000 do
+            local data = b:read(100000)
+            if not data then
+                return
+            end
+            got = got + #data
+            neap.sleep(0.001)
+        end
+    end)
+    local wrote = 0
+    return function()
+        a:set_marks(1000, 2000)
+        for _ = 1, 2 do
+            wrote = wrote + 300000
+            a:write(("x"):rep(300000))
+        end
+        a:drain()
+        if helper.has_close then
+            wrote = wrote + length
+            a:sendfile(file)
+        end
+        a:write_eof()
+        local ok, err = pcall(a.close, a)
+        lost = not ok
+        if not ok then
+            error(err, 0)
+        end
+    end, function()
+        a:close()
+        neap.wait({ reader }, { timeout = 30 })
+        assert.is_true(reader:done())
+        assert.is_true(lost or got == wrote)
+        file:close()
+        b:close()
+    end
+end
+
 scenarios["raw wait for a descriptor"] = function(aside)
     local a, b = neap.socketpair()
     aside(function()
@@ -590,6 +662,8 @@ end
 local on_sockets = {
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
     ["raw wait for a descriptor"] = true,
+    ["read_exactly read_line read_until read_all read_some fill"] = true,
+    ["write drain write_eof sendfile close"] = true,
 }
 
 describe("cancelled at each wait, nothing is lost or left:", function()

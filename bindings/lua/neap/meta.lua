@@ -1156,6 +1156,209 @@ function sock:setsockopt(name, value) end
 ---@return neap.error? err
 function sock:getsockopt(name) end
 
+-- Streams
+
+--- A stream over a connected socket, which it closes with itself, or over the descriptor of a pipe, terminal or file, which becomes
+--- the stream's. Nobody else should receive from the socket or send to it any more.
+---@param sock neap.sock|integer
+---@return neap.stream?
+---@return neap.error? err
+function neap.stream(sock) end
+
+--- A stream over a descriptor that other processes may use, too, such as the terminal's: it stays the caller's, and its flags stay as
+--- they are.
+---@param fd integer
+---@return neap.stream?
+---@return neap.error? err
+function neap.shared_stream(fd) end
+
+--- Two streams that are connected to each other.
+---@return neap.stream? a
+---@return neap.stream b or the error
+function neap.stream_pair() end
+
+--- Bytes in order, both ways. One task at a time reads; what a read does not take stays for the next, also if it fails or is
+--- cancelled. Any number of tasks write; each write goes as one, when the step of its task ends. Reads answer nil alone at the end,
+--- and nil and an error for a failure.
+---@class neap.stream
+local stream = {}
+
+--- Reads as `io.read` does: `"l"` (a line, the default), `"L"` (with its end), `"n"` (a number), `"a"` (all up to the end), or a number of
+--- bytes, of which it takes what is there, at least one. Stops at the first format that finds nothing.
+---@param format? string|integer
+---@param ... string|integer
+---@return any ...
+function stream:read(format, ...) end
+
+--- Reads `n` bytes. `incomplete` if the end comes before; what is there can be read by other means.
+---@param n integer
+---@return string?
+---@return neap.error? err
+function stream:read_exactly(n) end
+
+--- Reads up to and with the delimiter, or that of several which ends first; `limit` bytes at most, as `stream:limit` if none is given.
+--- `limit` and `incomplete` take nothing.
+---@param delimiters string|string[] at most 16
+---@param limit? integer
+---@return string?
+---@return neap.error? err
+function stream:read_until(delimiters, limit) end
+
+--- Reads a line; the last one may have no end. `limit` as for `read_until`.
+---@param keep? boolean with its end
+---@param limit? integer
+---@return string?
+---@return neap.error? err
+function stream:read_line(keep, limit) end
+
+--- Reads all up to the end, which may be `""`.
+---@param limit? integer
+---@return string?
+---@return neap.error? err
+function stream:read_all(limit) end
+
+--- Reads what is there, at least one byte, up to `max`, 65536 if none is given.
+---@param max? integer
+---@return string?
+---@return neap.error? err
+function stream:read_some(max) end
+
+--- `for line in stream:lines() do ... end`; the formats are those of `read`. A failure is raised.
+---@param format? string|integer
+---@param limit? integer of lines
+---@return fun(): any
+function stream:lines(format, limit) end
+
+--- Waits until `n` bytes can be seen by `peek`; answers how many, fewer before the end.
+---@param n integer
+---@return integer?
+---@return neap.error? err
+function stream:fill(n) end
+
+--- What has come and was not read, at most `max` bytes of it. Never waits.
+---@param max? integer
+---@return string?
+---@return neap.error? err
+function stream:peek(max) end
+
+--- Takes `n` of the bytes that `peek` shows.
+---@param n integer
+---@return neap.stream? self
+---@return neap.error? err
+function stream:consume(n) end
+
+--- Puts a string in front of what is to be read.
+---@param data string
+---@return neap.stream? self
+---@return neap.error? err
+function stream:unread(data) end
+
+--- As `read_some`, without waiting: `EAGAIN`, and `""` at the end.
+---@param max? integer
+---@return string?
+---@return neap.error? err
+function stream:try_read(max) end
+
+--- Sets the limit of lines and of what stands before delimiters (65536 at first); answers the one before.
+---@param limit? integer
+---@return integer before
+function stream:limit(limit) end
+
+--- Whether all was read and the end has come.
+---@return boolean
+function stream:at_end() end
+
+--- Writes strings, numbers and lists of them as one. Waits while more than the high mark is unsent. A failure to send is told by the
+--- next call that writes, drains or closes.
+---@param ... string|number|(string|number)[]
+---@return neap.stream? self
+---@return neap.error? err
+function stream:write(...) end
+
+--- As `write`, without waiting: `EAGAIN` above the high mark, and then nothing is taken.
+---@param ... string|number|(string|number)[]
+---@return neap.stream? self
+---@return neap.error? err
+function stream:try_write(...) end
+
+--- As `write`, but takes everything and never waits: for callbacks. Nothing but `unsent` tells that it is too much.
+---@param ... string|number|(string|number)[]
+---@return neap.stream? self
+---@return neap.error? err
+function stream:buffer(...) end
+
+--- Waits until the system has all that was written.
+---@return neap.stream? self
+---@return neap.error? err
+function stream:drain() end
+
+--- Ends writing: the peer reads the end when it has read the rest, and can still answer. A pipe or terminal is closed.
+---@return neap.stream? self
+---@return neap.error? err
+function stream:write_eof() end
+
+--- Sends `count` bytes of a file (all that is left, if none is given) from `offset` on, in its place among the writes, without
+--- copying them where the system can. LuaJIT and Lua 5.1 take the number of a descriptor only.
+---@param file file*|integer
+---@param offset? integer
+---@param count? integer
+---@return neap.stream? self
+---@return neap.error? err
+function stream:sendfile(file, offset, count) end
+
+--- Sets from how many unsent bytes on writers wait, and until how many: 16384 and 65536 at first.
+---@param low integer
+---@param high integer
+---@return boolean? done
+---@return neap.error? err
+function stream:set_marks(low, high) end
+
+--- The number of bytes that were written and that the system does not have yet.
+---@return integer
+function stream:unsent() end
+
+--- Closes when all has gone. If the wait is cancelled it closes at once, as `abort`. Where no wait is possible, as in an aborted
+--- task, the rest goes by itself.
+---@return boolean? done
+---@return neap.error? err why something could not be sent; the stream is closed then, too
+function stream:close() end
+
+--- Closes at once: what was not sent is lost, and a peer over TCP is told so by a reset.
+---@return boolean done
+function stream:abort() end
+
+--- Whether it was closed.
+---@return boolean
+function stream:closed() end
+
+--- The address of the peer.
+---@return neap.address?
+---@return neap.error? err
+function stream:peer() end
+
+--- The stream's own address.
+---@return neap.address?
+---@return neap.error? err
+function stream:name() end
+
+--- The descriptor, borrowed.
+---@return integer?
+---@return neap.error? err
+function stream:fileno() end
+
+--- As `sock:setsockopt`.
+---@param name string
+---@param value integer|boolean
+---@return boolean? done
+---@return neap.error? err
+function stream:setsockopt(name, value) end
+
+--- As `sock:getsockopt`.
+---@param name string
+---@return integer?
+---@return neap.error? err
+function stream:getsockopt(name) end
+
 -- Testing
 
 --- What `require "neap.testing"` gives: tests on a virtual clock, for Busted or any framework in which a test is a function
