@@ -1160,10 +1160,10 @@ function sock:getsockopt(name) end
 
 --- A stream over a connected socket, which it closes with itself, or over the descriptor of a pipe, terminal or file, which becomes
 --- the stream's. Nobody else should receive from the socket or send to it any more.
----@param sock neap.sock|integer
+---@param from neap.sock|integer
 ---@return neap.stream?
 ---@return neap.error? err
-function neap.stream(sock) end
+function neap.stream(from) end
 
 --- A stream over a descriptor that other processes may use, too, such as the terminal's: it stays the caller's, and its flags stay as
 --- they are.
