@@ -2,7 +2,7 @@
    socket operations behind opaque handles.
 
    Everything a client may use is in this file, in floor order: library, loop, handles and timers, futures,
-   waiting for several, tasks, scopes, locks and channels, sockets, watches, signals.
+   waiting for several, tasks, scopes, locks and channels, sockets, watches, signals, thread pools.
 
    Rules that hold for every function
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
@@ -61,6 +61,8 @@ typedef struct neap_limiter neap_limiter;         /* tokens, of which a task has
 typedef struct neap_sock neap_sock;               /* a socket, registered once with its loop */
 typedef struct neap_stream neap_stream;           /* bytes in order, both ways, buffered */
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
+typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
+typedef struct neap_job neap_job;                 /* a function that runs on a thread of a pool */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -71,7 +73,8 @@ typedef void (*neap_future_fn)(neap_future *future, void *user);
 
 /* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_iov, neap_completion (frozen, with a
    stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
-   neap_report, neap_trace, neap_metrics, neap_shutdown_options, neap_shutdown_step (size first, append only). */
+   neap_report, neap_trace, neap_metrics, neap_shutdown_options, neap_shutdown_step, neap_pool_options,
+   neap_pool_stats, neap_job_options (size first, append only). */
 
 /* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
 typedef struct neap_addr {
@@ -537,7 +540,8 @@ enum {
     NEAP_REPORT_SLOW = 4,      /* a step or callback took longer than the limit */
     NEAP_REPORT_SWALLOWED = 5, /* a task went on after a cancellation (debug) */
     NEAP_REPORT_ABORTED = 6,   /* a task outlived its grace */
-    NEAP_REPORT_DEADLOCK = 7   /* run_until found nothing that could wake it */
+    NEAP_REPORT_DEADLOCK = 7,  /* run_until found nothing that could wake it */
+    NEAP_REPORT_LEFT = 8       /* a job of a pool outlived its loop */
 };
 
 /* What the error hook gets; borrowed for the call. */
@@ -2080,6 +2084,148 @@ NEAP_API int32_t neap_signal_watch(neap_loop *loop, int32_t signo, uint32_t flag
 /* For hosts that own the handlers: tells the loop that the signal arrived.
    [S] */
 NEAP_API int32_t neap_signal_deliver(neap_loop *loop, int32_t signo);
+
+/* ---- Thread pools -------------------------------------------------------------------------------------- */
+
+/* Threads that run what would block a loop.  A pool belongs to no loop: any number of loops give it jobs, and each hears of
+   the end of its own on its own thread.  Threads are made when there is work for them and end after some idle time; they
+   block all signals.  A job cannot be stopped from outside: who cancels the future of one that runs is free at once, the job
+   can ask whether it is still wanted, and what it brings is destroyed.  Jobs keep a run from being a deadlock and a
+   virtual clock from moving.  A child after fork has none of the threads: there a pool does nothing. */
+
+typedef struct neap_pool_options {
+    size_t size;
+    const neap_allocator *allocator; /* copied; called from any thread; NULL: malloc */
+    const char *name;                /* copied; of reports and threads; NULL: "pool" */
+    uint32_t threads_max;            /* 0: 4 */
+    int32_t queue_max;               /* jobs that may wait for a thread; 0: 1,024, -1: any number */
+    int64_t idle_ns;                 /* a thread without work ends after that; 0: 10 s, -1: never */
+    neap_fn thread_start;            /* called on each new thread with `user`; may be NULL */
+    neap_fn thread_stop;             /* and before it ends; may be NULL */
+    void *user;
+    neap_destroy_fn destroy;
+} neap_pool_options;
+
+/* Makes a pool; its first thread comes with the first job.  `options` may be NULL.  Returns a new reference.
+   Errors: NEAP_EINVAL, NEAP_ENOMEM, NEAP_E2BIG for options from the future.
+   [M] */
+NEAP_API int32_t neap_pool_new(const neap_pool_options *options, neap_pool **ret_pool);
+
+/* Takes another reference; returns pool.
+   [M] */
+NEAP_API neap_pool *neap_pool_ref(neap_pool *pool);
+
+/* Ends a reference.  With the last one the pool takes no more jobs; those that it has are done, and its threads end when
+   nobody waits for them: neap_pool_shutdown before it is the way to wait.
+   [M] */
+NEAP_API void neap_pool_unref(neap_pool *pool);
+
+/* The name of the pool: borrowed while the pool lives.
+   [M] */
+NEAP_API const char *neap_pool_name(const neap_pool *pool);
+
+/* Runs on a thread of the pool.  The result of the job: zero or more, or a negative code. */
+typedef int64_t (*neap_job_fn)(neap_job *job, void *user);
+
+/* Sets the outcome of the future of a job with the result `result`, of which `user` may hold the rest: bytes, a pointer, an
+   object.  Runs on the loop's thread when the news arrives there, or in a cancel that comes too late, so it may set the outcome
+   and make objects, but neither run nor close the loop.  What it takes out of `user` the destroy hook must not find there.  With a negative answer the
+   future fails with that code. */
+typedef int32_t (*neap_job_finish_fn)(neap_future *future, int64_t result, void *user);
+
+typedef struct neap_job_options {
+    size_t size;
+    const char *name;          /* copied; for reports; NULL: "job" */
+    neap_job_finish_fn finish; /* NULL: the result is an integer or a failure */
+} neap_job_options;
+
+/* Gives the pool a job: fn(job, user) runs once on one of its threads, in order of submission as threads become free.
+   *ret_future is a new reference to a future of `loop`, on whose thread this is called then; dropping it leaves the job alone,
+   cancelling it takes a job back that has not begun.  With ret_future NULL nobody hears of the end, `finish` is not called,
+   `loop` may be NULL, and this may be called on any thread.  `options` may be NULL.  `destroy` runs when the job is over or was
+   taken back: on the thread of `loop`, or on any if there is none or it has closed.
+   Errors: NEAP_EBUSY if the queue is full, NEAP_EAGAIN if there is no thread and the system refuses one, NEAP_ECLOSED after
+   neap_pool_close, NEAP_E2BIG for options from the future.  Of the future: what fn answered, NEAP_ECLOSED if the pool
+   was closed before the job began.
+   [M] */
+NEAP_API int32_t neap_pool_submit(neap_pool *pool, neap_loop *loop, neap_job_fn fn, void *user,
+                                  neap_destroy_fn destroy, const neap_job_options *options,
+                                  neap_future **ret_future);
+
+/* 0 once nobody wants the result any more: the future was cancelled, or a shutdown of the pool has waited long enough.
+   [M] (while the job runs) */
+NEAP_API int32_t neap_job_wanted(const neap_job *job);
+
+/* Keeps a pointer for a binding with the thread that runs the job, under `tag` (compared by address), for later jobs on
+   the same thread.  A second set replaces; ptr NULL removes.  `destroy` runs at replacement or before the thread ends.
+   Errors: NEAP_ENOMEM, NEAP_EWRONGTHREAD outside the job's function.
+   [M] (in the job's function) */
+NEAP_API int32_t neap_job_set_data(neap_job *job, const void *tag, void *ptr,
+                                   neap_destroy_fn destroy);
+
+/* The pointer that the job's thread has under `tag`, or NULL.
+   [M] (in the job's function) */
+NEAP_API void *neap_job_get_data(neap_job *job, const void *tag);
+
+typedef struct neap_pool_stats {
+    size_t size;
+    uint32_t threads;         /* alive */
+    uint32_t idle;            /* of them */
+    uint32_t queued;          /* jobs that no thread has begun */
+    uint32_t running;         /* jobs */
+    uint64_t done;            /* jobs that have run */
+    uint64_t dropped;         /* that were taken back or refused before they began */
+    int64_t queue_longest_ns; /* that a job waited before it began */
+    int64_t queue_total_ns;   /* that all together waited */
+    int64_t run_longest_ns;   /* that a job ran */
+} neap_pool_stats;
+
+/* Fills at most `size` bytes of *out.  Returns how many were filled.
+   [M] */
+NEAP_API int32_t neap_pool_get_stats(neap_pool *pool, neap_pool_stats *out, size_t size);
+
+enum {
+    NEAP_POOL_FINISH = 1 /* jobs that wait are done first; without it they fail with NEAP_ECLOSED */
+};
+
+/* Ends submission; idle threads end.  Returns 1, or 0 if it was closed.  A second call without NEAP_POOL_FINISH still refuses what
+   waits.
+   [M] */
+NEAP_API int32_t neap_pool_close(neap_pool *pool, uint32_t flags);
+
+/* A future (kind NONE) of the end of all threads of a pool that was closed: 0 if none is left, else NEAP_PENDING.
+   Errors: NEAP_EINVALID_STATE if the pool was not closed.
+   [L] */
+NEAP_API int32_t neap_pool_closed(neap_pool *pool, neap_loop *loop, neap_future **ret_future);
+
+/* Told of a job that a shutdown leaves behind: its name, and how long it has been running. */
+typedef void (*neap_job_left_fn)(const char *name, int64_t running_ns, void *user);
+
+/* neap_pool_close, then waits at most `timeout_ns` (-1: for ever) for the threads to end.  Jobs that still run then are
+   unwanted from there on and left behind: each is named to fn(name, running_ns, user), which may be NULL and runs before
+   this returns; who waits for one still can.  The library stays loaded for their sake.  Returns how many were left.
+   Errors: NEAP_EREENTRANT inside a job of this pool, NEAP_EINVAL, NEAP_EFORKED.
+   [M] (blocks) */
+NEAP_API int32_t neap_pool_shutdown(neap_pool *pool, int64_t timeout_ns, uint32_t flags,
+                                    neap_job_left_fn fn, void *user);
+
+/* The pools of a loop, each made when it is first used.  They are apart so that slow work of one kind does not stop
+   another. */
+enum {
+    NEAP_POOL_FILES = 0, /* what the library does with files */
+    NEAP_POOL_NAMES = 1, /* and with names */
+    NEAP_POOL_USER = 2   /* what programs give away */
+};
+
+/* The loop's pool of a kind.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_loop_pool(neap_loop *loop, int32_t which, neap_pool **ret_pool);
+
+/* Gives the loop another pool, of which it takes a reference; NULL: one of its own again, when needed.  A pool of the loop's
+   own finishes its jobs; when the loop closes, its own pools are shut down, within half a second each, and jobs that are
+   left behind are logged.
+   [L] */
+NEAP_API int32_t neap_loop_set_pool(neap_loop *loop, int32_t which, neap_pool *pool);
 
 #ifdef __cplusplus
 }

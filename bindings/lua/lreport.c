@@ -13,7 +13,7 @@ static const char *const kinds[] = {
     [NEAP_REPORT_CALLBACK] = "callback",   [NEAP_REPORT_UNHANDLED] = "unhandled",
     [NEAP_REPORT_PENDING] = "pending",     [NEAP_REPORT_SLOW] = "slow",
     [NEAP_REPORT_SWALLOWED] = "swallowed", [NEAP_REPORT_ABORTED] = "aborted",
-    [NEAP_REPORT_DEADLOCK] = "deadlock",
+    [NEAP_REPORT_DEADLOCK] = "deadlock",   [NEAP_REPORT_LEFT] = "left",
 };
 
 typedef struct reporting {

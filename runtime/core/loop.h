@@ -73,6 +73,16 @@ typedef struct np_hook {
 typedef struct np_data np_data;
 
 enum {
+    NP_LOOP_POOLS = 3 /* NEAP_POOL_* */
+};
+
+/* A pool of threads that the loop uses; what it is, is the floor above's. */
+typedef struct np_loop_pool_slot {
+    neap_pool *pool; /* a reference, or NULL */
+    bool own;        /* it ends with the loop */
+} np_loop_pool_slot;
+
+enum {
     NP_OPEN = 0,
     NP_CLOSING,
     NP_CLOSED,
@@ -103,6 +113,7 @@ struct neap_loop {
     bool hosted;            /* a host has the pollable descriptor */
     int32_t raised;         /* code of neap_loop_raise */
     uint32_t holds;         /* by neap_loop_hold */
+    uint32_t jobs;          /* in pools of threads, whose end somebody waits for */
     int64_t now;            /* ns */
     int64_t settle_ns;      /* silence after which nothing is on its way between sockets */
     uint64_t shuffle;       /* state of the random order of batches; 0: in order */
@@ -156,8 +167,10 @@ struct neap_loop {
     neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
     np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
     void (*lent_end)(neap_loop *loop);
-    void (*close_sys)(neap_loop *loop);                 /* closes sockets, watches, signals */
+    void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
+
+    np_loop_pool_slot pools[NP_LOOP_POOLS];
 
     neap_report_fn on_report;
     np_hook report_hook;

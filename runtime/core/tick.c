@@ -9,6 +9,8 @@
 #include "core/handle.h"
 #include "core/task.h"
 
+#define JOBS_LOOK_NS (NP_NS_PER_S / 100)
+
 /* ---- Parts of the tick */
 
 static void deliver_signals(neap_loop *loop) {
@@ -53,7 +55,7 @@ bool np_loop_can_wake(neap_loop *loop) {
     return !np_list_empty(&loop->ready) || !np_list_empty(&loop->internal) ||
            !np_list_empty(&loop->events) || !np_list_empty(&loop->pulled) ||
            !np_list_empty(&loop->blocked) || has_deadline(loop, b.timers) ||
-           loop->io.parked > b.operations || loop->holds > 0;
+           loop->io.parked > b.operations || loop->holds > 0 || loop->jobs > 0;
 }
 
 /* How long the poll may last: 0 if there is work, else until the first deadline. */
@@ -203,9 +205,17 @@ static int32_t poll_quietly(neap_loop *loop, int64_t bound_ns, bool *ret_quiet) 
     return n;
 }
 
+/* Jobs in pools take real time, in which a virtual clock stands; now and then somebody may look at limits of real time. */
+static int32_t poll_for_jobs(neap_loop *loop, int64_t timeout_ns) {
+    bool virtual = (loop->flags & NEAP_LOOP_VIRTUAL_CLOCK) != 0;
+    return np_poll(loop, virtual && timeout_ns != 0 ? JOBS_LOOK_NS : timeout_ns);
+}
+
 /* With a virtual clock a wait for a deadline takes no time: if nothing else happens the clock goes there. */
 static int32_t poll_virtual(neap_loop *loop, int64_t timeout_ns) {
     bool quiet;
+    if (loop->jobs > 0)
+        return poll_for_jobs(loop, timeout_ns);
     if (timeout_ns <= 0)
         return np_poll(loop, timeout_ns);
     int32_t n = poll_quietly(loop, settle_time(loop), &quiet);
@@ -251,6 +261,8 @@ static int32_t wait_quietly(neap_loop *loop, int64_t timeout_max_ns, int64_t *ti
 
 /* All is blocked: serves who waits for that, if nothing comes for as long as that one wants. */
 static int32_t poll_blocked(neap_loop *loop, int64_t timeout_ns) {
+    if (loop->jobs > 0)
+        return poll_for_jobs(loop, timeout_ns);
     int64_t settle_ns = settle_time(loop), cushion_ns = np_blocked_cushion(loop);
     int64_t silence_ns = settle_ns > cushion_ns ? settle_ns : cushion_ns;
     int64_t bound_ns = shorter(silence_ns, timeout_ns);

@@ -11,6 +11,7 @@ static void close_all(neap_loop *loop) {
     }
     np_watch_close_all(loop);
     np_signal_close_all(loop);
+    np_pools_close_all(loop);
 }
 
 void np_sys_attach(neap_loop *loop) {

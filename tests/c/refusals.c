@@ -229,6 +229,22 @@ static void refuse_sock_calls(struct things *t) {
     REFUSED(neap_fd_ready(t->loop, 0, NEAP_READ, 0, &future));
 }
 
+static int64_t no_job(neap_job *job, void *user) {
+    (void)job;
+    no_call(user);
+    return 0;
+}
+
+static int refuse_pool_calls(struct things *t) {
+    neap_pool *pool;
+    neap_future *future;
+    REFUSED(neap_loop_pool(t->loop, NEAP_POOL_USER, &pool));
+    REFUSED(neap_loop_set_pool(t->loop, NEAP_POOL_USER, NULL));
+    REFUSED(neap_pool_closed(t->pool, t->loop, &future));
+    REFUSED(neap_pool_submit(t->pool, t->loop, no_job, &t->destroyed, nt_count_fn, NULL, &future));
+    return 1;
+}
+
 static void refuse_scope_calls(struct things *t) {
     neap_scope *scope;
     neap_future *future;
@@ -328,6 +344,7 @@ int refuse_all(struct things *t) {
     refuse_sock_calls(t);
     refuse_scope_calls(t);
     refuse_sync_calls(t);
+    taken += refuse_pool_calls(t);
     harmless_calls(t);
     return taken;
 }
@@ -354,6 +371,7 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_barrier_new(nt.loop, 1, &t->barrier));
     assert_ok(neap_limiter_new(nt.loop, 1, &t->limiter));
     assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
+    assert_ok(neap_loop_pool(nt.loop, NEAP_POOL_USER, &t->pool));
 }
 
 void unref_things(struct things *t) {
@@ -369,6 +387,7 @@ void unref_things(struct things *t) {
     neap_barrier_unref(t->barrier);
     neap_limiter_unref(t->limiter);
     neap_chan_unref(t->chan);
+    neap_pool_unref(t->pool);
 }
 
 void drop_things(struct things *t) {

@@ -19,6 +19,7 @@ struct things {
     neap_barrier *barrier;
     neap_limiter *limiter;
     neap_chan *chan;
+    neap_pool *pool;
     int32_t expected; /* the code that every call must answer */
     int destroyed;    /* destroy hooks that ran, of calls that took a callback */
     char wrong[1024]; /* calls that answered something else */

@@ -900,7 +900,7 @@ function loop:debug(on) end
 
 --- What an error handler gets.
 ---@class neap.report
----@field kind "callback"|"unhandled"|"pending"|"slow"|"swallowed"|"aborted"|"deadlock"
+---@field kind "callback"|"unhandled"|"pending"|"slow"|"swallowed"|"aborted"|"deadlock"|"left"
 ---@field message string
 ---@field code? string
 ---@field error? any the very error value
