@@ -2,12 +2,12 @@
    socket operations behind opaque handles.
 
    Everything a client may use is in this file, in floor order: library, loop, handles and timers, futures,
-   waiting for several, tasks, scopes, locks and channels, sockets, watches, signals, thread pools.
+   waiting for several, tasks, scopes, locks and channels, sockets, watches, signals, and what stands on these.
 
    Rules that hold for every function
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
      -errno; neap's own start below -4000.  `errno` is never part of the contract.
-   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_buf) are reference-counted.  A
+   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_buf, neap_server) are reference-counted.  A
      function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
      pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
    - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,
@@ -63,6 +63,7 @@ typedef struct neap_stream neap_stream;           /* bytes in order, both ways, 
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
 typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
 typedef struct neap_job neap_job;                 /* a function that runs on a thread of a pool */
+typedef struct neap_server neap_server;           /* listens, accepts, and knows its connections */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -71,10 +72,8 @@ typedef void (*neap_fn)(void *user);
 typedef void (*neap_destroy_fn)(void *user);
 typedef void (*neap_future_fn)(neap_future *future, void *user);
 
-/* The transparent structs are few and frozen or grow by their size field: neap_addr, neap_iov, neap_completion (frozen, with a
-   stride where arrays are passed), neap_allocator, neap_loop_options, neap_task_ops, neap_task_options,
-   neap_report, neap_trace, neap_metrics, neap_shutdown_options, neap_shutdown_step, neap_pool_options,
-   neap_pool_stats, neap_job_options (size first, append only). */
+/* The transparent structs are few.  Three are frozen: neap_addr, neap_iov and neap_completion, which has a stride where arrays are
+   passed.  All others begin with their size and only ever grow at their end. */
 
 /* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
 typedef struct neap_addr {
@@ -541,7 +540,8 @@ enum {
     NEAP_REPORT_SWALLOWED = 5, /* a task went on after a cancellation (debug) */
     NEAP_REPORT_ABORTED = 6,   /* a task outlived its grace */
     NEAP_REPORT_DEADLOCK = 7,  /* run_until found nothing that could wake it */
-    NEAP_REPORT_LEFT = 8       /* a job of a pool outlived its loop */
+    NEAP_REPORT_LEFT = 8,      /* a job of a pool outlived its loop */
+    NEAP_REPORT_SHORTAGE = 9   /* a server lacks descriptors or memory to accept */
 };
 
 /* What the error hook gets; borrowed for the call. */
@@ -2226,6 +2226,172 @@ NEAP_API int32_t neap_loop_pool(neap_loop *loop, int32_t which, neap_pool **ret_
    left behind are logged.
    [L] */
 NEAP_API int32_t neap_loop_set_pool(neap_loop *loop, int32_t which, neap_pool *pool);
+/* ---- Servers ------------------------------------------------------------------------------------------- */
+
+/* A server listens on one or several addresses, accepts, and knows its connections until they are closed, so that it can be
+   stopped in order: it stops to listen -> who serves the connections may finish -> is cancelled -> is aborted.  The loop has
+   it until it is closed.
+
+   While descriptors are short (NEAP_EMFILE, NEAP_ENFILE) it takes connections out of the kernel's queue with one that it
+   keeps in reserve and closes them at once, so that nobody waits in vain; then it looks again when a socket of this loop is
+   closed, at the latest after `backoff_ns`.  While memory is short they wait in the queue.  Of each such episode one report
+   tells (NEAP_REPORT_SHORTAGE).  Connections that are open go on.  Above max_connections new ones wait in the queue. */
+
+enum {
+    NEAP_SERVER_REUSE_PORT =
+        1, /* other sockets may share the port: the kernel spreads connections */
+    NEAP_SERVER_ONE_PORT =
+        2, /* IP addresses with port 0 share the port that the first of them is given */
+    NEAP_SERVER_KEEP_QUEUED = 4,  /* while descriptors are short connections wait instead */
+    NEAP_SERVER_KEEP_PATHS = 8,   /* Unix paths stay when it is closed */
+    NEAP_SERVER_NO_SHUTDOWN = 16, /* goes on when a shutdown of the loop begins */
+    NEAP_SERVER_PAUSED = 32       /* accepts only after neap_server_resume */
+};
+
+typedef struct neap_server_options {
+    size_t size;              /* sizeof(neap_server_options) */
+    uint32_t flags;           /* NEAP_SERVER_* */
+    int32_t backlog;          /* connections that the kernel queues; 0: the system's maximum */
+    uint64_t max_connections; /* open at the same time; 0: no limit */
+    uint32_t batch;           /* accepted in one turn of the loop; 0: 64 */
+    int64_t backoff_ns;       /* 0: 100 ms */
+    neap_scope
+        *scope; /* around that of the server; NULL: the innermost group of the task that makes it */
+} neap_server_options;
+
+/* Listens on `n` addresses.  A Unix path where only the socket file of a dead server is goes to this one; its own file is
+   removed when it is closed.  IPv6 addresses take IPv6 alone.  `options` may be NULL.  Returns a new reference.
+   Errors: the system's for the address whose index is then in *ret_failed (may be NULL); nothing is left of the others.
+   NEAP_E2BIG for options from the future.
+   [L] */
+NEAP_API int32_t neap_server_new(neap_loop *loop, const neap_addr *addrs, size_t n,
+                                 const neap_server_options *options, neap_server **ret_server,
+                                 size_t *ret_failed);
+
+/* Listens on a socket that listens already, too, which is kept, and closed with the server.
+   Errors: NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_server_add(neap_server *server, neap_sock *listener);
+
+/* Takes another reference; returns server.
+   [M] */
+NEAP_API neap_server *neap_server_ref(neap_server *server);
+
+/* Ends a reference; an open server goes on.
+   [M] */
+NEAP_API void neap_server_unref(neap_server *server);
+
+/* The server's loop: borrowed while the server lives.
+   [M] */
+NEAP_API neap_loop *neap_server_loop(const neap_server *server);
+
+/* The index-th socket that it listens on: borrowed while the server is open; NULL out of range.
+   [L] */
+NEAP_API neap_sock *neap_server_listener(neap_server *server, size_t index);
+
+typedef void (*neap_server_fn)(neap_server *server, neap_sock *sock, const neap_addr *peer,
+                               void *user);
+
+/* From now on fn(server, sock, peer, user) is called for each connection; `sock` is a new reference.  It sees the task-local
+   values that the caller of neap_server_new saw.
+   Errors: NEAP_EINVALID_STATE if there is a function, or somebody waits in neap_server_accept.
+   [L] */
+NEAP_API int32_t neap_server_on_connection(neap_server *server, neap_server_fn fn, void *user,
+                                           neap_destroy_fn destroy);
+
+/* Accepts a connection, where no function takes them.  A starting call, as neap_sock_accept; who waits is served in order.
+   Errors: NEAP_ECLOSED, also of the future; with NEAP_NOWAIT the shortage, or NEAP_EAGAIN.
+   [L] */
+NEAP_API int32_t neap_server_accept(neap_server *server, uint32_t flags, neap_sock **ret_sock,
+                                    neap_addr *ret_addr, neap_future **ret_future);
+
+/* Connections wait in the kernel's queue from now on.
+   [L] */
+NEAP_API int32_t neap_server_pause(neap_server *server);
+
+/* They are accepted again.
+   [L] */
+NEAP_API int32_t neap_server_resume(neap_server *server);
+
+/* The group whose members serve connections: cancelled, aborted and waited for when the server is closed.  Borrowed while the
+   server lives.
+   [L] */
+NEAP_API neap_scope *neap_server_scope(neap_server *server);
+
+/* Says that the task serves the connection: when the task has ended, in whatever way and also without a step, the connection
+   is closed; until then the server does not count as closed.
+   Errors: NEAP_EINVALID_STATE if the socket is none of the server's open connections or has a task, NEAP_EOTHER_LOOP.
+   [L] */
+NEAP_API int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *task);
+
+/* What is told of a connection; borrowed for the call. */
+typedef struct neap_connection {
+    size_t size;
+    uint64_t id;     /* from 1, in order of acceptance */
+    neap_sock *sock; /* NULL if it is closed and its task still runs */
+    neap_task *task; /* that serves it, or NULL */
+    neap_addr peer;
+    int64_t since_ns; /* the loop's time when it was accepted */
+} neap_connection;
+
+typedef int32_t (*neap_connection_fn)(const neap_connection *connection, void *user);
+
+/* Calls fn for each connection in order of acceptance until it returns non-zero; returns that value, or 0.  fn may close
+   that connection and cancel tasks, but neither run the loop nor close the server.
+   [L] */
+NEAP_API int32_t neap_server_walk(neap_server *server, neap_connection_fn fn, void *user);
+
+typedef struct neap_server_metrics {
+    size_t size;
+    uint64_t open;      /* connections now */
+    uint64_t accepted;  /* since it was made */
+    uint64_t shed;      /* closed at once for lack of descriptors */
+    uint64_t shortages; /* episodes */
+    uint64_t turns;     /* in which it looked for connections or went on closing */
+} neap_server_metrics;
+
+/* Fills at most `size` bytes of *out; returns the number of bytes that are valid.
+   [L] */
+NEAP_API int32_t neap_server_get_metrics(neap_server *server, neap_server_metrics *out,
+                                         size_t size);
+
+enum {
+    NEAP_SERVER_OPEN = 0,
+    NEAP_SERVER_CLOSING = 1,    /* it listens no more; connections may finish */
+    NEAP_SERVER_CANCELLING = 2, /* the tasks of its scope are cancelled and may clean up */
+    NEAP_SERVER_CLOSED = 3      /* no connection is open, and no task of its scope is left */
+};
+
+/* NEAP_SERVER_OPEN ... NEAP_SERVER_CLOSED.
+   [L] */
+NEAP_API int32_t neap_server_state(neap_server *server);
+
+typedef struct neap_server_close_options {
+    size_t size; /* sizeof(neap_server_close_options) */
+    int64_t
+        grace_ns; /* how long connections may go on before their tasks are cancelled; 0: 10 s, -1: not at all,
+                     INT64_MAX: for ever */
+    int64_t
+        cancel_grace_ns; /* how long cancelled tasks may clean up before they are aborted and what is
+                                open is closed; 0: 5 s, -1: one turn */
+    const char *reason;  /* of the cancellation, copied; may be NULL */
+} neap_server_close_options;
+
+/* Closes the listeners at once, so that connections which nobody has accepted are refused (the kernel resets those in its
+   queue), and begins the end of the others; once a second a line of the log tells whom it waits for.  Called again it can only
+   shorten what is left.  `options` may be NULL.  Returns 1, or 0 if the server is closed.
+   Errors: NEAP_E2BIG for options from the future.
+   [L] */
+NEAP_API int32_t neap_server_close(neap_server *server, const neap_server_close_options *options);
+
+/* Closes all connections at once, and cancels the tasks of the server's scope, which have one turn before they are aborted.
+   Returns as neap_server_close.
+   [L] */
+NEAP_API int32_t neap_server_abort(neap_server *server);
+
+/* Waits until the server is closed.  0 if it is, or NEAP_PENDING with a future (kind NONE).
+   [L] */
+NEAP_API int32_t neap_server_closed(neap_server *server, neap_future **ret_future);
 
 #ifdef __cplusplus
 }

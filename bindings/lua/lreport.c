@@ -14,6 +14,7 @@ static const char *const kinds[] = {
     [NEAP_REPORT_PENDING] = "pending",     [NEAP_REPORT_SLOW] = "slow",
     [NEAP_REPORT_SWALLOWED] = "swallowed", [NEAP_REPORT_ABORTED] = "aborted",
     [NEAP_REPORT_DEADLOCK] = "deadlock",   [NEAP_REPORT_LEFT] = "left",
+    [NEAP_REPORT_SHORTAGE] = "shortage",
 };
 
 typedef struct reporting {

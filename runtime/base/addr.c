@@ -19,6 +19,20 @@ const struct sockaddr *np_addr_raw(const neap_addr *addr, socklen_t *ret_len) {
     return (const struct sockaddr *)(const void *)addr->data;
 }
 
+const char *np_addr_path(const neap_addr *addr) {
+    const size_t at = offsetof(struct sockaddr_un, sun_path);
+    bool named = addr->family == NEAP_AF_UNIX && addr->len > at && addr->data[at] != '\0';
+    return named ? (const char *)addr->data + at : NULL;
+}
+
+void np_addr_set_port(neap_addr *addr, int32_t port) {
+    const uint16_t raw = htons((uint16_t)port);
+    if (addr->family == NEAP_AF_INET)
+        memcpy(addr->data + offsetof(struct sockaddr_in, sin_port), &raw, sizeof raw);
+    else if (addr->family == NEAP_AF_INET6)
+        memcpy(addr->data + offsetof(struct sockaddr_in6, sin6_port), &raw, sizeof raw);
+}
+
 void np_addr_from_raw(neap_addr *addr, const struct sockaddr_storage *raw, socklen_t len) {
     if (len > sizeof *raw)
         len = sizeof *raw;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -42,6 +43,11 @@ int np_fd_arm(int timer_fd, int64_t when_ns) {
         its.it_value.tv_nsec = when % NP_NS_PER_S;
     }
     return timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &its, NULL) < 0 ? -errno : 0;
+}
+
+int np_fd_spare(void) {
+    int fd = eventfd(0, EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 int np_fd_set_int(int fd, int level, int name, int value) {

@@ -1,7 +1,7 @@
 /* close.c: the end of a loop.
 
-   Order: nothing new is taken (life) -> suspended tasks are reported -> the floor above closes sockets, watches and
-   signals, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
+   Order: nothing new is taken (life) -> suspended tasks are reported -> the floors above end servers and close sockets,
+   watches and signals, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
    what the end of operations made ready runs once (not when silent) -> hooks, post-box.  Data by tag stays as long as the memory. */
 #include "core/inbuf.h"
 #include "core/events.h"
@@ -10,6 +10,8 @@
 #include "core/task.h"
 
 static void end_operations(neap_loop *loop) {
+    if (loop->close_net != NULL)
+        loop->close_net(loop);
     if (loop->close_sys != NULL)
         loop->close_sys(loop);
     loop->io.backend->drain(&loop->io);

@@ -32,6 +32,8 @@ typedef struct np_future_type {
     neap_future *(*part)(const neap_future *f, size_t i);
     /* Writes more about what is waited for, to be put behind `what`: " on 127.0.0.1:80".  May be NULL. */
     void (*detail)(const neap_future *f, char *buf, size_t cap);
+    /* The address that came with the result; NULL if none did.  May be NULL. */
+    const neap_addr *(*addr)(const neap_future *f);
 } np_future_type;
 
 /* What a cancelled scope does to the wait of a task for a pending future of this type. */

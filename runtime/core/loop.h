@@ -150,6 +150,8 @@ struct neap_loop {
     np_list orphans; /* done futures whose last reference goes, by future.all */
     bool burying;    /* those are being destroyed */
     np_list socks;   /* open sockets */
+    np_list servers; /* that are not closed */
+    np_list starved; /* servers that lack descriptors or memory to accept */
     np_list watches; /* readers and writers of raw descriptors */
     np_list signal_watches;
     np_list on_shutdown;      /* hooks, by np_ready.link */
@@ -167,6 +169,8 @@ struct neap_loop {
     neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
     np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
     void (*lent_end)(neap_loop *loop);
+    void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */
+    void (*fd_freed)(neap_loop *loop);  /* somebody in `starved` may accept again */
     void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
 
@@ -303,6 +307,7 @@ void np_report_deadlock(neap_loop *loop, neap_future *future);
 
 void np_report(neap_loop *loop, neap_report report);
 void np_report_failures(neap_loop *loop);
+void np_report_failure(neap_loop *loop, neap_future *f, const char *text);
 void np_logf(neap_loop *loop, int32_t level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text);

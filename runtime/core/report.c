@@ -92,10 +92,8 @@ static void describe_failure(neap_future *f, char *buf, size_t cap) {
              neap_future_message(f));
 }
 
-static void report_failure(neap_loop *loop, neap_future *f) {
-    char text[512];
+void np_report_failure(neap_loop *loop, neap_future *f, const char *text) {
     neap_future *o = np_future_origin(f);
-    describe_failure(f, text, sizeof text);
     neap_report r = {.kind = NEAP_REPORT_UNHANDLED,
                      .code = o->code,
                      .message = text,
@@ -108,13 +106,19 @@ static void report_failure(neap_loop *loop, neap_future *f) {
     np_report(loop, r);
 }
 
+static void report_unseen(neap_loop *loop, neap_future *f) {
+    char text[512];
+    describe_failure(f, text, sizeof text);
+    np_report_failure(loop, f, text);
+}
+
 /* At the end of the tick in which they happened; whoever has looked by then has seen them. */
 void np_report_failures(neap_loop *loop) {
     while (!np_list_empty(&loop->failed)) {
         neap_future *f = np_container(np_list_pop(&loop->failed), neap_future, all);
         f->flags &= (uint8_t)~NP_F_FAILED;
         if ((f->flags & (NP_F_RETRIEVED | NP_F_IGNORED)) == 0)
-            report_failure(loop, f);
+            report_unseen(loop, f);
         np_future_unref(f);
     }
 }

@@ -60,22 +60,16 @@ static const np_type scope_type = {.name = "scope", .destroy = destroy};
 
 static void expired(neap_loop *loop, np_timer *timer, bool ended);
 
-int32_t neap_scope_new(neap_loop *loop, neap_scope *parent, uint32_t flags,
-                       neap_scope **ret_scope) {
-    int32_t rc = loop == NULL || ret_scope == NULL ? NEAP_EINVAL : np_enter(loop);
-    if (rc == 0 && parent != NULL && parent->obj.loop != loop)
-        rc = NEAP_EOTHER_LOOP;
-    neap_scope *s = rc < 0 ? NULL : np_obj_new(loop, &scope_type, sizeof *s);
+int32_t np_scope_make(neap_loop *loop, neap_scope *parent, uint32_t flags, neap_scope **ret_scope) {
+    neap_scope *s = np_obj_new(loop, &scope_type, sizeof *s);
     if (s == NULL)
-        return rc < 0 ? rc : NEAP_ENOMEM;
+        return NEAP_ENOMEM;
     np_list *const lists[] = {&s->siblings, &s->children, &s->tasks, &s->failures};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
     np_timer_init(&s->timer, expired);
     s->deadline = NP_NEVER;
     s->flags = (uint8_t)flags;
-    if (parent == NULL && loop->current != NULL)
-        parent = np_task_scope(loop->current);
     if (parent != NULL) {
         np_obj_ref(&parent->obj);
         s->parent = parent;
@@ -85,6 +79,18 @@ int32_t neap_scope_new(neap_loop *loop, neap_scope *parent, uint32_t flags,
     np_obj_publish(&s->obj);
     *ret_scope = s;
     return 0;
+}
+
+int32_t neap_scope_new(neap_loop *loop, neap_scope *parent, uint32_t flags,
+                       neap_scope **ret_scope) {
+    int32_t rc = loop == NULL || ret_scope == NULL ? NEAP_EINVAL : np_enter(loop);
+    if (rc == 0 && parent != NULL && parent->obj.loop != loop)
+        rc = NEAP_EOTHER_LOOP;
+    if (rc < 0)
+        return rc;
+    if (parent == NULL && loop->current != NULL)
+        parent = np_task_scope(loop->current);
+    return np_scope_make(loop, parent, flags, ret_scope);
 }
 
 neap_scope *neap_scope_ref(neap_scope *scope) {

@@ -34,6 +34,9 @@ struct neap_scope {
     bool left;   /* takes no members and no owner */
 };
 
+/* A scope with exactly this parent, which may be NULL, and one outer reference. */
+int32_t np_scope_make(neap_loop *loop, neap_scope *parent, uint32_t flags, neap_scope **ret_scope);
+
 /* The scope that a task is spawned into if nothing else is said. */
 neap_scope *np_scope_for_spawn(neap_loop *loop);
 

@@ -27,11 +27,15 @@ void np_sock_shut(neap_sock *s) {
         np_reap(loop);
     }
     s->desc.fd = -1;
-    np_fd_close(fd);
+    np_sys_close(loop, fd);
     loop->io.stirred = true;
     neap_buf_unref(s->back);
     s->back = NULL;
     s->back_len = 0;
+    np_sock_owner *owner = s->owner;
+    s->owner = NULL;
+    if (owner != NULL)
+        owner->closed(owner);
 }
 
 static void destroy(np_obj *obj) {

@@ -14,6 +14,12 @@ enum {
     NP_SORT_PLAIN = 0
 };
 
+/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed. */
+typedef struct np_sock_owner np_sock_owner;
+struct np_sock_owner {
+    void (*closed)(np_sock_owner *owner); /* may only queue and settle */
+};
+
 struct neap_sock {
     np_obj obj;
     np_list link; /* in loop->socks while open */
@@ -22,7 +28,8 @@ struct neap_sock {
     bool closed;
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
-    neap_buf *back; /* kept until the next receive after it is empty: it may be lent */
+    np_sock_owner *owner; /* or NULL */
+    neap_buf *back;       /* kept until the next receive after it is empty: it may be lent */
 };
 
 /* A socket without a descriptor and one inner reference; NULL when there is no memory. */

@@ -130,12 +130,18 @@ static void detail(const neap_future *f, char *buf, size_t cap) {
         snprintf(buf, cap, " on descriptor %d", so->sock->desc.fd);
 }
 
+static const neap_addr *addr_of(const neap_future *f) {
+    const np_sockop *so = np_container(f, np_sockop, f);
+    return so->op.addr != NULL ? &so->addr[0] : NULL;
+}
+
 static const np_future_type op_type = {.base = {.name = "an operation", .destroy = destroy},
                                        .cancel = cancel,
                                        .ready = np_lent_ready,
                                        .operation = true,
                                        .what = what,
-                                       .detail = detail};
+                                       .detail = detail,
+                                       .addr = addr_of};
 
 /* ---- Starting */
 
@@ -354,8 +360,10 @@ int32_t neap_future_get_addr(neap_future *future, neap_addr *ret_addr) {
     if (rc < 0)
         return rc;
     neap_future *o = np_future_origin(future);
-    if (o->obj.type != &op_type.base || np_sockop_of(o)->op.addr == NULL)
+    const neap_addr *addr =
+        np_future_type_of(o)->addr != NULL ? np_future_type_of(o)->addr(o) : NULL;
+    if (addr == NULL)
         return NEAP_ETYPE;
-    *ret_addr = np_sockop_of(o)->addr[0];
+    *ret_addr = *addr;
     return 0;
 }

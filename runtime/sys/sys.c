@@ -1,6 +1,13 @@
 #include "sys/sys.h"
 
+#include "base/fd.h"
 #include "sys/sock.h"
+
+void np_sys_close(neap_loop *loop, int fd) {
+    np_fd_close(fd);
+    if (fd >= 0 && !np_list_empty(&loop->starved))
+        loop->fd_freed(loop);
+}
 
 static void close_all(neap_loop *loop) {
     while (!np_list_empty(&loop->socks)) {

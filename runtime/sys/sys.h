@@ -7,6 +7,9 @@
 /* Leaves this floor's functions with the loop; each object of the floor calls it when it is made. */
 void np_sys_attach(neap_loop *loop);
 
+/* Closes a descriptor of the loop's (-1: none), so that who waits for a free one hears of it. */
+void np_sys_close(neap_loop *loop, int fd);
+
 void np_lent_end(neap_loop *loop);                            /* sockop.c */
 void np_watch_close_all(neap_loop *loop);                     /* watch.c */
 void np_signal_close_all(neap_loop *loop);                    /* signal.c */
