@@ -15,6 +15,20 @@ static void no_future_call(neap_future *future, void *user) {
     no_call(user);
 }
 
+static void no_connection_call(neap_server *server, neap_sock *sock, const neap_addr *peer,
+                               void *user) {
+    (void)server;
+    (void)sock;
+    (void)peer;
+    no_call(user);
+}
+
+static int32_t no_connection_walk(const neap_connection *connection, void *user) {
+    (void)connection;
+    no_call(user);
+    return 0;
+}
+
 static void no_signal_call(int32_t signo, void *user) {
     (void)signo;
     no_call(user);
@@ -86,7 +100,8 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_chan_put_ptr(t->chan, 0, &tag, n, nt_count_fn, NULL));
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
     REFUSED(neap_loop_on_shutdown(t->loop, no_call, n, nt_count_fn, NULL));
-    return 24;
+    REFUSED(neap_server_on_connection(t->server, no_connection_call, n, nt_count_fn));
+    return 25;
 }
 
 static void refuse_loop_calls(struct things *t) {
@@ -191,6 +206,27 @@ static void refuse_future_calls(struct things *t) {
     REFUSED(neap_task_abort(t->task));
     REFUSED(neap_task_set_name(t->task, "x"));
     REFUSED(neap_task_describe(t->task, NULL, 0));
+}
+
+static void refuse_server_calls(struct things *t) {
+    neap_addr addr;
+    neap_server *server;
+    neap_sock *sock;
+    neap_future *future;
+    neap_server_metrics metrics;
+    assert_ok(neap_addr_parse("127.0.0.1:0", &addr));
+    REFUSED(neap_server_new(t->loop, &addr, 1, NULL, &server, NULL));
+    REFUSED(neap_server_add(t->server, t->sock));
+    REFUSED(neap_server_accept(t->server, 0, &sock, NULL, &future));
+    REFUSED(neap_server_pause(t->server));
+    REFUSED(neap_server_resume(t->server));
+    REFUSED(neap_server_serve_by(t->server, t->sock, t->task));
+    REFUSED(neap_server_walk(t->server, no_connection_walk, NULL));
+    REFUSED(neap_server_get_metrics(t->server, &metrics, sizeof metrics));
+    REFUSED(neap_server_state(t->server));
+    REFUSED(neap_server_close(t->server, NULL));
+    REFUSED(neap_server_abort(t->server));
+    REFUSED(neap_server_closed(t->server, &future));
 }
 
 static void refuse_sock_calls(struct things *t) {
@@ -335,6 +371,9 @@ static void harmless_calls(struct things *t) {
     (void)neap_scope_owner(t->scope);
     (void)neap_scope_parent(t->scope);
     (void)neap_lock_holder(t->lock);
+    (void)neap_server_loop(t->server);
+    (void)neap_server_listener(t->server, 0);
+    (void)neap_server_scope(t->server);
 }
 
 int refuse_all(struct things *t) {
@@ -345,6 +384,7 @@ int refuse_all(struct things *t) {
     refuse_scope_calls(t);
     refuse_sync_calls(t);
     taken += refuse_pool_calls(t);
+    refuse_server_calls(t);
     harmless_calls(t);
     return taken;
 }
@@ -372,6 +412,9 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_limiter_new(nt.loop, 1, &t->limiter));
     assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
     assert_ok(neap_loop_pool(nt.loop, NEAP_POOL_USER, &t->pool));
+    assert_ok(neap_server_new(nt.loop, NULL, 0, NULL, &t->server, NULL));
+    assert_int_equal(neap_server_abort(t->server), 1); /* an open one would hold itself */
+    nt_turn();
 }
 
 void unref_things(struct things *t) {
@@ -388,6 +431,7 @@ void unref_things(struct things *t) {
     neap_limiter_unref(t->limiter);
     neap_chan_unref(t->chan);
     neap_pool_unref(t->pool);
+    neap_server_unref(t->server);
 }
 
 void drop_things(struct things *t) {
