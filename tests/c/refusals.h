@@ -20,9 +20,6 @@ struct things {
     neap_limiter *limiter;
     neap_chan *chan;
     neap_pool *pool;
-    int32_t expected; /* the code that every call must answer */
-    int destroyed;    /* destroy hooks that ran, of calls that took a callback */
-    char wrong[1024]; /* calls that answered something else */
     neap_server *server; /* closed */
     int32_t expected;    /* the code that every call must answer */
     int destroyed;       /* destroy hooks that ran, of calls that took a callback */
