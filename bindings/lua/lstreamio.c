@@ -15,6 +15,9 @@ enum {
 
 /* A number of bytes of at least 1. */
 static size_t check_size(lua_State *L, nl_state *st, int index) {
+    lua_Integer plain = lua_tointeger(L, index);
+    if (plain >= 1)
+        return (size_t)plain;
     lua_Integer n = nl_count(L, st, index, 0, "a number of bytes");
     if (n < 1)
         nl_arg_error(L, st, index, NEAP_EVALUE, "at least one byte is to be read");
@@ -397,7 +400,8 @@ static int stream_drain(lua_State *L) {
     nl_check_wait(L, st);
     if (nl_is_spent(st))
         return nl_again(L, st, stream_drain);
-    return written(L, st, neap_stream_drain(s->stream, 0, &future), future, "drain");
+    int32_t code = neap_stream_drain(s->stream, 0, &future);
+    return written(L, st, code, future, "drain");
 }
 
 /* Ends writing; the peer reads the end. */
@@ -408,7 +412,8 @@ static int stream_write_eof(lua_State *L) {
     nl_check_wait(L, st);
     if (nl_is_spent(st))
         return nl_again(L, st, stream_write_eof);
-    return written(L, st, neap_stream_write_eof(s->stream, 0, &future), future, "write_eof");
+    int32_t code = neap_stream_write_eof(s->stream, 0, &future);
+    return written(L, st, code, future, "write_eof");
 }
 
 static neap_fd check_file(lua_State *L, nl_state *st, int index) {

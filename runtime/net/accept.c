@@ -123,7 +123,7 @@ static int32_t take(neap_server *s, np_listener *l, uint32_t flags, neap_sock **
 /* 0 if the server wants no more now, else why there is none. */
 static int32_t empty_queue(neap_server *s, np_listener *l, uint32_t *left) {
     while (*left > 0 && is_wanted(s)) {
-        neap_sock *sock;
+        neap_sock *sock = NULL;
         neap_addr peer = {0};
         int32_t rc = take(s, l, 0, &sock, &peer);
         if (rc < 0)

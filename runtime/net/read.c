@@ -349,8 +349,15 @@ int64_t neap_stream_read_exactly(neap_stream *stream, size_t n, uint32_t flags,
                                  const void **ret_data, neap_future **ret_future) {
     int32_t rc =
         ret_data == NULL || n == 0 || n > INT64_MAX ? NEAP_EINVAL : np_stream_enter(stream);
+    if (rc < 0)
+        return rc;
+    if (np_likely(stream->in.len >= n && stream->reader == NULL && flags == 0)) {
+        *ret_data = np_inbuf_data(&stream->in);
+        np_inbuf_consume(stream->obj.loop, &stream->in, n);
+        return (int64_t)n;
+    }
     np_want want = {.kind = NP_WANT_EXACTLY, .n = n};
-    return rc < 0 ? rc : start(stream, &want, flags, ret_data, ret_future);
+    return start(stream, &want, flags, ret_data, ret_future);
 }
 
 static bool are_delims(const neap_iov *delims, size_t count) {

@@ -222,13 +222,6 @@ void neap_stream_unref(neap_stream *stream) {
 
 /* ---- Looked at */
 
-int32_t np_stream_enter(const neap_stream *s) {
-    int32_t rc = s == NULL ? NEAP_EINVAL : np_enter(s->obj.loop);
-    if (rc < 0)
-        return rc;
-    return s->sock->closed || s->closing ? NEAP_ECLOSED : 0;
-}
-
 neap_sock *neap_stream_sock(neap_stream *stream) {
     return stream->sock;
 }

@@ -45,7 +45,12 @@ static inline size_t np_stream_unsent(const neap_stream *s) {
 }
 
 /* The stream can be used: thread, life, not closed. */
-int32_t np_stream_enter(const neap_stream *s);
+static inline int32_t np_stream_enter(const neap_stream *s) {
+    int32_t rc = s == NULL ? NEAP_EINVAL : np_enter(s->obj.loop);
+    if (rc < 0)
+        return rc;
+    return s->sock->closed || s->closing ? NEAP_ECLOSED : 0;
+}
 
 /* Ends it now: what waits hears `code`, what was not sent is lost.  Reset: the peer is to know that. */
 void np_stream_shut(neap_stream *s, int32_t code);

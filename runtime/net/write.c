@@ -94,14 +94,23 @@ static np_piece *piece_grow(np_piece *piece, size_t room) {
     return grown;
 }
 
+/* The last piece if it may grow: then its flush is queued, or follows that of another. */
+static np_piece *open_piece(neap_stream *s) {
+    np_piece *last = last_of(s);
+    return last != NULL && last->kind == PIECE_BYTES && !last->sending ? last : NULL;
+}
+
+static bool has_room(const np_piece *piece, size_t more) {
+    return piece != NULL && piece->room - piece->op.len >= more;
+}
+
 /* A last piece with room for so many bytes more; NULL when there is no memory. */
 static np_piece *piece_for(neap_stream *s, size_t more) {
-    np_piece *last = last_of(s);
-    bool open = last != NULL && last->kind == PIECE_BYTES && !last->sending;
-    if (open && last->room - last->op.len >= more)
+    np_piece *last = open_piece(s);
+    if (has_room(last, more))
         return last;
-    size_t need = (open ? last->op.len : 0) + more;
-    if (open && need <= ROOM_MOST) {
+    size_t need = (last != NULL ? last->op.len : 0) + more;
+    if (last != NULL && need <= ROOM_MOST) {
         size_t room = 2 * last->room;
         return piece_grow(last, room > need ? room : need);
     }
@@ -384,9 +393,15 @@ int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, size_t co
 int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len, uint32_t flags,
                           neap_future **ret_future) {
     const neap_iov part = {data, len};
-    if (data == NULL && len > 0)
-        return NEAP_EINVAL;
-    return neap_stream_writev(stream, &part, 1, flags, ret_future);
+    int32_t rc = data == NULL && len > 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
+    if (rc < 0)
+        return rc;
+    np_piece *last = open_piece(stream);
+    bool gathers = has_room(last, len) && np_stream_unsent(stream) + len <= stream->high;
+    if (!gathers || (flags & NEAP_WANT_FUTURE) != 0)
+        return neap_stream_writev(stream, &part, 1, flags, ret_future);
+    copy(last, data, len);
+    return (int64_t)len;
 }
 
 int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret_future) {

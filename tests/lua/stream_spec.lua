@@ -236,6 +236,20 @@ describe("writing to a stream", function()
         assert.is_true(a:close())
     end))
 
+    it("drain and write_eof wait until all has gone", in_real_loop(function()
+        for _, wait in ipairs { "drain", "write_eof" } do
+            local a, b = neap.stream_pair()
+            a:buffer(("x"):rep(1000000))
+            local waiter = neap.spawn(a[wait], a)
+            neap.sleep(0)
+            assert.is_false(waiter:done())
+            assert.equal(1000000, #b:read_exactly(1000000))
+            assert.equal(a, waiter:await())
+            assert.equal(0, a:unsent())
+            close_all(a, b)
+        end
+    end))
+
     it("write_eof ends one direction", in_real_loop(function()
         local a, b = neap.stream_pair()
         a:write("question")
