@@ -221,6 +221,7 @@ size_t nl_limit(lua_State *L, nl_state *st, int index, size_t otherwise);
 int nl_stream_close(lua_State *L);
 extern const luaL_Reg nl_stream_waits[];
 extern const luaL_Reg nl_stream_tries[];
+void nl_drain_standard(lua_State *L, nl_loop *l);
 void nl_open_stream(lua_State *L, nl_state *st);
 
 /* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,

@@ -207,6 +207,8 @@ static void drive(lua_State *L, run *r) {
         cancel_main(L, r, future);
     else
         shut_down(r, future);
+    if (!r->l->attached)
+        nl_drain_standard(L, r->l);
     nl_tidy(st);
     nl_overtime_end(st, r->l->loop);
     if (r->signals)

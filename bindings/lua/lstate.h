@@ -211,7 +211,8 @@ struct nl_sock {
 struct nl_stream {
     nl_node node;
     neap_stream *stream;
-    size_t limit; /* of lines, and of what stands before delimiters */
+    size_t limit;     /* of lines, and of what stands before delimiters */
+    uint8_t standard; /* one of the process's own: what was written goes before a run ends */
 };
 
 /* The head of what a script may make before it runs: it belongs to the loop of its first use, and once that is closed to

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     LINE_LIMIT = 65536 /* asyncio's */
@@ -46,7 +47,22 @@ static int shared_stream(lua_State *L) {
     neap_fd fd = (neap_fd)luaL_checkinteger(L, 1);
     nl_stream *s = nl_new_stream(L, st);
     int32_t code = neap_stream_open(nl_loop_now(L, st)->loop, fd, NEAP_STREAM_SHARED, &s->stream);
+    s->standard = fd == STDOUT_FILENO || fd == STDERR_FILENO;
     return code < 0 ? nl_fail(L, st, code, "stream", NULL) : 1;
+}
+
+/* Runs the loop until what was written to the process's own streams has gone, or the run is to end. */
+void nl_drain_standard(lua_State *L, nl_loop *l) {
+    for (nl_node *node = l->node.st->nodes; node != NULL; node = node->next) {
+        nl_stream *s = (nl_stream *)node;
+        neap_future *future = NULL;
+        int is_full = node->kind == NL_STREAM && s->standard && s->stream != NULL &&
+                      neap_sock_loop(neap_stream_sock(s->stream)) == l->loop;
+        if (!is_full || neap_stream_drain(s->stream, 0, &future) != NEAP_PENDING)
+            continue;
+        nl_run_loop(L, l, future, 0);
+        neap_future_unref(future);
+    }
 }
 
 /* Two streams that are connected to each other. */

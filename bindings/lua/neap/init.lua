@@ -23,6 +23,7 @@ end
 local join_all = require "neap.scope"(neap, core.scopes, core.methods.scope)
 require "neap.select"(neap, core.selects, core.scopes, join_all)
 require "neap.stream"(core.methods.stream)
+require "neap.stdio"(neap)
 require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
 package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is
 core.wired()

@@ -1172,6 +1172,18 @@ function neap.stream(from) end
 ---@return neap.error? err
 function neap.shared_stream(fd) end
 
+--- Standard input of the process, as a stream of the loop that asks first. The descriptor and its flags stay as they are.
+---@type neap.stream
+neap.stdin = nil
+
+--- Standard output. What was written goes before the run ends.
+---@type neap.stream
+neap.stdout = nil
+
+--- Standard errors, likewise.
+---@type neap.stream
+neap.stderr = nil
+
 --- Two streams that are connected to each other.
 ---@return neap.stream? a
 ---@return neap.stream b or the error
