@@ -1927,8 +1927,9 @@ NEAP_API void neap_stream_unref(neap_stream *stream);
    [M] */
 NEAP_API neap_sock *neap_stream_sock(neap_stream *stream);
 
-/* Reading.  At once: the number of bytes (0: the end of the stream), and *ret_data lent until the next call of this stream
-   or the end of the running step or callback; later: NEAP_PENDING and a future of kind BYTES, empty at the end.
+/* Reading.  At once: the number of bytes (0: the end of the stream), and *ret_data lent until the next call of this stream,
+   the next read of another, or the end of the running step or callback; later: NEAP_PENDING and a future of kind BYTES,
+   empty at the end.
    Errors of all: NEAP_EBUSY while another read waits, NEAP_ECLOSED, the system's; bytes that came before an error are
    read first.  A failed read takes nothing. */
 
@@ -1982,8 +1983,8 @@ NEAP_API int32_t neap_stream_at_end(const neap_stream *stream);
 
 /* Writes `len` bytes, which are copied.  At once: len.  Later: NEAP_PENDING and a future (kind NONE) for who wrote beyond the high
    mark: the bytes are taken all the same, and the future is done when those unsent are down to the low mark.  With
-   NEAP_NOWAIT nothing is taken above the high mark.  Large writes to an idle stream are not copied if the kernel takes
-   them.  Never raises SIGPIPE.
+   NEAP_NOWAIT nothing is taken above the high mark; without memory for the future the answer is len.  Large writes to an
+   idle stream are not copied if the kernel takes them.  Never raises SIGPIPE.
    Errors: why an earlier write could not be sent; NEAP_EPIPE after neap_stream_write_eof; NEAP_EAGAIN.
    [L] */
 NEAP_API int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len,
@@ -1995,9 +1996,10 @@ NEAP_API int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, 
                                     uint32_t flags, neap_future **ret_future);
 
 /* Writes `count` bytes (-1: all that is left) of a file from `offset` on, without copying them where the kernel can.  The
-   descriptor is duplicated.  At once: how many; later: a future (kind NONE).  The file is read on the loop's thread.
-   Errors: NEAP_EINVAL if it is no regular file, NEAP_EINCOMPLETE if it is shorter; one that becomes shorter meanwhile ends
-   the stream's writing with that.
+   descriptor is duplicated.  At once: how many; later: a future (kind NONE).  NEAP_NOWAIT as for neap_stream_write.  The
+   file is read on the loop's thread.
+   Errors: NEAP_EINVAL if it is no regular file, NEAP_EBADF if it is not open for reading, NEAP_EINCOMPLETE if it is
+   shorter; one that becomes shorter meanwhile ends the stream's writing with that.
    [L] */
 NEAP_API int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset,
                                       int64_t count, uint32_t flags, neap_future **ret_future);

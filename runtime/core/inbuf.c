@@ -13,7 +13,7 @@ static bool is_lent(const neap_loop *loop, const np_inbuf *in) {
 }
 
 static size_t tail_room(const np_inbuf *in) {
-    return in->buf == NULL ? 0 : np_buf_cap(in->buf) - in->at - in->len;
+    return in->buf == NULL || in->sealed ? 0 : np_buf_cap(in->buf) - in->at - in->len;
 }
 
 static void let_go(neap_loop *loop, np_inbuf *in) {
@@ -23,6 +23,7 @@ static void let_go(neap_loop *loop, np_inbuf *in) {
         neap_buf_unref(in->buf);
     in->buf = NULL;
     in->at = 0;
+    in->sealed = false;
 }
 
 void np_inbuf_rest(neap_loop *loop, np_inbuf *in) {
@@ -54,6 +55,9 @@ void np_inbuf_evict(neap_loop *loop) {
     np_inbuf *in = loop->lent_in;
     if (in == NULL)
         return;
+    np_inbuf_rest(loop, in);
+    if (loop->lent_in == NULL)
+        return;
     size_t cap = in->len < OWN_LEAST / 2 ? OWN_LEAST : 2 * in->len;
     if (in->len <= NP_LENT_BYTES / 4 && move_out(loop, in, cap, NULL, 0))
         return;
@@ -78,7 +82,8 @@ static bool make_room(neap_loop *loop, np_inbuf *in, size_t want) {
         more = in->len < want ? in->len : want;
     if (more < ROOM_LEAST)
         more = ROOM_LEAST;
-    bool movable = in->buf != NULL && !is_lent(loop, in) && !np_buf_is_shared(in->buf);
+    bool own = in->buf != NULL && !is_lent(loop, in);
+    bool movable = own && !in->sealed && !np_buf_is_shared(in->buf);
     if (movable && in->at >= in->len && np_buf_cap(in->buf) - in->len >= more) {
         memmove(np_buf_bytes(in->buf), np_inbuf_data(in), in->len);
         in->at = 0;
@@ -107,6 +112,19 @@ void np_inbuf_consume(neap_loop *loop, np_inbuf *in, size_t n) {
         let_go(loop, in);
 }
 
+neap_buf *np_inbuf_share(neap_loop *loop, const np_inbuf *in, size_t n, bool outlives,
+                         const char **ret_data) {
+    const char *data = np_inbuf_data(in);
+    bool few = outlives && is_lent(loop, in) && n <= NP_LENT_BYTES / 4;
+    neap_buf *own = few ? np_buf_new(loop->alloc, n) : NULL;
+    *ret_data = own == NULL ? data : np_buf_bytes(own);
+    if (own == NULL)
+        return in->buf == NULL ? NULL : neap_buf_ref(in->buf);
+    if (n > 0)
+        memcpy(np_buf_bytes(own), data, n);
+    return own;
+}
+
 static bool inside(const char *data, size_t len, neap_buf *buf) {
     const char *start = buf == NULL ? NULL : np_buf_bytes(buf);
     return start != NULL && data >= start && data + len <= start + np_buf_cap(buf);
@@ -118,12 +136,14 @@ int32_t np_inbuf_unread(neap_loop *loop, np_inbuf *in, const char *data, size_t 
         in->len += len;
         return 0;
     }
-    if (in->len == 0 && loop->lent_in == NULL && inside(data, len, loop->lent)) {
+    bool idle = loop->lent_in == NULL && loop->lent_future == NULL;
+    if (in->len == 0 && idle && inside(data, len, loop->lent)) {
         np_inbuf_rest(loop, in);
         loop->lent_in = in;
         in->buf = loop->lent;
         in->at = (size_t)(data - np_buf_bytes(in->buf));
         in->len = len;
+        in->sealed = true;
         return 0;
     }
     bool fits = len < SIZE_MAX / 4;

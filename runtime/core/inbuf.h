@@ -12,6 +12,7 @@ struct np_inbuf {
     neap_buf *buf; /* the loop's, if loop->lent_in is this; else our reference; or NULL */
     size_t at;
     size_t len;
+    bool sealed; /* what stands behind the bytes was handed out: nothing is received there */
 };
 
 static inline const char *np_inbuf_data(const np_inbuf *in) {
@@ -22,12 +23,17 @@ static inline const char *np_inbuf_data(const np_inbuf *in) {
    memory. */
 char *np_inbuf_aim(neap_loop *loop, np_inbuf *in, size_t want, size_t *ret_room);
 
-/* So many came there. */
+/* So many came there.  Until then nobody else may use the loop's memory. */
 static inline void np_inbuf_took(np_inbuf *in, size_t n) {
     in->len += n;
 }
 
 void np_inbuf_consume(neap_loop *loop, np_inbuf *in, size_t n);
+
+/* A reference to the buffer in which the first `n` bytes stand, NULL for none, and their place.  Few bytes that outlive the
+   step get a buffer of their own, if there is memory, so that they do not keep all of the loop's. */
+neap_buf *np_inbuf_share(neap_loop *loop, const np_inbuf *in, size_t n, bool outlives,
+                         const char **ret_data);
 
 /* Puts bytes in front.  Those that were consumed last need no memory. */
 int32_t np_inbuf_unread(neap_loop *loop, np_inbuf *in, const char *data, size_t len);

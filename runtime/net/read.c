@@ -1,9 +1,9 @@
 /* read.c: reading from a stream.
 
    A read first looks at what is there, then asks the kernel, then waits: one reader at a time.  A waiting reader has a
-   receive parked, without memory.  When the descriptor is ready and exactly one task waits, only that task is queued, and
-   the bytes are received when its step is about to run, as for lent receives of sockets; else they are received in the
-   poll.  Either way the wait goes on until what is wanted is there, and nobody is woken before. */
+   receive parked, without memory, so nothing is received in the poll.  When the descriptor is ready and exactly one task
+   waits, that task is queued, and the bytes are received when its step is about to run, as for lent receives of sockets;
+   else the reader itself is.  Either way the wait goes on until what is wanted is there, and nobody is woken before. */
 #include "core/task.h"
 #include "net/stream.h"
 #include "net/want.h"
@@ -12,15 +12,19 @@
 #include <string.h>
 
 enum {
-    ROUNDS_MOST = 16 /* receives in a row for one reader before the others have their turn */
+    /* Received in a row for one reader before the others have their turn. */
+    TURN_ROUNDS = 16,
+    TURN_BYTES = 1 << 20
 };
 
 struct np_reader {
     neap_future f;
     np_op op;
+    np_waiter turn; /* queued: the descriptor is ready, and no task will see to it */
     np_timer again; /* started: the rounds were used up */
     np_want want;
     neap_stream *stream; /* held while pending */
+    bool lends;          /* the one who waits is about to step */
 };
 
 static np_reader *reader_of(neap_future *f) {
@@ -32,6 +36,8 @@ static np_reader *reader_of(neap_future *f) {
 /* Where the next receive goes; false when there is no memory. */
 static bool aim(neap_stream *s, np_op *op, const np_want *want) {
     op->buf = np_inbuf_aim(s->obj.loop, &s->in, np_want_room(want, &s->in), &op->len);
+    if (op->len > TURN_BYTES)
+        op->len = TURN_BYTES;
     return op->buf != NULL;
 }
 
@@ -49,27 +55,30 @@ static np_op receive(neap_stream *s) {
     return (np_op){.desc = &s->sock->desc, .kind = NP_OP_RECV, .dir = NP_DIR_READ};
 }
 
-/* Asks the kernel until what is wanted is there, or it has no more. */
-static int64_t receive_for(neap_stream *s, np_want *want) {
+static bool is_turn_over(const neap_stream *s, int rounds, size_t before) {
+    return rounds >= TURN_ROUNDS || s->in.len - before >= TURN_BYTES;
+}
+
+/* Asks the kernel until what is wanted is there, or it has no more, or, for who waits, the turn is over. */
+static int64_t receive_for(neap_stream *s, np_want *want, bool waits, bool *ret_drained) {
     np_op op = receive(s);
     int64_t n = NP_WANT_MORE;
-    while (n == NP_WANT_MORE) {
+    size_t before = s->in.len;
+    *ret_drained = false;
+    for (int rounds = 0; n == NP_WANT_MORE; rounds++) {
+        if (waits && is_turn_over(s, rounds, before))
+            break;
         if (!aim(s, &op, want))
             return NEAP_ENOMEM;
         int64_t result = np_stream_io(s)->backend->begin(np_stream_io(s), &op);
         took(s, result);
+        *ret_drained = result == NP_WAIT;
         if (result == NP_WAIT)
             break;
         np_trace(s->obj.loop, NEAP_TRACE_IO, result, NULL, NULL, NULL);
         n = np_want_look(want, &s->in, s->in_end);
     }
     return n;
-}
-
-/* As np_want_look, NP_WANT_MORE if the kernel has no more. */
-static int64_t look_for(neap_stream *s, np_want *want) {
-    int64_t n = np_want_look(want, &s->in, s->in_end);
-    return np_likely(n != NP_WANT_MORE) ? n : receive_for(s, want);
 }
 
 /* ---- The reader's end */
@@ -79,13 +88,12 @@ static void let_go(np_reader *r) {
     neap_loop *loop = s->obj.loop;
     r->stream = NULL;
     s->reader = NULL;
-    np_timer_stop(loop, &r->again);
     np_want_drop(&r->want, loop->alloc);
     np_obj_unref(&s->obj);
     np_future_deactivate(&r->f);
 }
 
-/* The bytes leave the stream as the future's value, in the memory in which they are. */
+/* The bytes leave the stream as the future's value; who is about to step sees them where they are. */
 static void answer(np_reader *r, size_t n) {
     neap_stream *s = r->stream;
     neap_future *f = &r->f;
@@ -94,9 +102,10 @@ static void answer(np_reader *r, size_t n) {
         f->value.i = (int64_t)n;
     } else {
         f->kind = NP_KIND_SLICE;
-        f->value.slice.data = np_inbuf_data(&s->in);
+        const char *data;
+        f->value.slice.buf = np_inbuf_share(s->obj.loop, &s->in, n, !r->lends, &data);
+        f->value.slice.data = data;
         f->value.slice.len = n;
-        f->value.slice.buf = s->in.buf == NULL ? NULL : neap_buf_ref(s->in.buf);
         np_inbuf_consume(s->obj.loop, &s->in, n);
     }
     np_future_settle(f, NEAP_STATE_RESULT);
@@ -113,11 +122,15 @@ static void settle(np_reader *r, int64_t n) {
     let_go(r);
 }
 
-/* Takes the receive back from the backend, which then does not touch it any more. */
+/* Takes the receive back from the backend, which then does not touch it any more; nothing else will go on with it. */
 static void unpark(np_reader *r) {
     np_io *io = np_stream_io(r->stream);
     if (r->op.state != NP_OP_IDLE)
         (void)io->backend->cancel(io, &r->op);
+    np_list_unlink(&r->op.link); /* it may stand on the completed list */
+    np_timer_stop(r->f.obj.loop, &r->again);
+    if (r->turn.node.where != NP_AT_NONE)
+        np_dequeue(&r->turn.node);
 }
 
 static void end(np_reader *r, int32_t code) {
@@ -139,14 +152,15 @@ static int park(np_reader *r) {
 }
 
 /* A receive has come to something.  Goes on until the wait is over (true) or has to go on (false); what is left for another
-   turn begins with a timer. */
+   tick begins with a timer. */
 static bool go_on(np_reader *r, int64_t result) {
     neap_stream *s = r->stream;
     np_io *io = np_stream_io(s);
-    for (int round = 0;; round++) {
+    size_t before = s->in.len;
+    for (int rounds = 0;; rounds++) {
         took(s, result);
         int64_t n = np_want_look(&r->want, &s->in, s->in_end);
-        if (n == NP_WANT_MORE && round == ROUNDS_MOST &&
+        if (n == NP_WANT_MORE && is_turn_over(s, rounds, before) &&
             np_timer_start(s->obj.loop, &r->again, s->obj.loop->now + 1) == 0)
             return false;
         if (n == NP_WANT_MORE && !aim(s, &r->op, &r->want))
@@ -166,27 +180,26 @@ static bool go_on(np_reader *r, int64_t result) {
     }
 }
 
-static bool arm(np_op *op) {
-    np_reader *r = np_container(op, np_reader, op);
-    if (np_task_rouse(&r->f))
-        return true;
-    (void)aim(r->stream, op, &r->want);
-    return false;
+/* The one task that waits will see to it, or else the reader itself. */
+static void rouse(np_reader *r) {
+    if (!np_task_rouse(&r->f) && r->turn.node.where == NP_AT_NONE)
+        np_enqueue_waiter(r->f.obj.loop, &r->turn);
 }
 
-/* The backend has finished the receive, or its descriptor is gone. */
+/* Never with memory of the stream: the loop's can be used by one at a time. */
+static bool arm(np_op *op) {
+    rouse(np_container(op, np_reader, op));
+    return true;
+}
+
+/* The descriptor is gone. */
 static void done(np_op *op) {
     np_reader *r = np_container(op, np_reader, op);
-    bool ended = op->result == NEAP_ENOMEM || op->result == NEAP_ECLOSED;
-    if (ended)
-        settle(r, op->result);
-    else
-        (void)go_on(r, op->result);
+    end(r, (int32_t)op->result);
 }
 
-/* The task that waits is about to step: now the bytes are taken. */
-static bool ready(neap_future *f) {
-    np_reader *r = reader_of(f);
+/* Now the bytes are taken. */
+static bool attend(np_reader *r) {
     neap_stream *s = r->stream;
     np_io *io = np_stream_io(s);
     if (!aim(s, &r->op, &r->want)) {
@@ -205,13 +218,27 @@ static bool ready(neap_future *f) {
     return rc < 0;
 }
 
+/* The task that waits is about to step. */
+static bool ready(neap_future *f) {
+    np_reader *r = reader_of(f);
+    r->lends = true;
+    if (attend(r))
+        return true;
+    r->lends = false;
+    return false;
+}
+
+static void take_turn(np_waiter *w) {
+    (void)attend(np_container(w, np_reader, turn));
+}
+
 static void again(neap_loop *loop, np_timer *timer, bool ended) {
     np_reader *r = np_container(timer, np_reader, again);
     (void)loop;
     if (ended)
         end(r, NEAP_ECLOSED);
-    else if (!np_task_rouse(&r->f))
-        (void)go_on(r, NP_WAIT);
+    else
+        rouse(r);
 }
 
 /* ---- The future */
@@ -284,6 +311,8 @@ static np_reader *make(neap_stream *s, const np_want *want) {
     r->op.arm = arm;
     r->op.done = done;
     np_timer_init(&r->again, again);
+    np_ready_init(&r->turn.node, NP_RUN_WAITER);
+    r->turn.fire = take_turn;
     f->flags |= NP_F_RESOURCE | NP_F_ACTIVE;
     np_future_ref(f);
     np_obj_ref(&s->obj);
@@ -299,14 +328,19 @@ static np_reader *make(neap_stream *s, const np_want *want) {
     return NULL;
 }
 
-/* A future for what is wanted: `n` is what was found so far. */
-static int32_t wait_for(neap_stream *s, const np_want *want, int64_t n, neap_future **ret_future) {
+/* A future for what is wanted: `n` is what was found so far.  What is not drained will not be announced. */
+static int32_t wait_for(neap_stream *s, const np_want *want, int64_t n, bool drained,
+                        neap_future **ret_future) {
     np_reader *r = make(s, want);
     if (r == NULL)
         return NEAP_ENOMEM;
     s->reader = r;
     np_future_give(&r->f, ret_future);
-    int rc = n == NP_WANT_MORE ? park(r) : 0;
+    int rc = 0;
+    if (n == NP_WANT_MORE && drained)
+        rc = park(r);
+    else if (n == NP_WANT_MORE)
+        rc = np_timer_start(s->obj.loop, &r->again, s->obj.loop->now + 1);
     if (rc < 0)
         n = rc;
     if (n != NP_WANT_MORE)
@@ -319,18 +353,20 @@ static int32_t wait_for(neap_stream *s, const np_want *want, int64_t n, neap_fut
 /* Answers what there is, or waits.  ret_data is NULL for a FILL. */
 static int64_t start(neap_stream *s, np_want *want, uint32_t flags, const void **ret_data,
                      neap_future **ret_future) {
-    bool waits = (flags & NEAP_NOWAIT) == 0;
-    if ((flags & ~(uint32_t)(NEAP_NOWAIT | NEAP_WANT_FUTURE)) != 0 || (ret_future == NULL && waits))
+    bool waits = (flags & NEAP_NOWAIT) == 0, drained = true;
+    if (!np_stream_flags_fit(flags, NEAP_NOWAIT, ret_future))
         return NEAP_EINVAL;
     if (np_unlikely(s->reader != NULL))
         return NEAP_EBUSY;
     if (!waits) /* what is there now counts, not what the last announcement said */
         s->sock->desc.bits |= NP_D_READ;
-    int64_t n = look_for(s, want);
-    if ((flags & NEAP_WANT_FUTURE) != 0 || (n == NP_WANT_MORE && waits))
-        return wait_for(s, want, n, ret_future);
-    if (n == NP_WANT_MORE)
+    int64_t n = np_want_look(want, &s->in, s->in_end);
+    if (np_unlikely(n == NP_WANT_MORE))
+        n = receive_for(s, want, waits, &drained);
+    if (n == NP_WANT_MORE && !waits)
         return NEAP_EAGAIN;
+    if ((flags & NEAP_WANT_FUTURE) != 0 || n == NP_WANT_MORE)
+        return wait_for(s, want, n, drained, ret_future);
     if (n >= 0 && ret_data != NULL) {
         *ret_data = np_inbuf_data(&s->in);
         np_inbuf_consume(s->obj.loop, &s->in, (size_t)n);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,11 +130,18 @@ int32_t neap_stream_pair(neap_loop *loop, neap_stream **ret_a, neap_stream **ret
 
 /* ---- Descriptors that are no sockets */
 
+/* Opening a character device may make another thing: the master of a pseudo-terminal makes a new pair. */
+static bool opens_same(int fd, const struct stat *st) {
+    unsigned number;
+    return S_ISFIFO(st->st_mode) ||
+           (S_ISCHR(st->st_mode) && isatty(fd) && ioctl(fd, TIOCGPTN, &number) < 0);
+}
+
 /* The same thing by a file of our own, whose flags nobody shares; -1: there is no such way. */
 static int reopen(int fd, const struct stat *st) {
     char path[64];
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || (!S_ISFIFO(st->st_mode) && !S_ISCHR(st->st_mode)))
+    if (flags < 0 || !opens_same(fd, st))
         return -1;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return open(path, (flags & (O_ACCMODE | O_APPEND)) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -231,11 +239,6 @@ int32_t neap_stream_at_end(const neap_stream *stream) {
     return rc < 0 ? rc : stream->in_end <= 0 && stream->in.len == 0;
 }
 
-int64_t neap_stream_unsent(const neap_stream *stream) {
-    int32_t rc = stream == NULL ? NEAP_EINVAL : np_look(stream->obj.loop);
-    return rc < 0 ? rc : (int64_t)np_stream_unsent(stream);
-}
-
 int32_t neap_stream_set_marks(neap_stream *stream, size_t low, size_t high) {
     int32_t rc = low > high || high > INT32_MAX ? NEAP_EINVAL : np_stream_enter(stream);
     if (rc < 0)
@@ -259,7 +262,8 @@ static int32_t begin_close(neap_stream *s) {
 }
 
 int32_t neap_stream_close(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
-    bool sound = (flags & ~(uint32_t)(NEAP_NOWAIT | NEAP_WANT_FUTURE)) == 0 && stream != NULL &&
+    const uint32_t known = NEAP_NOWAIT | NEAP_WANT_FUTURE;
+    bool sound = stream != NULL && (flags & ~known) == 0 &&
                  (ret_future != NULL || (flags & NEAP_WANT_FUTURE) == 0);
     int32_t rc = sound ? np_enter(stream->obj.loop) : NEAP_EINVAL;
     if (rc < 0)

@@ -40,8 +40,15 @@ static inline np_io *np_stream_io(const neap_stream *s) {
     return &s->obj.loop->io;
 }
 
+/* By whole pieces. */
 static inline size_t np_stream_unsent(const neap_stream *s) {
     return (size_t)(s->queued - s->sent);
+}
+
+/* Flags of a starting call make sense: with those of `now`, and without a future asked for, it needs no ret_future. */
+static inline bool np_stream_flags_fit(uint32_t flags, uint32_t now, neap_future **ret_future) {
+    bool needs_future = (flags & now) == 0 || (flags & NEAP_WANT_FUTURE) != 0;
+    return (flags & ~(now | NEAP_WANT_FUTURE)) == 0 && (ret_future != NULL || !needs_future);
 }
 
 /* The stream can be used: thread, life, not closed. */

@@ -29,7 +29,8 @@ static int64_t look_until(np_want *want, const np_inbuf *in) {
     if (end > 0)
         return end <= want->n ? (int64_t)end : NEAP_ELIMIT;
     want->scanned = in->len;
-    return in->len >= want->n ? NEAP_ELIMIT : NP_WANT_MORE;
+    bool full = want->rest ? in->len > want->n : in->len >= want->n; /* the end may come now */
+    return full ? NEAP_ELIMIT : NP_WANT_MORE;
 }
 
 /* ---- All kinds */
@@ -64,7 +65,9 @@ size_t np_want_room(const np_want *want, const np_inbuf *in) {
     if (want->kind == NP_WANT_SOME)
         return want->n < NP_LENT_BYTES ? want->n : NP_LENT_BYTES;
     bool counted = want->kind == NP_WANT_EXACTLY || want->kind == NP_WANT_FILL;
-    size_t missing = counted && want->n > in->len ? want->n - in->len : 0;
+    size_t missing = want->n > in->len ? want->n - in->len : 0;
+    if (!counted && missing > in->len) /* who knows how many: as many again */
+        missing = in->len;
     return missing > NP_LENT_BYTES ? missing : NP_LENT_BYTES;
 }
 

@@ -18,6 +18,10 @@ enum {
 };
 
 enum {
+    WITHOUT_WAITING = NEAP_NOWAIT | NEAP_STREAM_BUFFER
+};
+
+enum {
     ROOM_LEAST = 1024,   /* of a piece */
     ROOM_MOST = 1 << 16, /* more than that is not gathered in one piece */
     DIRECT_LEAST = 16384 /* so many bytes are tried without copying them */
@@ -41,7 +45,7 @@ typedef struct np_writer {
 
 /* ---- Pieces */
 
-static np_piece *first_of(neap_stream *s) {
+static np_piece *first_of(const neap_stream *s) {
     return np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.next, np_piece, link);
 }
 
@@ -178,7 +182,7 @@ int32_t np_stream_wait_sent(neap_stream *s, uint64_t mark, uint32_t flags,
     bool there = mark <= s->sent;
     if (there && (flags & NEAP_WANT_FUTURE) == 0)
         return 0;
-    if ((flags & NEAP_NOWAIT) != 0)
+    if (!there && (flags & NEAP_NOWAIT) != 0)
         return NEAP_EAGAIN;
     np_parked *p = np_lot_park(&s->writers, &writer_type, sizeof(np_writer));
     if (p == NULL)
@@ -312,14 +316,19 @@ static int64_t send_directly(neap_stream *s, const void *data, size_t len) {
     return result;
 }
 
-static size_t length_of(const neap_iov *parts, size_t count) {
+static int32_t measure(const neap_iov *parts, size_t count, size_t *ret_len) {
     size_t len = 0;
+    if (parts == NULL && count > 0)
+        return NEAP_EINVAL;
     for (size_t i = 0; i < count; i++) {
+        if (parts[i].data == NULL && parts[i].len > 0)
+            return NEAP_EINVAL;
         if (parts[i].len > (size_t)INT64_MAX / 4 - len)
-            return SIZE_MAX;
+            return NEAP_E2BIG;
         len += parts[i].len;
     }
-    return len;
+    *ret_len = len;
+    return 0;
 }
 
 static void copy(np_piece *piece, const void *data, size_t len) {
@@ -349,16 +358,26 @@ static int32_t take(neap_stream *s, const neap_iov *parts, size_t count, size_t 
 }
 
 static int32_t may_write(const neap_stream *s, uint32_t flags, neap_future **ret_future) {
-    const uint32_t known = NEAP_NOWAIT | NEAP_WANT_FUTURE | NEAP_STREAM_BUFFER;
     int32_t rc = np_stream_enter(s);
     if (rc < 0)
         return rc;
-    bool waits = (flags & (NEAP_NOWAIT | NEAP_STREAM_BUFFER)) == 0;
-    if ((flags & ~known) != 0 || (ret_future == NULL && waits))
+    if (!np_stream_flags_fit(flags, WITHOUT_WAITING, ret_future))
         return NEAP_EINVAL;
     if (s->out_end < 0)
         return s->out_end;
-    return s->finished ? NEAP_EPIPE : 0;
+    if (s->finished)
+        return NEAP_EPIPE;
+    return (flags & NEAP_NOWAIT) != 0 && np_stream_unsent(s) > s->high ? NEAP_EAGAIN : 0;
+}
+
+/* The bytes are taken, so that a lack of memory for the wait is no failure. */
+static int64_t answer(neap_stream *s, size_t len, uint64_t mark, uint32_t flags,
+                      neap_future **ret_future) {
+    bool wanted = (flags & NEAP_WANT_FUTURE) != 0;
+    if (mark <= s->sent && !wanted)
+        return (int64_t)len;
+    int32_t rc = np_stream_wait_sent(s, mark, NEAP_WANT_FUTURE, ret_future);
+    return rc == NEAP_ENOMEM && !wanted ? (int64_t)len : rc;
 }
 
 /* It is written; above the high mark that is not over yet. */
@@ -367,24 +386,18 @@ static int64_t wrote(neap_stream *s, size_t len, uint32_t flags, neap_future **r
         np_stream_flush(s);
     if (s->out_end < 0 && (flags & NEAP_STREAM_BUFFER) == 0)
         return s->out_end;
-    size_t unsent = np_stream_unsent(s);
-    bool waits = unsent > s->high && (flags & (NEAP_NOWAIT | NEAP_STREAM_BUFFER)) == 0;
-    if (!waits && (flags & NEAP_WANT_FUTURE) == 0)
-        return (int64_t)len;
-    return np_stream_wait_sent(s, waits ? s->queued - s->low : s->sent, NEAP_WANT_FUTURE,
-                               ret_future);
+    bool waits = np_stream_unsent(s) > s->high && (flags & WITHOUT_WAITING) == 0;
+    return answer(s, len, waits ? s->queued - s->low : s->sent, flags, ret_future);
 }
 
 int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, size_t count, uint32_t flags,
                            neap_future **ret_future) {
-    int32_t rc = parts == NULL && count > 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
+    size_t len = 0;
+    int32_t rc = measure(parts, count, &len);
+    if (rc == 0)
+        rc = may_write(stream, flags, ret_future);
     if (rc < 0)
         return rc;
-    size_t len = length_of(parts, count);
-    if (len == SIZE_MAX)
-        return NEAP_E2BIG;
-    if ((flags & NEAP_NOWAIT) != 0 && np_stream_unsent(stream) > stream->high)
-        return NEAP_EAGAIN;
     if (len > 0)
         rc = take(stream, parts, count, len);
     return rc < 0 ? rc : wrote(stream, len, flags, ret_future);
@@ -405,7 +418,8 @@ int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len, uin
 }
 
 int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
-    int32_t rc = np_stream_enter(stream);
+    bool sound = np_stream_flags_fit(flags, NEAP_NOWAIT, ret_future);
+    int32_t rc = sound ? np_stream_enter(stream) : NEAP_EINVAL;
     if (rc < 0)
         return rc;
     np_stream_flush(stream);
@@ -415,7 +429,8 @@ int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret
 }
 
 int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
-    int32_t rc = np_stream_enter(stream);
+    bool sound = np_stream_flags_fit(flags, NEAP_NOWAIT, ret_future);
+    int32_t rc = sound ? np_stream_enter(stream) : NEAP_EINVAL;
     if (rc < 0)
         return rc;
     if (stream->out_end < 0)
@@ -433,12 +448,22 @@ int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags, neap_future *
     return np_stream_wait_sent(stream, stream->queued, flags, ret_future);
 }
 
+/* Of what is being sent the kernel has a part. */
+int64_t neap_stream_unsent(const neap_stream *stream) {
+    int32_t rc = stream == NULL ? NEAP_EINVAL : np_look(stream->obj.loop);
+    const np_piece *piece = rc < 0 ? NULL : first_of(stream);
+    size_t moved = piece != NULL ? piece->op.moved : 0;
+    return rc < 0 ? rc : (int64_t)(np_stream_unsent(stream) - moved);
+}
+
 /* ---- Files */
 
 static int64_t file_left(int fd, int64_t offset) {
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -errno;
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
+        return NEAP_EBADF;
     if (!S_ISREG(st.st_mode))
         return NEAP_EINVAL;
     return st.st_size > offset ? st.st_size - offset : 0;
@@ -463,7 +488,8 @@ static int32_t append_file(neap_stream *s, int fd, int64_t offset, int64_t count
 
 int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset, int64_t count,
                              uint32_t flags, neap_future **ret_future) {
-    int32_t rc = offset < 0 || fd < 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
+    int32_t rc =
+        offset < 0 || count < -1 || fd < 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
     if (rc < 0)
         return rc;
     int64_t left = file_left((int)fd, offset);
@@ -479,8 +505,6 @@ int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset, in
     np_stream_flush(stream);
     if (stream->out_end < 0)
         return stream->out_end;
-    if ((flags & NEAP_STREAM_BUFFER) != 0)
-        return count;
-    rc = np_stream_wait_sent(stream, stream->queued, flags, ret_future);
-    return rc < 0 ? rc : count;
+    bool waits = (flags & WITHOUT_WAITING) == 0;
+    return answer(stream, (size_t)count, waits ? stream->queued : stream->sent, flags, ret_future);
 }
