@@ -2032,6 +2032,51 @@ NEAP_API int32_t neap_stream_close(neap_stream *stream, uint32_t flags, neap_fut
    [L] */
 NEAP_API int32_t neap_stream_abort(neap_stream *stream);
 
+/* Push mode: callbacks instead of reads.  All run from the loop's batch, in the task-local values of neap_stream_start, and may
+   call everything: close, stop, pause, let go of the stream.  Order: any number of `data`, then `eof` at most once, then
+   `closed` exactly once; after neap_stream_close or neap_stream_abort only `closed` comes.  Of one stream about 64 KiB are
+   received per tick. */
+typedef struct neap_stream_callbacks {
+    size_t size; /* sizeof(neap_stream_callbacks) */
+    /* The user's memory for the next bytes: its address in *ret_data, its length as the result, `suggested` being only that.
+       0: nothing is received until neap_stream_resume.  It is free again when `data` was called with it or this is called
+       anew; nothing may have come.  NULL: bytes are lent. */
+    size_t (*buffer)(neap_stream *stream, size_t suggested, void **ret_data, void *user);
+    /* Bytes have come; lent until it returns, unless they stand in memory from `buffer`.  What is given back by
+       neap_stream_unread comes again in front of the next ones. */
+    void (*data)(neap_stream *stream, const void *data, size_t len, void *user);
+    /* The end of what the peer sends.  Writing goes on.  NULL: the stream is closed as by neap_stream_close. */
+    void (*eof)(neap_stream *stream, void *user);
+    /* The stream is closed.  0: by neap_stream_close, and all has gone; NEAP_ECLOSED: at once, by whatever means, or with the
+       loop; else why it could not be read or written.  A failure closes.  May be NULL. */
+    void (*closed)(neap_stream *stream, int32_t code, void *user);
+    /* More than the high mark was unsent, and now not more than the low mark is.  May be NULL. */
+    void (*can_write)(neap_stream *stream, void *user);
+} neap_stream_callbacks;
+
+/* Calls the callbacks, which are copied, from now on; what has come already comes first.  Reads answer NEAP_EBUSY meanwhile.
+   The caller keeps its reference to the stream.  `destroy` runs after the last callback.  A loop that is closed silently calls
+   only that.
+   Errors: NEAP_EBUSY while a read waits or if it was started, NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_stream_start(neap_stream *stream, const neap_stream_callbacks *callbacks,
+                                   void *user, neap_destroy_fn destroy);
+
+/* Ends push mode without another callback; bytes that have come stay for reads.  Returns 1 if it was started, else 0.
+   [L] */
+NEAP_API int32_t neap_stream_stop(neap_stream *stream);
+
+/* Receives nothing until neap_stream_resume: `data` and `eof` do not come, and that the peer has gone is seen only by writing.
+   At once, also inside a callback.  Idempotent.
+   Errors: NEAP_EINVALID_STATE if it was not started, NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_stream_pause(neap_stream *stream);
+
+/* Receives again; calls nothing before it returns.  Idempotent.
+   Errors: as neap_stream_pause.
+   [L] */
+NEAP_API int32_t neap_stream_resume(neap_stream *stream);
+
 /* ---- Watches on descriptors ---------------------------------------------------------------------------- */
 
 enum {

@@ -30,12 +30,12 @@ static void drop_node(np_ready *node) {
         np_dequeue(node); /* the task's or the future's own */
 }
 
-static void drop_calls_of(np_list *list, bool keep_done) {
+static void drop_calls_of(np_list *list, bool keep_ends) {
     for (np_list *at = list->next, *next; at != list; at = next) {
         np_ready *node = np_container(at, np_ready, link);
         next = at->next;
-        if (!keep_done || node->kind != NP_RUN_CALL ||
-            np_handle_future(np_container(node, neap_handle, node)) == NULL)
+        if (!keep_ends || node->kind != NP_RUN_CALL ||
+            !np_handle_tells_end(np_container(node, neap_handle, node)))
             drop_node(node);
     }
 }

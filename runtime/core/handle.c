@@ -15,7 +15,7 @@ static const size_t sizes[] = {
     [NP_CALL_SOON] = sizeof(neap_handle),        [NP_CALL_TIMER] = sizeof(np_timer_call),
     [NP_CALL_EVERY] = sizeof(np_repeating_call), [NP_CALL_FUTURE] = sizeof(np_future_call),
     [NP_CALL_WATCH] = sizeof(np_source_call),    [NP_CALL_SIGNAL] = sizeof(np_source_call),
-    [NP_CALL_SHUTDOWN] = sizeof(neap_handle),
+    [NP_CALL_SHUTDOWN] = sizeof(neap_handle),    [NP_CALL_STREAM] = sizeof(np_source_call),
 };
 
 static void destroy(np_obj *obj) {
@@ -86,7 +86,8 @@ bool np_handle_is_scheduled(neap_handle *h) {
 }
 
 static const np_call_source *source_of(neap_handle *h) {
-    bool sourced = h->node.call == NP_CALL_WATCH || h->node.call == NP_CALL_SIGNAL;
+    bool sourced = h->node.call == NP_CALL_WATCH || h->node.call == NP_CALL_SIGNAL ||
+                   h->node.call == NP_CALL_STREAM;
     return sourced ? np_source_call_of(h)->source : NULL;
 }
 
@@ -107,6 +108,9 @@ static void call(neap_handle *h) {
         break;
     case NP_CALL_SIGNAL:
         h->fn.signal(np_source_call_of(h)->signo, h->user);
+        break;
+    case NP_CALL_STREAM:
+        h->fn.call(np_source_call_of(h)->owner);
         break;
     default:
         h->fn.call(h->user);
@@ -148,7 +152,7 @@ void np_handle_run(neap_handle *h) {
     np_obj_ref(&h->obj);
     call_in_context(loop, h);
     neap_future *f = take_future(h);
-    if (!h->node.cancelled && source != NULL)
+    if (!h->node.cancelled && source != NULL && source->after != NULL)
         source->after(h);
     if (h->node.active && (h->node.cancelled || !comes_again(h)))
         np_handle_drop(h);
@@ -418,8 +422,8 @@ static const char *state_word(const neap_handle *h) {
 
 int32_t neap_handle_describe(neap_handle *handle, char *buf, size_t cap) {
     static const char *const kinds[] = {
-        "?",     "call_soon", "timer",        "repeating timer", "done callback",
-        "watch", "signal",    "shutdown hook"};
+        "?",     "call_soon", "timer",         "repeating timer", "done callback",
+        "watch", "signal",    "shutdown hook", "stream"};
     if (handle == NULL || (buf == NULL && cap > 0))
         return NEAP_EINVAL;
     int32_t rc = np_look(handle->obj.loop);

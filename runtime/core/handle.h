@@ -11,17 +11,18 @@ enum {
     NP_CALL_SOON = 1,
     NP_CALL_TIMER,
     NP_CALL_EVERY,
-    NP_CALL_FUTURE,  /* fn.future(future, user) */
-    NP_CALL_WATCH,   /* of a descriptor, owned by the floor above */
-    NP_CALL_SIGNAL,  /* fn.signal(signo, user), likewise */
-    NP_CALL_SHUTDOWN /* when a shutdown begins */
+    NP_CALL_FUTURE,   /* fn.future(future, user) */
+    NP_CALL_WATCH,    /* of a descriptor, owned by the floor above */
+    NP_CALL_SIGNAL,   /* fn.signal(signo, user), likewise */
+    NP_CALL_SHUTDOWN, /* when a shutdown begins */
+    NP_CALL_STREAM    /* fn.call(owner) sees to what is to be told, likewise */
 };
 
-/* What the floor above does with the calls of a watch or signal. */
+/* What the floor above does with the calls of a watch, signal or stream. */
 typedef struct np_call_source {
     void (*stop)(neap_handle *h);   /* ends it */
     bool (*before)(neap_handle *h); /* is the call still due?  May be NULL */
-    void (*after)(neap_handle *h);  /* after each call */
+    void (*after)(neap_handle *h);  /* after each call.  May be NULL */
 } np_call_source;
 
 /* What all kinds have; there may be millions of them, so each kind only adds what it needs. */
@@ -76,6 +77,11 @@ static inline np_source_call *np_source_call_of(neap_handle *h) {
 /* The future that a callback waits for or is called with, or NULL. */
 static inline neap_future *np_handle_future(neap_handle *h) {
     return h->node.call == NP_CALL_FUTURE ? np_future_call_of(h)->future : NULL;
+}
+
+/* What it tells is an end, which a loop that closes still tells. */
+static inline bool np_handle_tells_end(neap_handle *h) {
+    return h->node.call == NP_CALL_STREAM || np_handle_future(h) != NULL;
 }
 
 /* A timer that is still to come due. */

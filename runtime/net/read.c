@@ -356,7 +356,7 @@ static int64_t start(neap_stream *s, np_want *want, uint32_t flags, const void *
     bool waits = (flags & NEAP_NOWAIT) == 0, drained = true;
     if (!np_stream_flags_fit(flags, NEAP_NOWAIT, ret_future))
         return NEAP_EINVAL;
-    if (np_unlikely(s->reader != NULL))
+    if (np_unlikely(s->reader != NULL || s->push != NULL))
         return NEAP_EBUSY;
     if (!waits) /* what is there now counts, not what the last announcement said */
         s->sock->desc.bits |= NP_D_READ;

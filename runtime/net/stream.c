@@ -23,6 +23,8 @@ void np_stream_shut(neap_stream *s, int32_t code) {
     bool held = s->closing;
     s->closing = false;
     np_obj_ref(&s->obj);
+    if (s->push != NULL)
+        np_push_end(s, s->out_end < 0 ? s->out_end : held && np_list_empty(&s->pieces) ? 0 : code);
     np_stream_end_read(s, code);
     np_stream_end_out(s, code);
     (void)neap_sock_close(s->sock);
@@ -245,6 +247,8 @@ int32_t neap_stream_set_marks(neap_stream *stream, size_t low, size_t high) {
         return rc;
     stream->low = (uint32_t)low;
     stream->high = (uint32_t)high;
+    if (stream->push != NULL)
+        np_push_note_unsent(stream);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "sys/sock.h"
 
 typedef struct np_reader np_reader;
+typedef struct np_push np_push;
 
 enum {
     NP_STREAM_OPEN = 1 /* of in_end: neither the end nor an error has come */
@@ -23,6 +24,7 @@ struct neap_stream {
     neap_sock *sock; /* an outer reference */
     np_inbuf in;
     np_reader *reader; /* who waits for bytes, or NULL */
+    np_push *push;     /* who is called with them, or NULL */
     np_list pieces;    /* to be sent, oldest first */
     np_lot writers;    /* who waits for them to go, see np_writer */
     np_waiter flusher; /* queued: the last pieces are new */
@@ -73,5 +75,11 @@ void np_stream_init_out(neap_stream *s);
 void np_stream_end_out(neap_stream *s, int32_t code); /* drops all pieces; who waits hears `code` */
 int32_t np_stream_wait_sent(neap_stream *s, uint64_t mark, uint32_t flags,
                             neap_future **ret_future);
+
+/* push.c, of a stream that has callbacks: it has ended; nothing more can be sent; what is unsent has changed.  They only note
+   and queue. */
+void np_push_end(neap_stream *s, int32_t code);
+void np_push_broken(neap_stream *s);
+void np_push_note_unsent(neap_stream *s);
 
 #endif

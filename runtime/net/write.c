@@ -208,6 +208,8 @@ void np_stream_end_out(neap_stream *s, int32_t code) {
     s->queued = s->sent;
     if (s->flusher.node.where != NP_AT_NONE)
         np_dequeue(&s->flusher.node);
+    if (s->push != NULL)
+        np_push_broken(s);
     if (s->writers.len > 0)
         np_lot_refuse_all(&s->writers, code);
 }
@@ -265,6 +267,8 @@ void np_stream_flush(neap_stream *s) {
     }
     if (!np_list_empty(&s->writers.parked))
         wake_writers(s);
+    if (s->push != NULL)
+        np_push_note_unsent(s);
     finish_close(s);
     np_obj_unref(&s->obj);
 }
@@ -386,6 +390,8 @@ static int64_t wrote(neap_stream *s, size_t len, uint32_t flags, neap_future **r
         np_stream_flush(s);
     if (s->out_end < 0 && (flags & NEAP_STREAM_BUFFER) == 0)
         return s->out_end;
+    if (s->push != NULL)
+        np_push_note_unsent(s);
     bool waits = np_stream_unsent(s) > s->high && (flags & WITHOUT_WAITING) == 0;
     return answer(s, len, waits ? s->queued - s->low : s->sent, flags, ret_future);
 }
@@ -505,6 +511,8 @@ int64_t neap_stream_sendfile(neap_stream *stream, neap_fd fd, int64_t offset, in
     np_stream_flush(stream);
     if (stream->out_end < 0)
         return stream->out_end;
+    if (stream->push != NULL)
+        np_push_note_unsent(stream);
     bool waits = (flags & WITHOUT_WAITING) == 0;
     return answer(stream, (size_t)count, waits ? stream->queued : stream->sent, flags, ret_future);
 }

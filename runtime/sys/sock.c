@@ -12,6 +12,13 @@
 
 /* ---- Made and gone */
 
+static void tell_closed(np_sock_owner **at) {
+    np_sock_owner *owner = *at;
+    *at = NULL;
+    if (owner != NULL)
+        owner->closed(owner);
+}
+
 void np_sock_shut(neap_sock *s) {
     neap_loop *loop = s->obj.loop;
     if (s->closed)
@@ -32,10 +39,8 @@ void np_sock_shut(neap_sock *s) {
     neap_buf_unref(s->back);
     s->back = NULL;
     s->back_len = 0;
-    np_sock_owner *owner = s->owner;
-    s->owner = NULL;
-    if (owner != NULL)
-        owner->closed(owner);
+    tell_closed(&s->stream);
+    tell_closed(&s->owner);
 }
 
 static void destroy(np_obj *obj) {

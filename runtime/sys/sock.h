@@ -28,8 +28,9 @@ struct neap_sock {
     bool closed;
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
-    np_sock_owner *owner; /* or NULL */
-    neap_buf *back;       /* kept until the next receive after it is empty: it may be lent */
+    np_sock_owner *owner;  /* the server's, or NULL */
+    np_sock_owner *stream; /* likewise the stream's */
+    neap_buf *back;        /* kept until the next receive after it is empty: it may be lent */
 };
 
 /* A socket without a descriptor and one inner reference; NULL when there is no memory. */
