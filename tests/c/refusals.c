@@ -72,6 +72,15 @@ static void expect(struct things *t, int64_t code, const char *call) {
 
 #define REFUSED(call) expect(t, (int64_t)(call), #call)
 
+static void no_data(neap_stream *stream, const void *data, size_t len, void *user) {
+    (void)stream;
+    (void)data;
+    (void)len;
+    no_call(user);
+}
+
+static const neap_stream_callbacks no_callbacks = {.size = sizeof no_callbacks, .data = no_data};
+
 /* Calls that take (function, user, destroy): destroy runs also when they are refused. */
 static int refuse_taking_calls(struct things *t) {
     static const char tag;
@@ -101,7 +110,8 @@ static int refuse_taking_calls(struct things *t) {
     REFUSED(neap_signal_watch(t->loop, SIGUSR1, 0, no_signal_call, n, nt_count_fn, NULL));
     REFUSED(neap_loop_on_shutdown(t->loop, no_call, n, nt_count_fn, NULL));
     REFUSED(neap_server_on_connection(t->server, no_connection_call, n, nt_count_fn));
-    return 25;
+    REFUSED(neap_stream_start(t->stream, &no_callbacks, n, nt_count_fn));
+    return 26;
 }
 
 static void refuse_loop_calls(struct things *t) {
@@ -281,6 +291,37 @@ static int refuse_pool_calls(struct things *t) {
     return 1;
 }
 
+static void refuse_stream_calls(struct things *t) {
+    static const neap_iov line = {"\n", 1};
+    neap_stream *s = t->stream, *other;
+    neap_future *future;
+    const void *lent;
+    REFUSED(neap_stream_new(t->sock, &other));
+    REFUSED(neap_stream_open(t->loop, 0, NEAP_STREAM_SHARED, &other));
+    REFUSED(neap_stream_pair(t->loop, &other, &other));
+    REFUSED(neap_stream_read(s, 1, 0, &lent, &future));
+    REFUSED(neap_stream_read_exactly(s, 1, 0, &lent, &future));
+    REFUSED(neap_stream_read_until(s, &line, 1, 1, 0, &lent, &future));
+    REFUSED(neap_stream_read_all(s, 1, 0, &lent, &future));
+    REFUSED(neap_stream_fill(s, 1, 0, &future));
+    REFUSED(neap_stream_peek(s, &lent));
+    REFUSED(neap_stream_consume(s, 0));
+    REFUSED(neap_stream_unread(s, "x", 1));
+    REFUSED(neap_stream_at_end(s));
+    REFUSED(neap_stream_write(s, "x", 1, 0, &future));
+    REFUSED(neap_stream_writev(s, &line, 1, 0, &future));
+    REFUSED(neap_stream_sendfile(s, 0, 0, 1, 0, &future));
+    REFUSED(neap_stream_drain(s, 0, &future));
+    REFUSED(neap_stream_write_eof(s, 0, &future));
+    REFUSED(neap_stream_set_marks(s, 1, 2));
+    REFUSED(neap_stream_unsent(s));
+    REFUSED(neap_stream_close(s, 0, &future));
+    REFUSED(neap_stream_abort(s));
+    REFUSED(neap_stream_stop(s));
+    REFUSED(neap_stream_pause(s));
+    REFUSED(neap_stream_resume(s));
+}
+
 static void refuse_scope_calls(struct things *t) {
     neap_scope *scope;
     neap_future *future;
@@ -381,6 +422,7 @@ int refuse_all(struct things *t) {
     refuse_loop_calls(t);
     refuse_future_calls(t);
     refuse_sock_calls(t);
+    refuse_stream_calls(t);
     refuse_scope_calls(t);
     refuse_sync_calls(t);
     taken += refuse_pool_calls(t);
@@ -392,6 +434,7 @@ int refuse_all(struct things *t) {
 void make_things(struct things *t, nt_script *script, int32_t expected) {
     static nt_act acts[3];
     neap_sock *other = NULL;
+    neap_stream *second = NULL;
     memset(t, 0, sizeof *t);
     t->loop = nt.loop;
     t->expected = expected;
@@ -403,6 +446,8 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     nt_turn();
     assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
     neap_sock_unref(other);
+    assert_ok(neap_stream_pair(nt.loop, &t->stream, &second));
+    neap_stream_unref(second);
     assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
     assert_ok(neap_lock_new(nt.loop, &t->lock));
     assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
@@ -422,6 +467,7 @@ void unref_things(struct things *t) {
     neap_future_unref(t->future);
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
+    neap_stream_unref(t->stream);
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);

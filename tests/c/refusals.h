@@ -11,6 +11,7 @@ struct things {
     neap_future *future;
     neap_task *task; /* awaits the future */
     neap_sock *sock;
+    neap_stream *stream;
     neap_scope *scope;
     neap_lock *lock;
     neap_sem *sem;
