@@ -28,6 +28,7 @@ struct neap_stream {
     np_list pieces;    /* to be sent, oldest first */
     np_lot writers;    /* who waits for them to go, see np_writer */
     np_waiter flusher; /* queued: the last pieces are new */
+    np_timer go_on;    /* started: a stretch of a file has gone, the next is to */
     uint64_t queued;   /* bytes that were written, ever */
     uint64_t sent;     /* of these the kernel has */
     uint32_t low;      /* who waits because of the high mark goes on at so many unsent */

@@ -1,128 +1,29 @@
 /* write.c: writing to a stream.
 
-   What is to go stands in pieces: bytes, a stretch of a file, the end.  The last piece of bytes grows as long as nobody
-   sends it; the first is the operation that the backend has.  A piece of its own belongs to the backend until it is done,
-   so what is written meanwhile begins another. */
+   What is to go stands in pieces (piece.h), of which the first is the operation that the backend has.  A file goes in
+   stretches, between which others have their turns. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/fd.h"
-#include "net/stream.h"
-
-enum {
-    PIECE_BYTES = 1,
-    PIECE_FILE,
-    PIECE_END
-};
+#include "net/piece.h"
 
 enum {
     WITHOUT_WAITING = NEAP_NOWAIT | NEAP_STREAM_BUFFER
 };
 
 enum {
-    ROOM_LEAST = 1024,   /* of a piece */
-    ROOM_MOST = 1 << 16, /* more than that is not gathered in one piece */
-    DIRECT_LEAST = 16384 /* so many bytes are tried without copying them */
+    DIRECT_LEAST = 16384, /* so many bytes are tried without copying them */
+    FILE_STRETCH = 1 << 20
 };
-
-typedef struct np_piece {
-    np_list link; /* in the stream's pieces */
-    np_op op;     /* its buf is `bytes`, its len what is there */
-    neap_stream *stream;
-    size_t room;
-    uint8_t kind;
-    bool sending; /* it grows no more */
-    char bytes[];
-} np_piece;
 
 /* Who waits for bytes to go. */
 typedef struct np_writer {
     np_parked p;
     uint64_t mark; /* value of `sent` that ends the wait */
 } np_writer;
-
-/* ---- Pieces */
-
-static np_piece *first_of(const neap_stream *s) {
-    return np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.next, np_piece, link);
-}
-
-static np_piece *last_of(neap_stream *s) {
-    return np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.prev, np_piece, link);
-}
-
-static void sent(np_op *op);
-
-static np_piece *piece_new(neap_stream *s, uint8_t kind, size_t room) {
-    np_piece *piece = np_alloc_get(s->obj.loop->alloc, sizeof *piece + room);
-    if (piece == NULL)
-        return NULL;
-    piece->op = (np_op){.desc = &s->sock->desc,
-                        .kind = kind == PIECE_FILE ? NP_OP_SENDFILE : NP_OP_SENDALL,
-                        .dir = NP_DIR_WRITE,
-                        .buf = piece->bytes,
-                        .file = -1,
-                        .done = sent};
-    np_list_init(&piece->op.link);
-    np_list_init(&piece->link);
-    piece->stream = s;
-    piece->room = room;
-    piece->kind = kind;
-    piece->sending = false;
-    return piece;
-}
-
-static void piece_free(np_piece *piece) {
-    np_list_unlink(&piece->link);
-    np_list_unlink(&piece->op.link);
-    np_fd_close(piece->op.file);
-    np_alloc_put(piece->stream->obj.loop->alloc, piece, sizeof *piece + piece->room);
-}
-
-/* More room for the last piece, or NULL. */
-static np_piece *piece_grow(np_piece *piece, size_t room) {
-    np_alloc *alloc = piece->stream->obj.loop->alloc;
-    np_list *before = piece->link.prev;
-    np_list_unlink(&piece->link);
-    np_piece *grown =
-        np_alloc_resize(alloc, piece, sizeof *piece + piece->room, sizeof *piece + room);
-    np_piece *now = grown != NULL ? grown : piece;
-    np_list_init(&now->link);
-    np_list_init(&now->op.link);
-    np_list_append(before->next, &now->link);
-    now->op.buf = now->bytes;
-    if (grown != NULL)
-        grown->room = room;
-    return grown;
-}
-
-/* The last piece if it may grow: then its flush is queued, or follows that of another. */
-static np_piece *open_piece(neap_stream *s) {
-    np_piece *last = last_of(s);
-    return last != NULL && last->kind == PIECE_BYTES && !last->sending ? last : NULL;
-}
-
-static bool has_room(const np_piece *piece, size_t more) {
-    return piece != NULL && piece->room - piece->op.len >= more;
-}
-
-/* A last piece with room for so many bytes more; NULL when there is no memory. */
-static np_piece *piece_for(neap_stream *s, size_t more) {
-    np_piece *last = open_piece(s);
-    if (has_room(last, more))
-        return last;
-    size_t need = (last != NULL ? last->op.len : 0) + more;
-    if (last != NULL && need <= ROOM_MOST) {
-        size_t room = 2 * last->room;
-        return piece_grow(last, room > need ? room : need);
-    }
-    np_piece *piece = piece_new(s, PIECE_BYTES, more > ROOM_LEAST ? more : ROOM_LEAST);
-    if (piece != NULL)
-        np_list_append(&s->pieces, &piece->link);
-    return piece;
-}
 
 /* ---- Who waits */
 
@@ -200,12 +101,13 @@ void np_stream_end_out(neap_stream *s, int32_t code) {
     np_piece *piece;
     if (s->out_end == 0)
         s->out_end = code;
-    while ((piece = first_of(s)) != NULL) {
+    while ((piece = np_piece_first(s)) != NULL) {
         if (piece->op.state != NP_OP_IDLE)
             (void)np_stream_io(s)->backend->cancel(np_stream_io(s), &piece->op);
-        piece_free(piece);
+        np_piece_free(piece);
     }
     s->queued = s->sent;
+    np_timer_stop(s->obj.loop, &s->go_on);
     if (s->flusher.node.where != NP_AT_NONE)
         np_dequeue(&s->flusher.node);
     if (s->push != NULL)
@@ -221,21 +123,31 @@ static int64_t end_sending(neap_stream *s) {
     return neap_sock_close(s->sock);
 }
 
+/* What is next of so many bytes of the file. */
+static void set_stretch(np_piece *piece, size_t left) {
+    piece->op.len = left < FILE_STRETCH ? left : FILE_STRETCH;
+    piece->op.moved = 0;
+    piece->left = left - piece->op.len;
+}
+
 /* The piece is through, well or not.  False: so is the stream. */
 static bool account(neap_stream *s, np_piece *piece, int64_t result) {
     np_trace(s->obj.loop, NEAP_TRACE_IO, result, NULL, NULL, NULL);
-    if (result < 0 && piece->kind != PIECE_END) {
+    if (result < 0 && piece->kind != NP_PIECE_END) {
         np_stream_end_out(s, (int32_t)result);
         return false;
     }
     size_t len = piece->op.len;
-    bool short_file = piece->kind == PIECE_FILE && (size_t)result < len;
-    piece_free(piece);
-    if (short_file) { /* what was promised cannot be sent: what comes behind makes no sense */
+    if (piece->kind == NP_PIECE_FILE && (size_t)result < len) {
+        /* What was promised cannot be sent: what comes behind makes no sense. */
         np_stream_end_out(s, NEAP_EINCOMPLETE);
         return false;
     }
     s->sent += len;
+    if (piece->left > 0)
+        set_stretch(piece, piece->left);
+    else
+        np_piece_free(piece);
     return true;
 }
 
@@ -248,21 +160,29 @@ static void finish_close(neap_stream *s) {
     np_stream_shut(s, NEAP_ECLOSED);
 }
 
+/* False without memory: then it has to go on now. */
+static bool goes_on_later(neap_stream *s) {
+    neap_loop *loop = s->obj.loop;
+    np_timer_stop(loop, &s->go_on);
+    return np_timer_start(loop, &s->go_on, loop->now + 1) == 0;
+}
+
 void np_stream_flush(neap_stream *s) {
     np_io *io = np_stream_io(s);
     np_piece *piece;
     np_obj_ref(&s->obj);
-    while ((piece = first_of(s)) != NULL && piece->op.state == NP_OP_IDLE) {
+    while ((piece = np_piece_first(s)) != NULL && piece->op.state == NP_OP_IDLE) {
         piece->sending = true;
         int64_t result =
-            piece->kind == PIECE_END ? end_sending(s) : io->backend->begin(io, &piece->op);
+            piece->kind == NP_PIECE_END ? end_sending(s) : io->backend->begin(io, &piece->op);
         if (result == NP_WAIT) {
             int rc = io->backend->park(io, &piece->op);
             if (rc == 0)
                 break;
             result = rc;
         }
-        if (!account(s, piece, result))
+        bool turn_is_over = piece->left > 0;
+        if (!account(s, piece, result) || (turn_is_over && goes_on_later(s)))
             break;
     }
     if (!np_list_empty(&s->writers.parked))
@@ -294,11 +214,18 @@ static void flush_soon(neap_stream *s) {
         np_enqueue_waiter(s->obj.loop, &s->flusher);
 }
 
+static void go_on(neap_loop *loop, np_timer *timer, bool ended) {
+    (void)loop;
+    if (!ended)
+        flush_soon(np_container(timer, neap_stream, go_on));
+}
+
 void np_stream_init_out(neap_stream *s) {
     np_list_init(&s->pieces);
     np_lot_init(&s->writers, &s->obj);
     np_ready_init(&s->flusher.node, NP_RUN_WAITER);
     s->flusher.fire = flush_later;
+    np_timer_init(&s->go_on, go_on);
 }
 
 /* ---- Writing */
@@ -349,7 +276,7 @@ static int32_t take(neap_stream *s, const neap_iov *parts, size_t count, size_t 
         gone = send_directly(s, parts->data, len);
     if (gone < 0 || (size_t)gone == len)
         return gone < 0 ? (int32_t)gone : 0;
-    np_piece *piece = piece_for(s, len - (size_t)gone);
+    np_piece *piece = np_piece_for(s, len - (size_t)gone, sent);
     if (piece == NULL && gone > 0) /* half a message is out: what comes behind makes no sense */
         np_stream_end_out(s, NEAP_ENOMEM);
     if (piece == NULL)
@@ -415,8 +342,8 @@ int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len, uin
     int32_t rc = data == NULL && len > 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
     if (rc < 0)
         return rc;
-    np_piece *last = open_piece(stream);
-    bool gathers = has_room(last, len) && np_stream_unsent(stream) + len <= stream->high;
+    np_piece *last = np_piece_open(stream);
+    bool gathers = np_piece_has_room(last, len) && np_stream_unsent(stream) + len <= stream->high;
     if (!gathers || (flags & NEAP_WANT_FUTURE) != 0)
         return neap_stream_writev(stream, &part, 1, flags, ret_future);
     copy(last, data, len);
@@ -442,7 +369,7 @@ int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags, neap_future *
     if (stream->out_end < 0)
         return stream->out_end;
     if (!stream->finished) {
-        np_piece *piece = piece_new(stream, PIECE_END, 0);
+        np_piece *piece = np_piece_new(stream, NP_PIECE_END, 0, sent);
         if (piece == NULL)
             return NEAP_ENOMEM;
         stream->finished = true;
@@ -457,7 +384,7 @@ int32_t neap_stream_write_eof(neap_stream *stream, uint32_t flags, neap_future *
 /* Of what is being sent the kernel has a part. */
 int64_t neap_stream_unsent(const neap_stream *stream) {
     int32_t rc = stream == NULL ? NEAP_EINVAL : np_look(stream->obj.loop);
-    const np_piece *piece = rc < 0 ? NULL : first_of(stream);
+    const np_piece *piece = rc < 0 ? NULL : np_piece_first(stream);
     size_t moved = piece != NULL ? piece->op.moved : 0;
     return rc < 0 ? rc : (int64_t)(np_stream_unsent(stream) - moved);
 }
@@ -476,17 +403,17 @@ static int64_t file_left(int fd, int64_t offset) {
 }
 
 static int32_t append_file(neap_stream *s, int fd, int64_t offset, int64_t count) {
-    np_piece *piece = piece_new(s, PIECE_FILE, 0);
+    np_piece *piece = np_piece_new(s, NP_PIECE_FILE, 0, sent);
     if (piece == NULL)
         return NEAP_ENOMEM;
     piece->op.file = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (piece->op.file < 0) {
         int32_t rc = -errno;
-        piece_free(piece);
+        np_piece_free(piece);
         return rc;
     }
     piece->op.at = offset;
-    piece->op.len = (size_t)count;
+    set_stretch(piece, (size_t)count);
     np_list_append(&s->pieces, &piece->link);
     s->queued += (uint64_t)count;
     return 0;

@@ -296,6 +296,29 @@ static void a_file_that_shrinks_meanwhile_ends_the_writing(void **state) {
     net_close(peer);
 }
 
+static void count_call(void *user) {
+    ++*(int *)user;
+}
+
+static void a_long_file_lets_others_have_their_turns(void **state) {
+    (void)state;
+    int calls = 0, null = open("/dev/null", O_WRONLY | O_CLOEXEC), fd = make_file(1);
+    neap_future *future = NULL;
+    neap_stream *s = st_open(null, 0);
+    assert_int_equal(ftruncate(fd, 20 << 20), 0);
+    assert_int_equal(neap_stream_sendfile(s, fd, 0, -1, 0, &future), NEAP_PENDING);
+    for (int i = 0; i < 5; i++) {
+        assert_ok(neap_call_soon(nt.loop, count_call, &calls, NULL, NULL));
+        nt_turn();
+        assert_int_equal(calls, i + 1);
+        assert_state(future, NEAP_STATE_PENDING);
+    }
+    nt_until(future);
+    assert_ok(neap_future_error(future));
+    neap_future_unref(future);
+    st_end(s, fd);
+}
+
 static void a_file_of_no_bytes_is_sent(void **state) {
     (void)state;
     int peer, fd = make_file(10);
@@ -360,5 +383,5 @@ NT_MAIN(NT_TEST(a_terminal_is_read_and_written_and_keeps_its_flags),
         NT_TEST(a_fifo_without_a_reader_can_be_shared),
         NT_TEST(a_file_is_read_and_written_on_the_spot),
         NT_TEST(a_file_that_shrinks_meanwhile_ends_the_writing),
-        NT_TEST(a_file_of_no_bytes_is_sent), NT_TEST(devices_are_streams),
-        NT_TEST(what_cannot_be_opened_is_refused_and_stays))
+        NT_TEST(a_long_file_lets_others_have_their_turns), NT_TEST(a_file_of_no_bytes_is_sent),
+        NT_TEST(devices_are_streams), NT_TEST(what_cannot_be_opened_is_refused_and_stays))
