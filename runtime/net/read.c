@@ -387,7 +387,8 @@ int64_t neap_stream_read_exactly(neap_stream *stream, size_t n, uint32_t flags,
         ret_data == NULL || n == 0 || n > INT64_MAX ? NEAP_EINVAL : np_stream_enter(stream);
     if (rc < 0)
         return rc;
-    if (np_likely(stream->in.len >= n && stream->reader == NULL && flags == 0)) {
+    bool free = stream->reader == NULL && stream->push == NULL && ret_future != NULL;
+    if (np_likely(stream->in.len >= n && free && flags == 0)) {
         *ret_data = np_inbuf_data(&stream->in);
         np_inbuf_consume(stream->obj.loop, &stream->in, n);
         return (int64_t)n;

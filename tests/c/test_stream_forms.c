@@ -176,6 +176,9 @@ static void wrong_arguments_of_reads_are_refused(void **state) {
     assert_int_equal(neap_stream_read_until(s, many, 17, 4, 0, &data, &future), NEAP_EINVAL);
     assert_int_equal(neap_stream_consume(s, 1), NEAP_EINVAL);
     assert_int_equal(neap_stream_peek(s, NULL), NEAP_EINVAL);
+    assert_ok(neap_stream_unread(s, "there already", 13));
+    for (int kind = 0; kind < KINDS; kind++)
+        assert_int_equal(read_by(kind, s, 0, &data, NULL), NEAP_EINVAL);
     assert_null(future);
     st_end(s, peer);
 }

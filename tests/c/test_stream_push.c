@@ -186,6 +186,8 @@ static void reads_are_refused_while_it_is_started(void **state) {
                      NEAP_EBUSY);
     assert_int_equal(neap_stream_read(stream, 1, NEAP_NOWAIT, &data, NULL), NEAP_EBUSY);
     assert_int_equal(neap_stream_fill(stream, 1, NEAP_NOWAIT, NULL), NEAP_EBUSY);
+    assert_ok(neap_stream_unread(stream, "x", 1));
+    assert_int_equal(neap_stream_read_exactly(stream, 1, 0, &data, &future), NEAP_EBUSY);
     client_end(&c, peer);
     assert_int_equal(neap_stream_start(stream, NULL, &other, client_destroy), NEAP_EINVAL);
     assert_int_equal(other.destroyed, 3);
