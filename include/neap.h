@@ -64,6 +64,8 @@ typedef struct neap_buf neap_buf;                 /* immutable bytes with a refe
 typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
 typedef struct neap_job neap_job;                 /* a function that runs on a thread of a pool */
 typedef struct neap_server neap_server;           /* listens, accepts, and knows its connections */
+typedef struct neap_listeners
+    neap_listeners; /* addresses that loops of several threads listen on together */
 
 /* A file descriptor; wide enough for a Windows socket. */
 typedef intptr_t neap_fd;
@@ -2076,6 +2078,41 @@ NEAP_API int32_t neap_stream_pause(neap_stream *stream);
    Errors: as neap_stream_pause.
    [L] */
 NEAP_API int32_t neap_stream_resume(neap_stream *stream);
+/* ---- Listeners of several loops ------------------------------------------------------------------------ */
+
+/* For a program that runs one loop per thread, each of which does the same: what their sockets bind (TCP, UDP, Unix), they bind
+   together, and each of them gets its part of the connections.  Each loop has a place.  IP addresses have a socket for each
+   place, among which the kernel spreads connections (SO_REUSEPORT), without letting other processes in; a port 0 is the same
+   port for all that listen on it in the same order.  A Unix address has one socket for all.  A socket that has the option
+   "reuseport" before it is bound is left alone.
+
+   What a place listens on outlives its loop, with the connections that wait to be accepted: the next loop of the place finds
+   them when it binds the same address.  Meanwhile new ones go to the other places.  neap_sock_close gives a place at an
+   address up for good, unless the loop's shutdown has begun. */
+
+/* Makes one with so many places, 1 to 256.  `allocator` (NULL: malloc) is called from any thread.  Returns a new reference.
+   Errors: NEAP_EINVAL, NEAP_ENOMEM.
+   [M] */
+NEAP_API int32_t neap_listeners_new(const neap_allocator *allocator, int32_t places,
+                                    neap_listeners **ret_listeners);
+
+/* Takes another reference; returns listeners.
+   [M] */
+NEAP_API neap_listeners *neap_listeners_ref(neap_listeners *listeners);
+
+/* Ends a reference; loops have one each until they are closed.  With the last one everything that was kept is closed.
+   [M] */
+NEAP_API void neap_listeners_unref(neap_listeners *listeners);
+
+/* From now on the loop's sockets bind as the place number `place` (from 0) of these listeners, until the loop is closed.
+   Errors: NEAP_EBUSY while another loop has the place, NEAP_EINVALID_STATE if the loop has listeners.
+   [L] */
+NEAP_API int32_t neap_loop_set_listeners(neap_loop *loop, neap_listeners *listeners, int32_t place);
+
+/* Nobody takes the place again: what was kept for it is closed, and what it still has is not kept any more.  Takes effect
+   until a loop is given the place all the same.
+   [M] */
+NEAP_API int32_t neap_listeners_leave(neap_listeners *listeners, int32_t place);
 
 /* ---- Watches on descriptors ---------------------------------------------------------------------------- */
 

@@ -173,6 +173,8 @@ struct neap_loop {
     void (*fd_freed)(neap_loop *loop);  /* somebody in `starved` may accept again */
     void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
+    neap_listeners *listeners; /* whose addresses its sockets share, or NULL */
+    int32_t place;             /* among them */
 
     np_loop_pool_slot pools[NP_LOOP_POOLS];
 

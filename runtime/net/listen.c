@@ -103,7 +103,8 @@ void np_listener_close(np_listener *l) {
     neap_loop *loop = l->sock->obj.loop;
     neap_sock *sock = l->sock;
     give_up_wait(l);
-    if (!loop->io.abandoned && !np_guard_forked(&loop->guard))
+    bool shared = np_sock_leave(sock);
+    if (!shared && !loop->io.abandoned && !np_guard_forked(&loop->guard))
         remove_file(l);
     np_list_unlink(&l->link);
     np_pool_put(&loop->pool, l, sizeof *l);

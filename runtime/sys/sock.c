@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "sys/listeners.h"
 #include "sys/sys.h"
 
 /* ---- Made and gone */
@@ -28,6 +29,8 @@ void np_sock_shut(neap_sock *s) {
     int fd = s->desc.fd;
     if (np_guard_forked(&loop->guard))
         loop->io.abandoned = true; /* what the kernel watches is the parent's, too */
+    else if (s->listed)
+        (void)np_share_release(s, false);
     if (fd >= 0 && loop->io.backend != NULL) {
         np_watch_close_of(loop, &s->desc);
         loop->io.backend->detach(&loop->io, &s->desc, NEAP_ECLOSED);
@@ -196,11 +199,19 @@ void neap_sock_unref(neap_sock *sock) {
         np_obj_outer_unref(&sock->obj);
 }
 
+/* What is closed because its loop ends may come back with the next loop of its place. */
+bool np_sock_leave(neap_sock *s) {
+    const neap_loop *loop = s->obj.loop;
+    bool for_good = !loop->shutting_down && atomic_load(&loop->life) == NP_OPEN;
+    return s->listed && !np_guard_forked(&loop->guard) && np_share_release(s, for_good);
+}
+
 int32_t neap_sock_close(neap_sock *sock) {
     int32_t rc = sock == NULL ? NEAP_EINVAL : np_look(sock->obj.loop);
     if (rc < 0)
         return rc;
     np_obj_ref(&sock->obj); /* its operations may have been the last to hold it */
+    (void)np_sock_leave(sock);
     np_sock_shut(sock);
     np_obj_unref(&sock->obj);
     return 0;
@@ -233,24 +244,33 @@ static int32_t enter_open(const neap_sock *s) {
 
 /* ---- Addresses */
 
-int32_t neap_sock_bind(neap_sock *sock, const neap_addr *addr) {
-    int32_t rc = addr == NULL ? NEAP_EINVAL : np_sock_enter(sock);
-    if (rc == 0)
-        rc = np_sock_open(sock, addr->family);
+int32_t np_sock_bind(neap_sock *s, const neap_addr *addr) {
+    int32_t rc = np_sock_open(s, addr->family);
     if (rc < 0)
         return rc;
-    if (sock->sort == NEAP_TCP)
-        (void)np_fd_set_int(sock->desc.fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (s->sort == NEAP_TCP)
+        (void)np_fd_set_int(s->desc.fd, SOL_SOCKET, SO_REUSEADDR, 1);
     socklen_t len;
     const struct sockaddr *raw = np_addr_raw(addr, &len);
-    return bind(sock->desc.fd, raw, len) < 0 ? -errno : 0;
+    return bind(s->desc.fd, raw, len) < 0 ? -errno : 0;
+}
+
+int32_t neap_sock_bind(neap_sock *sock, const neap_addr *addr) {
+    int32_t rc = addr == NULL ? NEAP_EINVAL : np_sock_enter(sock);
+    if (rc < 0)
+        return rc;
+    return sock->obj.loop->listeners != NULL ? np_share_bind(sock, addr) : np_sock_bind(sock, addr);
 }
 
 int32_t neap_sock_listen(neap_sock *sock, int32_t backlog) {
     int32_t rc = enter_open(sock);
     if (rc < 0)
         return rc;
-    return listen(sock->desc.fd, backlog > 0 ? backlog : SOMAXCONN) < 0 ? -errno : 0;
+    if (backlog <= 0)
+        backlog = SOMAXCONN;
+    if (sock->obj.loop->listeners != NULL)
+        return np_share_listen(sock, backlog);
+    return listen(sock->desc.fd, backlog) < 0 ? -errno : 0;
 }
 
 int32_t neap_sock_shutdown(neap_sock *sock, int32_t how) {

@@ -26,6 +26,8 @@ struct neap_sock {
     np_desc desc; /* fd -1: not opened yet, or closed */
     uint8_t sort; /* NEAP_TCP ... */
     bool closed;
+    bool listed; /* its loop's listeners know it */
+    bool chosen; /* bound to a port of the kernel's choice, and may share that when it listens */
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
     np_sock_owner *owner;  /* the server's, or NULL */
@@ -42,8 +44,15 @@ void np_sock_give_fd(neap_sock *s, int fd, unsigned bits);
 /* Opens the descriptor if that was put off until the family is known. */
 int32_t np_sock_open(neap_sock *s, uint32_t family);
 
+/* As neap_sock_bind, for this socket alone. */
+int32_t np_sock_bind(neap_sock *s, const neap_addr *addr);
+
 /* The socket is usable: thread, life, open descriptor. */
 int32_t np_sock_enter(const neap_sock *s);
 void np_sock_shut(neap_sock *s);
+
+/* Before a socket is closed by its user: gives up the address if its loop shares that with others.  Answers whether these have
+   it still. */
+bool np_sock_leave(neap_sock *s);
 
 #endif

@@ -1,7 +1,7 @@
 #include "sys/sys.h"
 
 #include "base/fd.h"
-#include "sys/sock.h"
+#include "sys/listeners.h"
 
 void np_sys_close(neap_loop *loop, int fd) {
     np_fd_close(fd);
@@ -19,6 +19,7 @@ static void close_all(neap_loop *loop) {
     np_watch_close_all(loop);
     np_signal_close_all(loop);
     np_pools_close_all(loop);
+    np_share_detach(loop);
 }
 
 void np_sys_attach(neap_loop *loop) {

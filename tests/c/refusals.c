@@ -247,7 +247,11 @@ static void refuse_sock_calls(struct things *t) {
     const void *lent;
     char buf[4] = "abc";
     int32_t i32;
+    neap_listeners *listeners;
     neap_addr_parse("127.0.0.1:1", &addr);
+    assert_ok(neap_listeners_new(NULL, 1, &listeners));
+    REFUSED(neap_loop_set_listeners(t->loop, listeners, 0));
+    neap_listeners_unref(listeners);
     REFUSED(neap_sock_new(t->loop, NEAP_TCP, NEAP_AF_INET, &sock));
     REFUSED(neap_sock_adopt(t->loop, 0, &sock));
     REFUSED(neap_sock_pair(t->loop, NEAP_UNIX, &sock, &other));

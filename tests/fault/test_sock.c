@@ -371,6 +371,28 @@ static void a_loop_is_closed_with_operations_pending(void) {
     close(ends[1]);
 }
 
+/* A bind that fails leaves the address to the other place. */
+static void two_places_listen(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    neap_listeners *listeners = NULL;
+    neap_sock *sock = NULL;
+    neap_addr addr;
+    assert_ok(neap_addr_parse("127.0.0.1:0", &addr));
+    if (loop == NULL)
+        return;
+    if (ok(neap_listeners_new(&nt.heap.hook, 2, &listeners))) {
+        assert_ok(neap_loop_set_listeners(loop, listeners, 1));
+        if (ok(neap_sock_new(loop, NEAP_TCP, NEAP_AF_UNSPEC, &sock))) {
+            assert_ok(neap_sock_bind(sock, &addr));
+            if (!ok(neap_sock_listen(sock, 0)))
+                (void)ok(neap_sock_listen(sock, 0));
+        }
+    }
+    neap_sock_unref(sock);
+    end(loop);
+    neap_listeners_unref(listeners);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -388,6 +410,7 @@ SWEEP(pending_operations_end_with_their_socket)
 SWEEP(watches)
 SWEEP(signals)
 SWEEP(a_loop_is_closed_with_operations_pending)
+SWEEP(two_places_listen)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_a_pair_is_made),
         NT_TEST_BARE(under_failing_memory_bytes_go_through_at_once),
@@ -398,4 +421,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_a_pair_is_made),
         NT_TEST_BARE(under_failing_memory_a_connection_is_accepted_once),
         NT_TEST_BARE(under_failing_memory_pending_operations_end_with_their_socket),
         NT_TEST_BARE(under_failing_memory_watches), NT_TEST_BARE(under_failing_memory_signals),
-        NT_TEST_BARE(under_failing_memory_a_loop_is_closed_with_operations_pending))
+        NT_TEST_BARE(under_failing_memory_a_loop_is_closed_with_operations_pending),
+        NT_TEST_BARE(under_failing_memory_two_places_listen))
