@@ -150,6 +150,12 @@ int nl_control_wanted(void);
 void nl_control_start(lua_State *L, nl_state *st, nl_loop *l);
 void nl_open_control(lua_State *L, nl_state *st);
 
+/* lworker.c, lworkers.c, ltrace.c: many cores */
+void nl_worker_begins(lua_State *L, nl_state *st, nl_loop *l, neap_future *main);
+void nl_worker_ends(nl_worker *w);
+void nl_open_workers(lua_State *L, nl_state *st);
+void nl_push_metrics(lua_State *L, const neap_metrics *m);
+
 /* lpark.c: suspending */
 void nl_check_wait(lua_State *L, nl_state *st);
 int nl_can_wait(lua_State *L, const nl_state *st);

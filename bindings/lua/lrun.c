@@ -200,7 +200,7 @@ static void drive(lua_State *L, run *r) {
     nl_run_begin(L, r->l, r->loop_at, r->patch);
     neap_future *future = neap_future_ref(main_future(L, r));
     st->in_main = 1;
-    r->code = nl_run_loop(L, r->l, future, !r->signals);
+    r->code = nl_run_loop(L, r->l, future, !r->signals && st->worker == NULL);
     st->in_main = 0;
     r->raised = r->code == NEAP_EINTR ? lua_gettop(L) : 0;
     if (r->l->attached)
@@ -261,6 +261,8 @@ static void start(lua_State *L, run *r, int command) {
         r->watch.grace = r->grace;
         nl_signals_on(L, &r->watch);
     }
+    if (command && r->st->worker != NULL)
+        nl_worker_begins(L, r->st, r->l, main_future(L, r));
 }
 
 static int lua_run(lua_State *L) {
@@ -282,6 +284,8 @@ static int run_command(lua_State *L) {
     run r;
     start(L, &r, 1);
     drive(L, &r);
+    if (r.st->worker != NULL)
+        nl_worker_ends(r.st->worker);
     int n = push_outcome(L, &r), at = lua_gettop(L);
     nl_getslot(L, r.main_at, NL_LINK);
     if (lua_istable(L, -1))

@@ -188,6 +188,15 @@ static void drop(nl_node *node) {
     neap_sock_unref(sock);
 }
 
+/* A worker that fails leaves its listeners to the one that takes its place; closed, they would lose their queues. */
+static int sock_end(lua_State *L) {
+    nl_sock *s = nl_check(L, NL_STATE(L), 1, NL_SOCK, "a socket");
+    if (s->node.st->worker == NULL || lua_isnoneornil(L, 2))
+        return sock_close(L);
+    nl_drop(&s->node);
+    return 0;
+}
+
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int sock_gc(lua_State *L) {
     nl_sock *s = lua_touserdata(L, 1);
@@ -212,7 +221,7 @@ static int sock_tostring(lua_State *L) {
 
 void nl_open_sock(lua_State *L, nl_state *st) {
     static const luaL_Reg metas[] = {
-        {"__tostring", sock_tostring}, {"__gc", sock_gc}, {"__close", sock_close}, {NULL, NULL}};
+        {"__tostring", sock_tostring}, {"__gc", sock_gc}, {"__close", sock_end}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"bind", sock_bind},
         {"listen", sock_listen},

@@ -26,6 +26,7 @@ typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
 typedef struct nl_slice nl_slice;
 typedef struct nl_signals nl_signals;
+typedef struct nl_worker nl_worker;
 
 /* The thread of Lua whose step runs in this thread of the system: what upvalue 1 says, without asking the engine. */
 typedef struct nl_here {
@@ -58,6 +59,8 @@ typedef enum nl_kind {
     NL_CHAN,
     NL_QUEUE,
     NL_SHARED_CHAN,
+    NL_PLACES,
+    NL_WORKER,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -337,6 +340,7 @@ struct nl_state {
     int exit_status;
     int signo;           /* of the last signal that began or hastened the end of the run */
     nl_signals *signals; /* of the run, if it asked for them */
+    nl_worker *worker;   /* whose state this is, or NULL */
     volatile int64_t
         overtime; /* when who runs on in a shutdown is interrupted, in ns of the system's clock; 0: never */
     uint8_t counts;   /* threads may have the hook of lcount.c */

@@ -161,39 +161,43 @@ static void add_times(lua_State *L, const neap_metrics *m) {
     lua_setfield(L, -2, "late");
 }
 
-/* The loop's figures as a table. */
-static int loop_metrics(lua_State *L) {
-    nl_loop *l = nl_check_loop(L, NL_STATE(L), 1);
-    neap_metrics m;
-    memset(&m, 0, sizeof m);
-    nl_check_code(L, l->node.st, neap_loop_metrics(l->loop, &m, sizeof m));
+/* Pushes a loop's figures as a table. */
+void nl_push_metrics(lua_State *L, const neap_metrics *m) {
     const struct {
         const char *name;
         uint64_t value;
     } figures[] = {
-        {"ticks", m.ticks},
-        {"polls", m.polls},
-        {"blocked_polls", m.blocked_polls},
-        {"events", m.events},
-        {"runs", m.runs},
-        {"registrations", m.registrations},
-        {"ready", m.ready},
-        {"timers", m.timers},
-        {"tasks", m.tasks},
-        {"futures", m.futures},
-        {"operations", m.operations},
-        {"socks", m.socks},
-        {"objects", m.objects},
-        {"bytes", m.bytes},
-        {"blocks", m.blocks},
-        {"allocations", m.allocations},
+        {"ticks", m->ticks},
+        {"polls", m->polls},
+        {"blocked_polls", m->blocked_polls},
+        {"events", m->events},
+        {"runs", m->runs},
+        {"registrations", m->registrations},
+        {"ready", m->ready},
+        {"timers", m->timers},
+        {"tasks", m->tasks},
+        {"futures", m->futures},
+        {"operations", m->operations},
+        {"socks", m->socks},
+        {"objects", m->objects},
+        {"bytes", m->bytes},
+        {"blocks", m->blocks},
+        {"allocations", m->allocations},
     };
     lua_createtable(L, 0, sizeof figures / sizeof *figures);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         lua_pushinteger(L, (lua_Integer)figures[i].value);
         lua_setfield(L, -2, figures[i].name);
     }
-    add_times(L, &m);
+    add_times(L, m);
+}
+
+static int loop_metrics(lua_State *L) {
+    nl_loop *l = nl_check_loop(L, NL_STATE(L), 1);
+    neap_metrics m;
+    memset(&m, 0, sizeof m);
+    nl_check_code(L, l->node.st, neap_loop_metrics(l->loop, &m, sizeof m));
+    nl_push_metrics(L, &m);
     return 1;
 }
 

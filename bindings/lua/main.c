@@ -11,10 +11,16 @@
 
 /* ---- Options ---- */
 
+enum {
+    WORKERS_MAX = 256
+};
+
 typedef struct options {
     int version;
     int interactive;
     int control;
+    int workers;      /* 0: none */
+    int actions;      /* -e or -l */
     int stdin_script; /* "-" */
     int script;       /* index of the script in argv; argc if there is none */
     int first;        /* index of the first option behind the last of ours */
@@ -30,11 +36,27 @@ static int usage(const char *bad) {
             "  -l name    require the module 'name' into the global 'name'\n"
             "  -v         show the version\n"
             "  --control  let '%s ps' and '%s tree' ask the program\n"
+            "  --workers n  run the script in so many threads, which listen together\n"
             "  --         stop handling options\n"
             "  -          run standard input as the script\n"
             "   or: %s ps [pid]   the tasks of a program, or which programs can be asked\n"
             "   or: %s tree pid   what each task waits for, with stacks\n",
             NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND, NEAP_COMMAND);
+    return EXIT_FAILURE;
+}
+
+static int read_count(const char *text) {
+    char *end;
+    long n = text != NULL ? strtol(text, &end, 10) : 0;
+    return n >= 1 && n <= WORKERS_MAX && *end == '\0' ? (int)n : 0;
+}
+
+/* Workers run a script; the rest of the options is for one state. */
+static int check_workers(int argc, char **argv, const options *o) {
+    if (o->workers == 0 || (o->script < argc && !o->interactive && !o->actions))
+        return 0;
+    fprintf(stderr, "%s: --workers needs a script, and goes with neither -e, -i, -l nor -\n",
+            argv[0]);
     return EXIT_FAILURE;
 }
 
@@ -56,17 +78,22 @@ static int read_options(int argc, char **argv, options *o) {
             o->version = 1;
         } else if (strcmp(arg, "--control") == 0) {
             o->control = 1;
+        } else if (strcmp(arg, "--workers") == 0) {
+            o->workers = read_count(i + 1 < argc ? argv[++i] : NULL);
+            if (o->workers == 0)
+                return usage(arg);
         } else if (strcmp(arg, "-i") == 0) {
             o->interactive = 1;
         } else if (arg[1] == 'e' || arg[1] == 'l') {
             if (arg[2] == '\0' && ++i >= argc)
                 return usage(arg);
+            o->actions = 1;
         } else {
             return usage(arg);
         }
     }
     o->script = i;
-    return 0;
+    return check_workers(argc, argv, o);
 }
 
 /* ---- Where modules are ---- */
@@ -233,6 +260,32 @@ static void push_main(lua_State *L, int core, int argc, char **argv, const optio
     lua_call(L, 4, 1);
 }
 
+/* What the main task of `neap --workers` runs; and what is left to do when it has ended. */
+static const char crew[] = "local command, n, control, script, args = ...\n"
+                           "return function()\n"
+                           "    command.run { n, script, control = control, n = #args + 2, "
+                           "(table.unpack or unpack)(args) }\n"
+                           "end\n";
+
+/* Pushes the table of neap/workers.lua for the command. */
+static void push_command(lua_State *L, int core) {
+    lua_getfield(L, core, "workers");
+    lua_getfield(L, -1, "command");
+    lua_replace(L, -2);
+}
+
+/* Pushes the function of the main task. */
+static void push_crew(lua_State *L, int core, int argc, char **argv, const options *o) {
+    if (luaL_loadbuffer(L, crew, sizeof crew - 1, "=neap") != 0)
+        lua_error(L);
+    push_command(L, core);
+    lua_pushinteger(L, o->workers);
+    lua_pushboolean(L, o->control);
+    lua_pushstring(L, argv[o->script]);
+    push_args(L, argc, argv, o->script);
+    lua_call(L, 5, 1);
+}
+
 /* What the main task of `neap ps` and the like runs. */
 static const char questions[] =
     "local args = ...\n"
@@ -286,7 +339,24 @@ typedef struct program {
     int argc;
     char **argv;
     int status;
+    int abandoned; /* workers still run: nothing of the process may be taken down around them */
 } program;
+
+/* Their threads have had all graces. */
+static void finish_workers(lua_State *L, program *p) {
+    push_core(L);
+    push_command(L, lua_gettop(L));
+    lua_getfield(L, -1, "finish");
+    lua_call(L, 0, 1);
+    p->abandoned = lua_toboolean(L, -1);
+}
+
+/* Somebody may hold the lock of a stream for ever. */
+static void leave_now(int status) {
+    if (ftrylockfile(stdout) == 0)
+        fflush(stdout);
+    _exit(status);
+}
 
 static void show_version(lua_State *L) {
     lua_getglobal(L, "jit");
@@ -350,8 +420,13 @@ static int run_program(lua_State *L) {
         nl_prompt_prepare();
     lua_settop(L, 0);
     push_core(L);
-    push_main(L, 1, p->argc, p->argv, &o);
+    if (o.workers > 0)
+        push_crew(L, 1, p->argc, p->argv, &o);
+    else
+        push_main(L, 1, p->argc, p->argv, &o);
     p->status = run_main(L, o.control ? 1 : -1);
+    if (o.workers > 0)
+        finish_workers(L, p);
     return 0;
 }
 
@@ -362,7 +437,7 @@ static int add_traceback(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
-    program p = {argc, argv, EXIT_SUCCESS};
+    program p = {argc, argv, EXIT_SUCCESS, 0};
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         fprintf(stderr, "%s: not enough memory\n", NEAP_COMMAND);
@@ -374,6 +449,8 @@ int main(int argc, char **argv) {
     lua_pushlightuserdata(L, &p);
     if (lua_pcall(L, 1, 0, 1) != 0)
         p.status = report(L, -1, NULL);
+    if (p.abandoned)
+        leave_now(p.status);
     lua_close(L);
     return p.status;
 }

@@ -47,9 +47,14 @@ end
 
 -- The server
 
+-- Workers of one process begin at their own numbers, so that none takes another's socket for a dead one's.
 local function open(directory)
+    local first, step = 0, 1
+    if neap.worker then
+        first, step = neap.worker.id, neap.worker.count + 1
+    end
     local err
-    for n = 0, 99 do
+    for n = first, first + 99 * step, step do
         local path = directory .. "/" .. system.pid() .. (n > 0 and "." .. n or "")
         if is_dead(path) then os.remove(path) end -- of a process that had our number
         local listener = neap.unix()
@@ -94,12 +99,17 @@ end
 
 local answers = {}
 
+local function heading()
+    local worker = neap.worker
+    return worker and ("worker %d of %d\n"):format(worker.id, worker.count) or ""
+end
+
 function answers.ps()
-    return columns(list(neap.tree { format = "table" }.tasks, { { "ID", "NAME", "STEPS", "TIME", "LINE", "STATE" } }))
+    return heading() .. columns(list(neap.tree { format = "table" }.tasks, { { "ID", "NAME", "STEPS", "TIME", "LINE", "STATE" } }))
 end
 
 function answers.tree()
-    return neap.tree { stacks = true }
+    return heading() .. neap.tree { stacks = true }
 end
 
 local function receive_question(conn)

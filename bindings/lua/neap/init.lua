@@ -10,7 +10,7 @@ core.require = core.require or require "neap.require"(core, core.scopes.keep_tra
 local private = {
     waits = true, token = true, resumed = true, protect = true, wired = true, run_command = true,
     scopes = true, selects = true, methods = true, trace = true, interrupted = true, line = true,
-    testing = true, control = true,
+    testing = true, control = true, workers = true,
 }
 local neap = { _VERSION = "neap 0.1.0", pcall = pcall, xpcall = xpcall, assert = assert }
 
@@ -25,6 +25,7 @@ require "neap.select"(neap, core.selects, core.scopes, join_all)
 require "neap.stream"(core.methods.stream)
 require "neap.stdio"(neap)
 require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
+core.workers.command = require "neap.workers"(neap, core.workers)
 package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is
 core.wired()
 
