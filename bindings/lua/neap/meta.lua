@@ -343,8 +343,8 @@ function neap.event() end
 ---@return neap.channel
 function neap.channel(capacity) end
 
---- A channel to scripts in other threads, for numbers, booleans and strings. A host hands it from state to state
---- (`neap_lua_push_shared_chan`).
+--- A channel to scripts in other threads, for numbers, booleans and strings. It goes to workers as an argument; a host hands
+--- it from state to state (`neap_lua_push_shared_chan`).
 ---@param capacity? integer|"unbounded" default 0
 ---@return neap.shared_channel
 function neap.shared_channel(capacity) end
@@ -575,6 +575,70 @@ function shared_channel:len() end
 ---@return fun(channel: neap.shared_channel): any
 ---@return neap.shared_channel
 function shared_channel:iter() end
+
+-- Workers
+
+--- Starts workers: threads with a Lua state and a loop each, which run the same function or script and listen together on
+--- what they bind. A task of the present scope supervises them: when it is cancelled, or the run's shutdown begins, they
+--- are stopped. A worker that fails at its first start ends all.
+---@param options neap.workers.options
+---@return neap.crew
+function neap.workers(options) end
+
+--- Options of `neap.workers`: `{n, fn or script, args..., option = value}`. The function may use nothing of the state that it
+--- comes from; arguments are numbers, strings, booleans, nil (then `n` counts the list) and shared channels.
+---@class neap.workers.options
+---@field n? integer how many values the list has, where the last are nil
+---@field restart? string `"on_failure"` (the default): a worker that fails is started again; `"never"`: the others go on without it
+---@field intensity? integer so many restarts of a worker within `period`; one more failure ends all; default 5
+---@field period? neap.seconds default 10
+---@field backoff? neap.seconds before the first restart; doubled with each further one in the period, to at most 5 s; default 0.1
+---@field channels? table<string, neap.shared_channel> what the workers find in `neap.worker.channels`
+---@field stop_grace? neap.seconds how long their tasks may end by themselves; as in `neap.run`
+---@field grace? neap.seconds how long their cancelled tasks may clean up; default 4
+---@field control? boolean `neap ps` and `neap tree` may ask them
+
+--- In a worker: which it is.
+---@class neap.worker
+---@field id integer from 1
+---@field count integer how many there are
+---@field restarts integer how often this place was taken before
+---@field channels table<string, neap.shared_channel>
+
+--- What a worker is; nil elsewhere.
+---@type neap.worker?
+neap.worker = nil
+
+--- The workers of one `neap.workers`.
+---@class neap.crew
+---@field count integer
+---@field task neap.task the task that supervises them
+local crew = {}
+
+--- Waits until all workers have ended for good; raises the failure that no restart has made up for, an error with the code
+--- `worker`, the fields `worker` (its number), `status` and `traceback`.
+---@async
+---@return true
+function crew:wait() end
+
+--- Waits until each worker has had its first step; false if that does not come about.
+---@async
+---@return boolean
+function crew:ready() end
+
+--- Begins the shutdown of all workers; none is started again. Does not wait.
+function crew:stop() end
+
+--- The workers as a list of `{id, state, restarts, error}`; the states are `starting`, `running`, `waiting` (for its restart),
+--- `ended` and `abandoned`.
+---@return table[]
+function crew:list() end
+
+--- The figures of the workers' loops (see `loop:metrics`), read by each in its own loop: sums, of `elapsed`, `longest_...` and
+--- `late_...` the greatest, and in the field `workers` those of each by its number.
+---@async
+---@return table
+function crew:metrics() end
 
 ---@class neap.queue
 local queue = {}

@@ -246,7 +246,7 @@ return function(neap, system)
 
     -- The crew
 
-    --- Starts workers; see meta.lua.
+    -- Starts workers; see meta.lua.
     function neap.workers(options)
         if type(options) ~= "table" then refuse("expected a table: the number of workers, a function or script") end
         local how, restart = read(options)
@@ -271,7 +271,7 @@ return function(neap, system)
         return crew
     end
 
-    --- Begins the orderly stop of all workers; none is started again.
+    -- Begins the orderly stop of all workers; none is started again.
     function crew_class:stop()
         if self.stopping then return end
         self.stopping = system.now()
@@ -282,19 +282,19 @@ return function(neap, system)
         if not self.stop_begun:done() then self.stop_begun:set_result(true) end
     end
 
-    --- Waits until all workers have ended for good; raises the failure that was not made up for by a restart.
+    -- Waits until all workers have ended for good; raises the failure that was not made up for by a restart.
     function crew_class:wait()
         neap.await(neap.shield(self.task))
         if self.failed then error(self.failed, 0) end
         return true
     end
 
-    --- Waits until each worker has had its first step; false if that does not come about.
+    -- Waits until each worker has had its first step; false if that does not come about.
     function crew_class:ready()
         return neap.await(neap.shield(self.started))
     end
 
-    --- A list of { id, state, restarts, error }.
+    -- A list of { id, state, restarts, error }.
     function crew_class:list()
         local list = {}
         for id, member in ipairs(self.members) do
@@ -303,7 +303,7 @@ return function(neap, system)
         return list
     end
 
-    --- The figures of the workers' loops: their sums, and in the field `workers` those of each by its number.
+    -- The figures of the workers' loops: their sums, and in the field `workers` those of each by its number.
     function crew_class:metrics()
         local asked, total = {}, { workers = {} }
         for id, member in ipairs(self.members) do
