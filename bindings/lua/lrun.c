@@ -140,7 +140,6 @@ static neap_future *main_future(lua_State *L, const run *r) {
 /* Between the steps of the shutdown: who runs on after the last grace is interrupted. */
 static void on_step(neap_loop *loop, const neap_shutdown_step *step, void *user) {
     run *r = user;
-    (void)loop;
     if (step->step == NEAP_SHUTDOWN_STOP)
         nl_overtime(r->st, step->limit_ns, r->grace);
     else if (step->step == NEAP_SHUTDOWN_CANCEL)
@@ -148,7 +147,8 @@ static void on_step(neap_loop *loop, const neap_shutdown_step *step, void *user)
     else if (step->step == NEAP_SHUTDOWN_ABORT)
         nl_overtime(r->st, NL_CLOSING_NS, 0);
     else if (step->step == NEAP_SHUTDOWN_WAITING && r->command && r->st->signo != 0)
-        fprintf(stderr, "neap: %s\n", step->text);
+        fprintf(stderr, "neap: %s%s%s\n", r->st->worker != NULL ? neap_loop_name(loop) : "",
+                r->st->worker != NULL ? ": " : "", step->text);
 }
 
 static int32_t found(neap_task *task, void *user) {

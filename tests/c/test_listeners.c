@@ -388,6 +388,55 @@ static void a_place_that_left_keeps_nothing_more(void **state) {
     end();
 }
 
+/* ---- Servers */
+
+static neap_server *serve(neap_loop *loop, const neap_addr *addr) {
+    neap_server *server = NULL;
+    assert_ok(neap_server_new(loop, addr, 1, NULL, &server, NULL));
+    return server;
+}
+
+static void end_server(neap_server *server) {
+    assert_true(neap_server_close(server, NULL) >= 0);
+    neap_server_unref(server);
+}
+
+static void the_last_server_of_a_path_removes_its_file(void **state) {
+    (void)state;
+    char path[64];
+    begin();
+    snprintf(path, sizeof path, "/tmp/neap-servers-%d", (int)getpid());
+    neap_addr addr = net_addr(path);
+    neap_server *a = serve(loops[0], &addr), *b = serve(loops[1], &addr);
+    end_server(a);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_code(try_connect(&addr), 0);
+    end_server(b);
+    assert_int_equal(access(path, F_OK), -1);
+    end();
+}
+
+static void a_server_of_the_next_loop_finds_the_queue(void **state) {
+    (void)state;
+    char path[64];
+    neap_sock *conn = NULL;
+    begin();
+    snprintf(path, sizeof path, "/tmp/neap-servers-%d", (int)getpid());
+    neap_addr addr = net_addr(path);
+    neap_server *server = serve(loops[0], &addr);
+    assert_int_equal(neap_loop_begin_shutdown(loops[0], NULL), 1);
+    connect_and_leave(&addr, 1);
+    end_server(server);
+    end_place(0);
+    loops[0] = loop_at(0);
+    server = serve(loops[0], &addr);
+    assert_ok(neap_server_accept(server, NEAP_NOWAIT, &conn, NULL, NULL));
+    net_end(conn);
+    end_server(server);
+    assert_int_equal(access(path, F_OK), -1);
+    end();
+}
+
 /* ---- Refusals */
 
 static void what_makes_no_sense_is_refused(void **state) {
@@ -464,5 +513,7 @@ NT_MAIN(NT_TEST(a_port_0_is_one_port_for_all_places),
         NT_TEST(while_a_place_is_empty_the_others_get_all),
         NT_TEST(a_shutdown_keeps_what_it_closes), NT_TEST(a_close_gives_the_place_up),
         NT_TEST(what_is_kept_for_a_place_goes_when_it_leaves),
-        NT_TEST(a_place_that_left_keeps_nothing_more), NT_TEST(what_makes_no_sense_is_refused),
+        NT_TEST(a_place_that_left_keeps_nothing_more),
+        NT_TEST(the_last_server_of_a_path_removes_its_file),
+        NT_TEST(a_server_of_the_next_loop_finds_the_queue), NT_TEST(what_makes_no_sense_is_refused),
         NT_TEST(a_bound_socket_is_not_bound_again), NT_TEST(threads_come_and_go_at_one_address))

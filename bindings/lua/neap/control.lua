@@ -105,7 +105,8 @@ local function heading()
 end
 
 function answers.ps()
-    return heading() .. columns(list(neap.tree { format = "table" }.tasks, { { "ID", "NAME", "STEPS", "TIME", "LINE", "STATE" } }))
+    local rows = { { "ID", "NAME", "STEPS", "TIME", "LINE", "STATE" } }
+    return heading() .. columns(list(neap.tree { format = "table" }.tasks, rows))
 end
 
 function answers.tree()

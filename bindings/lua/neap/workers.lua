@@ -1,10 +1,10 @@
 -- Workers: threads of this process, each with a Lua state and a loop of its own, which do the same and listen together.
 --
--- A crew belongs to one task of the starting script, its supervisor, which is spawned where the crew is made and has a
--- member task per worker: it starts the worker, hears how it ended, and starts it anew if that is the policy.  So what
--- ends that task, whatever it is, stops the workers: the shutdown of the run (they stop while the run's tasks may end by
--- themselves), a cancelled scope, the end of a group, a failure.  Workers end by the shutdown of their own runs; one that
--- does not return to its loop is given up at the end of all graces.
+-- A crew belongs to one task of the starting script, its supervisor, which is spawned where the crew is made, and
+-- spawns a task per worker: that starts the worker, hears how it ended, and starts it anew if that is the policy.  So
+-- whatever ends the supervisor stops the workers: the shutdown of the run (they stop while its tasks may end by
+-- themselves), a cancelled scope, the end of a group, a failure.  Workers end by the shutdown of their own runs; one
+-- that does not return to its loop is given up at the end of all graces.
 
 local INTENSITY, PERIOD = 5, 10 -- so many restarts of a worker within so many seconds, and no more
 local BACKOFF, BACKOFF_MAX = 0.1, 5
@@ -198,8 +198,8 @@ return function(neap, system)
             delay = next_delay(crew, member)
         end
         if delay then
-            local text = ("%s; it is started again in %.1f s"):format(err.message, delay)
-            crew.tell(with_traceback(err, text))
+            local plan = ("%s; it is started again in %.1f s"):format(err.message, delay)
+            crew.tell(with_traceback(err, plan))
             member.state = "waiting"
             neap.wait({ crew.stop_begun }, { timeout = delay })
             member.restarts = member.restarts + 1
@@ -347,9 +347,9 @@ return function(neap, system)
         end
     end
 
-    -- The run is over, because all workers have ended, or because its time is over, or because somebody has hastened it:
-    -- then this comes before a worker has had its stop grace.  Waits for those that are left, blocking, and says who they
-    -- are; answers whether there are such.
+    -- The run is over: all workers have ended, or its time is over, or somebody has hastened it, which is when one
+    -- has not had its stop grace.  Waits for those that are left, blocking, and says who they are; answers whether
+    -- there are such.
     function command.finish()
         if not crew then return false end
         local now = system.now()

@@ -26,11 +26,11 @@ def raise_descriptor_limit():
     return hard
 
 
-def _child_setup(cpu):
+def _child_setup(cpus):
     libc = ctypes.CDLL(None)
 
     def setup():
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, cpus if isinstance(cpus, set) else {cpus})
         libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server survives the bench
 
     return setup
@@ -47,7 +47,7 @@ def _prefer(pid):
 
 
 class Child:
-    """A program on one processor; leaving the `with` block kills it and what it started."""
+    """A program on one processor or a set of them; leaving the `with` block kills it and what it started."""
 
     def __init__(self, argv, cpu, *, stdin=None, env=None):
         self.argv = argv

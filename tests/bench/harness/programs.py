@@ -97,7 +97,7 @@ class Catalogue:
         self.here = os.path.join(builder.root, "tests", "bench")
         self.built = builder.program
 
-    def _at(self, *path):
+    def at(self, *path):
         return os.path.join(self.here, *path)
 
     # --- neap, on its default backend and on those that differ from it ---
@@ -124,7 +124,7 @@ class Catalogue:
 
     def servers(self):
         """Echo servers; the first is the reference of all ratios."""
-        built, at = self.built, self._at
+        built, at = self.built, self.at
         asyncio, node = at("peers", "asyncio_echo.py"), at("peers", "node_echo.js")
         luv, cqueues = at("peers", "luv_echo.lua"), at("peers", "cqueues_echo.lua")
         copas = at("peers", "copas_echo.lua")
@@ -157,7 +157,7 @@ class Catalogue:
         unpacked = self.built("nginx-lua")
         root = unpacked if os.path.isdir(unpacked) else ""
         module = f"file:{root}/usr/lib/nginx/modules/ngx_http_lua_module.so"
-        return Program("nginx-lua", [PYTHON, self._at("peers", "nginx_echo.py"),
+        return Program("nginx-lua", [PYTHON, self.at("peers", "nginx_echo.py"),
                                      self.built("nginx"), root or "/"],
                        (("file:/usr/sbin/nginx", "nginx"), (module, "libnginx-mod-http-lua")),
                        greeting="GET / HTTP/1.1\r\nHost: bench\r\n\r\n",
@@ -172,7 +172,7 @@ class Catalogue:
 
     def micros(self):
         """Programs that take a case of CASES and a scale."""
-        built, at = self.built, self._at
+        built, at = self.built, self.at
         cqueues, copas = at("micro", "cqueues_tasks.lua"), at("micro", "copas_tasks.lua")
         asyncio = at("micro", "asyncio_tasks.py")
         tasks = tuple(c for c in CASES if c != "timers")
