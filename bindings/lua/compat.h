@@ -191,6 +191,54 @@ static inline int nl_isinteger(lua_State *L, int index) {
 
 #endif
 
+/* ---- Code ---- */
+
+/* lua_dump, with what helps debugging. */
+#if LUA_VERSION_NUM >= 503
+#define nl_dump(L, write, user) lua_dump((L), (write), (user), 0)
+#else
+#define nl_dump lua_dump
+#endif
+
+#if LUA_VERSION_NUM >= 502
+#define nl_pushglobals(L) lua_pushglobaltable(L)
+#else
+#define nl_pushglobals(L) lua_pushvalue((L), LUA_GLOBALSINDEX)
+#endif
+
+/* The function on top has the table below it, which goes, for its globals, if it uses any. */
+static inline void nl_setglobals(lua_State *L) {
+    lua_insert(L, -2);
+#if LUA_VERSION_NUM >= 502
+    if (lua_setupvalue(L, -2, 1) == NULL)
+        lua_pop(L, 1);
+#else
+    lua_setfenv(L, -2);
+#endif
+}
+
+/* Whether the upvalue of a function is what its globals are found in. */
+static inline int nl_isglobals(const char *upvalue) {
+#if LUA_VERSION_NUM >= 502
+    return upvalue[0] == '_' && upvalue[1] == 'E' && upvalue[2] == 'N' && upvalue[3] == 'V' &&
+           upvalue[4] == '\0';
+#else
+    (void)upvalue;
+    return 0;
+#endif
+}
+
+/* Calls a function in C without arguments but the pointer, protected also while that is prepared. */
+static inline int nl_cpcall(lua_State *L, lua_CFunction fn, void *arg) {
+#if LUA_VERSION_NUM >= 502
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, arg);
+    return lua_pcall(L, 1, 0, 0);
+#else
+    return lua_cpcall(L, fn, arg);
+#endif
+}
+
 /* ---- Garbage ---- */
 
 /* Whether nobody has stopped the collector.  5.1 does not tell, and a step would start it again: it is left alone. */

@@ -179,7 +179,7 @@ int nl_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char
 
 /* ---- Reading: none of these allocates or calls Lua ---- */
 
-static int is_error_object(lua_State *L, nl_state *st, int index) {
+int nl_is_error(lua_State *L, nl_state *st, int index) {
     if (!lua_istable(L, index) || !lua_getmetatable(L, index))
         return 0;
     const void *meta = lua_topointer(L, -1);
@@ -198,7 +198,7 @@ static const char *raw_text(lua_State *L, int index, int key) {
 
 /* The core's code of an error value: NEAP_EFOREIGN for what is not ours. */
 int32_t nl_error_code(lua_State *L, nl_state *st, int index) {
-    if (!is_error_object(L, st, index))
+    if (!nl_is_error(L, st, index))
         return NEAP_EFOREIGN;
     const char *word = raw_text(L, index, st->key_code);
     if (word == NULL)
@@ -221,12 +221,12 @@ int32_t nl_error_code(lua_State *L, nl_state *st, int index) {
 const char *nl_error_text(lua_State *L, nl_state *st, int index) {
     if (lua_type(L, index) == LUA_TSTRING)
         return lua_tostring(L, index);
-    const char *text = is_error_object(L, st, index) ? raw_text(L, index, st->key_message) : NULL;
+    const char *text = nl_is_error(L, st, index) ? raw_text(L, index, st->key_message) : NULL;
     return text != NULL ? text : luaL_typename(L, index);
 }
 
 int nl_is_cancelled(lua_State *L, nl_state *st, int index) {
-    return is_error_object(L, st, index) && nl_error_code(L, st, index) == NEAP_ECANCELED;
+    return nl_is_error(L, st, index) && nl_error_code(L, st, index) == NEAP_ECANCELED;
 }
 
 static int is_cancelled(lua_State *L) {

@@ -428,6 +428,7 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     nl_functions(L, st, nl_trace_calls);
     nl_functions(L, st, nl_report_calls);
     nl_functions(L, st, nl_sock_futures);
+    nl_functions(L, st, nl_pool_calls);
     lua_pop(L, 1);
     nl_functions(L, st, functions);
 }

@@ -386,6 +386,8 @@ void nl_closing(nl_state *st) {
             neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
     while (st->nodes != NULL)
         nl_drop(st->nodes);
+    nl_end_pools(st);
+    nl_drop_received(st);
     while (st->loops != NULL)
         nl_loop_drop(st->loops);
     st->loop = st->running = NULL;
@@ -483,6 +485,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_sync(L, st);
     nl_open_chan(L, st);
     nl_open_shared(L, st);
+    nl_open_pool(L, st);
     nl_open_select(L, st);
     nl_open_handle(L, st);
     nl_open_loop(L, st);
@@ -503,7 +506,7 @@ static void open_module(lua_State *L, nl_state *st) {
     st->module = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static nl_state *find_state(lua_State *L) {
+nl_state *nl_find_state(lua_State *L) {
     lua_pushlightuserdata(L, (void *)&state_key);
     lua_rawget(L, LUA_REGISTRYINDEX);
     nl_state *st = lua_touserdata(L, -1);
@@ -512,7 +515,7 @@ static nl_state *find_state(lua_State *L) {
 }
 
 nl_state *nl_state_of(lua_State *L) {
-    nl_state *st = find_state(L);
+    nl_state *st = nl_find_state(L);
     if (st == NULL) {
         st = new_state(L);
         open_module(L, st);

@@ -6,6 +6,7 @@
 
 /* lneap.c: the record, anchors, entering Lua */
 nl_state *nl_state_of(lua_State *L);
+nl_state *nl_find_state(lua_State *L); /* NULL: neap was not loaded */
 int nl_anchor(lua_State *L, nl_state *st);
 void nl_unanchor(nl_state *st, int ref);
 void nl_anchored(lua_State *L, int ref);
@@ -50,6 +51,7 @@ int nl_type_error(lua_State *L, nl_state *st, int arg, const char *expected);
 int nl_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address);
 void nl_push_cancelled(lua_State *L, nl_state *st, const char *message);
 int nl_is_cancelled(lua_State *L, nl_state *st, int index);
+int nl_is_error(lua_State *L, nl_state *st, int index);
 int32_t nl_error_code(lua_State *L, nl_state *st, int index);
 const char *nl_error_text(lua_State *L, nl_state *st, int index);
 void nl_set_where(lua_State *L, int error);
@@ -248,6 +250,33 @@ void nl_open_sync(lua_State *L, nl_state *st);
 void nl_open_chan(lua_State *L, nl_state *st);
 size_t nl_capacity(lua_State *L, nl_state *st, int index);
 void nl_open_shared(lua_State *L, nl_state *st);
+void nl_drop_received(nl_state *st);
+neap_shared_chan *nl_to_shared(lua_State *L, nl_state *st, int index);
+
+/* lcopy.c: copies for other states */
+typedef struct nl_parcel nl_parcel;
+extern const char nl_parcel_tag; /* of a pointer to a parcel */
+nl_parcel *nl_parcel_new(void);
+void nl_parcel_free(void *parcel);
+void nl_parcel_clear(nl_parcel *p);
+int nl_parcel_has_channels(const nl_parcel *p);
+void nl_pack_values(lua_State *L, nl_parcel *p, int at, int n, const char *noun, int first);
+void nl_pack_code(lua_State *L, nl_parcel *p, int fn);
+void nl_pack_cfunction(lua_State *L, nl_parcel *p, lua_CFunction fn);
+int nl_unpack_values(lua_State *L, const nl_parcel *p);
+
+/* ljob.c, lpool.c: functions in states and threads of their own */
+typedef struct nl_job nl_job;
+nl_job *nl_job_new(lua_State *L, nl_state *st, int fn);
+int64_t nl_job_run(neap_job *job, void *user);
+int32_t nl_job_finish(neap_future *future, int64_t result, void *user);
+void nl_job_free(void *job);
+void nl_push_job_error(lua_State *L, nl_state *st, const nl_parcel *answer);
+int nl_in_job(lua_State *L);
+int nl_job_wanted(lua_State *L);
+extern const luaL_Reg nl_pool_calls[];
+void nl_open_pool(lua_State *L, nl_state *st);
+void nl_end_pools(nl_state *st);
 void nl_open_select(lua_State *L, nl_state *st);
 void nl_open_local(lua_State *L, nl_state *st);
 void nl_open_run(lua_State *L, nl_state *st);

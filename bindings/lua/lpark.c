@@ -132,6 +132,10 @@ static const char *cure_for(const char *name) {
 }
 
 static int refuse_here(lua_State *L, nl_state *st) {
+    if (nl_in_job(L) && st->running == NULL)
+        return nl_throw(L, st, NEAP_ENO_LOOP,
+                        "cannot wait in a function that runs on a thread of a pool: there is no "
+                        "loop (neap.run makes one)");
     if (st->running == NULL && (st->loop == NULL || !neap_loop_is_running(st->loop->loop)))
         return nl_throw_code(L, st, NEAP_ENO_LOOP);
     return nl_throw_code(L, st, NEAP_ENO_TASK);

@@ -1,4 +1,4 @@
-/* lshared.c: channels between threads, for numbers, booleans and strings. */
+/* lshared.c: channels between threads, for what can be copied. */
 #include "lneap.h"
 
 #include <string.h>
@@ -16,22 +16,43 @@ static neap_shared_chan *check_shared(lua_State *L, nl_state *st, int index) {
     return s->chan;
 }
 
-/* Takes the reference. */
-static void push_shared(lua_State *L, nl_state *st, neap_shared_chan *chan) {
-    nl_shared *s = nl_make(L, st, NL_SHARED_CHAN, sizeof *s, 0);
-    s->chan = chan;
-    nl_track(&s->node);
+/* NULL if it is none. */
+neap_shared_chan *nl_to_shared(lua_State *L, nl_state *st, int index) {
+    nl_shared *s = nl_test(L, st, index, NL_SHARED_CHAN);
+    return s != NULL ? s->chan : NULL;
 }
 
 static int new_shared(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    neap_shared_chan *chan;
-    nl_check_code(L, st, neap_shared_chan_new(NULL, nl_capacity(L, st, 1), &chan));
-    push_shared(L, st, chan);
+    size_t capacity = nl_capacity(L, st, 1);
+    nl_shared *s = nl_make(L, st, NL_SHARED_CHAN, sizeof *s, 0);
+    nl_check_code(L, st, neap_shared_chan_new(NULL, capacity, &s->chan));
+    nl_track(&s->node);
     return 1;
 }
 
 /* ---- Sending ---- */
+
+static int pack_body(lua_State *L) {
+    nl_pack_values(L, lua_touserdata(L, 1), 2, 1, "the value", 0);
+    return 0;
+}
+
+/* A copy of the value, which goes with the channel if nobody receives it. */
+static int32_t send_parcel(lua_State *L, neap_shared_chan *chan, neap_loop *loop,
+                           neap_future **ret_future) {
+    lua_pushcfunction(L, pack_body);
+    nl_parcel *p = nl_parcel_new();
+    if (p == NULL)
+        return NEAP_ENOMEM;
+    lua_pushlightuserdata(L, p);
+    lua_pushvalue(L, 2);
+    if (lua_pcall(L, 2, 0, 0) != 0) {
+        nl_parcel_free(p);
+        lua_error(L);
+    }
+    return neap_shared_chan_send_ptr(chan, loop, &nl_parcel_tag, p, nl_parcel_free, ret_future);
+}
 
 static int32_t begin_send(lua_State *L, nl_state *st, neap_future **ret_future) {
     neap_shared_chan *chan = check_shared(L, st, 1);
@@ -48,8 +69,11 @@ static int32_t begin_send(lua_State *L, nl_state *st, neap_future **ret_future) 
     case LUA_TSTRING:
         bytes = lua_tolstring(L, 2, &len);
         return neap_shared_chan_send_bytes(chan, loop, bytes, len, ret_future);
+    case LUA_TNONE:
+    case LUA_TNIL: /* which says that a channel is at its end */
+        return nl_type_error(L, st, 2, "a value other than nil");
     default:
-        return nl_type_error(L, st, 2, "a number, boolean or string");
+        return send_parcel(L, chan, loop, ret_future);
     }
 }
 
@@ -92,6 +116,8 @@ static int shared_try_send(lua_State *L) {
 
 /* nil at the end. */
 static int push_received(lua_State *L, nl_state *st, int32_t kind, const neap_value *value) {
+    if (kind == NEAP_KIND_PTR && value->ptr.tag == &nl_parcel_tag)
+        return nl_unpack_values(L, value->ptr.ptr);
     if (kind == NEAP_ECLOSED || kind == NEAP_KIND_PTR) {
         lua_pushnil(L); /* the end, or another binding's */
         return 1;
@@ -106,6 +132,11 @@ static int push_received(lua_State *L, nl_state *st, int32_t kind, const neap_va
     else
         lua_pushlstring(L, value->bytes.data, value->bytes.len);
     return 1;
+}
+
+void nl_drop_received(nl_state *st) {
+    neap_future_unref(st->received);
+    st->received = NULL;
 }
 
 /* What is there already lies in a future, which comes as a pointer. */
@@ -133,8 +164,10 @@ static int answer(lua_State *L, nl_state *st, int32_t code, const neap_value *va
     neap_future *future = value->ptr.ptr;
     neap_value inside;
     int32_t kind = neap_future_value(future, &inside, sizeof inside);
+    nl_drop_received(st);
+    st->received = future; /* there may be no memory for what is pushed */
     int n = push_received(L, st, kind, &inside);
-    neap_future_unref(future);
+    nl_drop_received(st);
     return n;
 }
 
@@ -198,7 +231,9 @@ static void drop(nl_node *node) {
 }
 
 void neap_lua_push_shared_chan(lua_State *L, neap_shared_chan *chan) {
-    push_shared(L, nl_state_of(L), neap_shared_chan_ref(chan));
+    nl_shared *s = nl_make(L, nl_state_of(L), NL_SHARED_CHAN, sizeof *s, 0);
+    s->chan = neap_shared_chan_ref(chan);
+    nl_track(&s->node);
 }
 
 neap_shared_chan *neap_lua_to_shared_chan(lua_State *L, int index) {

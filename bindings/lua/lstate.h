@@ -27,6 +27,7 @@ typedef struct nl_trace nl_trace;
 typedef struct nl_slice nl_slice;
 typedef struct nl_signals nl_signals;
 typedef struct nl_worker nl_worker;
+typedef struct nl_finishing nl_finishing;
 
 /* The thread of Lua whose step runs in this thread of the system: what upvalue 1 says, without asking the engine. */
 typedef struct nl_here {
@@ -61,6 +62,7 @@ typedef enum nl_kind {
     NL_SHARED_CHAN,
     NL_PLACES,
     NL_WORKER,
+    NL_POOL,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -336,7 +338,9 @@ struct nl_state {
     int patches;                 /* runs that want those functions replaced */
     nl_thread pool[NL_POOL_MAX]; /* threads that wait for a task */
     int pool_len;
-    uint8_t wired; /* neap/init.lua is through */
+    neap_future *received;   /* of a shared channel, while its value is pushed */
+    nl_finishing *finishing; /* pools that no script has any more */
+    uint8_t wired;           /* neap/init.lua is through */
     int exit_status;
     int signo;           /* of the last signal that began or hastened the end of the run */
     nl_signals *signals; /* of the run, if it asked for them */

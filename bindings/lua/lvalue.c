@@ -223,7 +223,26 @@ static int push_list(lua_State *L, nl_state *st, neap_future *future) {
     return 1;
 }
 
-static int push_ptr(lua_State *L, nl_state *st, const neap_value *value, int ud) {
+/* What came from another state: one copy, which the userdata remembers. */
+static int push_copied(lua_State *L, neap_future *future, int ud, const nl_parcel *p) {
+    nl_object *o = own_object(L, future, ud);
+    if (o != NULL && (o->node.flags & NL_CACHED)) {
+        nl_getslot(L, ud, NL_VALUE);
+        return push_form(L, NL_PACKED);
+    }
+    int n = nl_unpack_values(L, p);
+    if (o != NULL) {
+        nl_pack(L, lua_gettop(L) - n + 1, n);
+        nl_setslot(L, ud, NL_VALUE);
+        o->node.flags |= NL_CACHED;
+    }
+    return n;
+}
+
+static int push_ptr(lua_State *L, nl_state *st, neap_future *future, const neap_value *value,
+                    int ud) {
+    if (value->ptr.tag == &nl_parcel_tag)
+        return push_copied(L, future, ud, value->ptr.ptr);
     if (value->ptr.tag != st) {
         lua_pushnil(L); /* another binding's */
         return 1;
@@ -248,6 +267,8 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     nl_object *o = own_object(L, future, ud);
     int32_t code = neap_future_error(future);
     void *payload = code == NEAP_EPENDING ? NULL : neap_future_exception(future, st);
+    const nl_parcel *copy =
+        code == NEAP_EPENDING ? NULL : neap_future_exception(future, &nl_parcel_tag);
     if (payload != NULL) {
         push_payload(L, payload, ud);
     } else if (code == NEAP_EPENDING) {
@@ -256,7 +277,10 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
     } else if (o != NULL && (o->node.flags & NL_CACHED)) {
         nl_getslot(L, ud, NL_VALUE);
     } else {
-        nl_push_error(L, st, code, neap_future_message(future));
+        if (copy != NULL)
+            nl_push_job_error(L, st, copy);
+        else
+            nl_push_error(L, st, code, neap_future_message(future));
         if (code == NEAP_ECANCELED && ud != 0)
             nl_add_wait_of(L, st, ud);
         if (neap_future_partial(future) > 0) {
@@ -309,7 +333,7 @@ int nl_push_value(lua_State *L, nl_state *st, neap_future *future, int ud, int32
         lua_pushlstring(L, value->bytes.data, value->bytes.len);
         return 1;
     case NEAP_KIND_PTR:
-        return push_ptr(L, st, value, ud);
+        return push_ptr(L, st, future, value, ud);
     case NEAP_KIND_SOCK:
         return push_accepted(L, st, future, ud);
     case NEAP_KIND_LIST:

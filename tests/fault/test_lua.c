@@ -197,6 +197,20 @@ static void looks_at_the_program(void) {
                "end)");
 }
 
+static void functions_in_other_states(void) {
+    run_script("neap.spawn(function()\n"
+               "  local pool, channel = neap.pool{threads = 1}, neap.shared_channel(2)\n"
+               "  pcall(neap.blocking, function(...) return ... end, {1, {2}}, 'x', channel)\n"
+               "  pcall(pool.run, pool, function() error{'x'} end)\n"
+               "  local future = neap.loop():run_in_executor(pool, function() return {1}, 2 end)\n"
+               "  pcall(future.await, future)\n"
+               "  channel:try_send{1, {neap.shared_channel()}}\n"
+               "  channel:try_recv()\n"
+               "  pool:stats()\n"
+               "  pool:shutdown()\n"
+               "end)");
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -210,6 +224,7 @@ SWEEP(scopes_and_groups)
 SWEEP(channels_and_locks)
 SWEEP(selects_and_what_tasks_share)
 SWEEP(looks_at_the_program)
+SWEEP(functions_in_other_states)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
@@ -217,4 +232,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_scopes_and_groups),
         NT_TEST_BARE(under_failing_memory_channels_and_locks),
         NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share),
-        NT_TEST_BARE(under_failing_memory_looks_at_the_program))
+        NT_TEST_BARE(under_failing_memory_looks_at_the_program),
+        NT_TEST_BARE(under_failing_memory_functions_in_other_states))

@@ -640,6 +640,23 @@ scenarios["raw wait for a descriptor"] = function(aside)
     end
 end
 
+scenarios["blocking run shutdown"] = function()
+    local pool = neap.pool { threads = 1 }
+    local function work(n)
+        for i = 1, 1000 do n = n + i end
+        return { n }
+    end
+    return function()
+        neap.blocking(work, 1)
+        pool:run(work, 2)
+        pool:run(work, 3)
+        pool:shutdown()
+    end, function()
+        assert.same({}, (pool:shutdown()))
+        assert.equal(0, pool:stats().threads)
+    end
+end
+
 scenarios["wait_all_blocked"] = function()
     return function()
         testing.wait_all_blocked()

@@ -20,14 +20,37 @@ describe("shared channel", function()
         assert.is_nil(channel:recv())
     end))
 
-    it("tables and functions do not go to other threads", in_loop(function()
+    it("tables arrive as copies, and channels as themselves", in_loop(function()
+        local channel, other = neap.shared_channel("unbounded"), neap.shared_channel(1)
+        local sent = { 1, { x = "y" }, [2.5] = true, other = other }
+        sent.self = sent
+        channel:send(sent)
+        assert.is_true(channel:try_send { sent[2], sent[2] })
+        local got, pair = channel:recv(), channel:try_recv()
+        assert.is_true(got ~= sent and got.self == got)
+        assert.same({ x = "y" }, got[2])
+        assert.is_true(got[2.5])
+        assert.is_true(pair[1] == pair[2])
+        assert.is_true(got.other:try_send(7))
+        assert.equal(7, other:try_recv())
+    end))
+
+    it("what nobody receives goes with the channel", in_loop(function()
+        local inner = neap.shared_channel(1)
+        neap.shared_channel(1):try_send { inner }
+        assert.is_nil(neap.move_on(1, neap.shared_channel().send, neap.shared_channel(), { inner }))
+    end))
+
+    it("nil, functions and objects do not go to other threads", in_loop(function()
         local channel = neap.shared_channel("unbounded")
-        for _, value in ipairs { {}, print } do
-            local ok, err = pcall(channel.send, channel, value)
-            assert.is_false(ok)
-            assert.equal("type_error", err.code)
+        for _, value in ipairs { print, setmetatable({}, {}), { { print } }, channel.send, coroutine.create(function() end) } do
+            local err = helper.raises("type_error", channel.send, channel, value)
+            helper.contains("cannot be copied", err.message)
         end
-        assert.is_false(pcall(channel.try_send, channel))
+        helper.contains("the value.a[2]: a function", helper.raises("type_error", channel.send, channel,
+            { a = { 1, print } }).message)
+        helper.raises("type_error", channel.try_send, channel)
+        helper.raises("type_error", channel.try_send, channel, nil)
         assert.equal(0, #channel)
     end))
 

@@ -345,6 +345,8 @@ function neap.channel(capacity) end
 
 --- A channel to scripts in other threads, for numbers, booleans and strings. It goes to workers as an argument; a host hands
 --- it from state to state (`neap_lua_push_shared_chan`).
+--- A channel to scripts in other threads, for all that can be copied: see `neap.blocking`. It goes to other states as an
+--- argument of that, inside a value sent over another channel, or by a host (`neap_lua_push_shared_chan`).
 ---@param capacity? integer|"unbounded" default 0
 ---@return neap.shared_channel
 function neap.shared_channel(capacity) end
@@ -545,22 +547,22 @@ function channel:iter() end
 local shared_channel = {}
 
 ---@async
----@param value number|boolean|string
+---@param value number|boolean|string|table|neap.shared_channel
 ---@return true?
 ---@return neap.error?
 function shared_channel:send(value) end
 
---- The next value; waits for it. Nil once the channel is closed and empty.
+--- The next value, a copy; waits for it. Nil once the channel is closed and empty.
 ---@async
----@return number|boolean|string|nil
+---@return number|boolean|string|table|neap.shared_channel|nil
 function shared_channel:recv() end
 
----@param value number|boolean|string
+---@param value number|boolean|string|table|neap.shared_channel
 ---@return boolean?
 ---@return neap.error?
 function shared_channel:try_send(value) end
 
----@return number|boolean|string|nil
+---@return number|boolean|string|table|neap.shared_channel|nil
 function shared_channel:try_recv() end
 
 ---@return boolean
@@ -639,6 +641,54 @@ function crew:list() end
 ---@async
 ---@return table
 function crew:metrics() end
+--- Calls the function on a thread of a pool, in a Lua state of that thread, and waits for its results; other tasks run meanwhile.
+--- Arguments and results are copied: nil, booleans, numbers, strings, tables of these (nested, shared, in circles, without metatables) and shared
+--- channels. A function in Lua may use globals, which are those of the other state and fresh for each call, and no other variables from outside;
+--- instead of it the name "module:function" can stand, or a function in C without upvalues. `require` works there, waiting does not. An error comes
+--- back with its `traceback`. A cancelled call is free at once; its function is interrupted where it is in Lua (not on LuaJIT), else runs on for nobody.
+--- As one table also with options: `neap.blocking{fn, args..., name = "for reports", pool = pool}`.
+---@async
+---@param fn function|string|table
+---@param ... any
+---@return any ...
+function neap.blocking(fn, ...) end
+
+--- In a function that runs by `neap.blocking`: whether somebody still waits for it. Elsewhere true.
+---@return boolean
+function neap.is_wanted() end
+
+--- Makes a pool of threads for `neap.blocking` and `run`. Its threads are made for work and end without it.
+---@param options? neap.pool.options
+---@return neap.pool
+function neap.pool(options) end
+
+---@class neap.pool.options
+---@field threads? integer at most; default 4
+---@field queue? integer how many calls may wait for a thread; one more raises "EBUSY"; default 1024
+---@field name? string for reports
+---@field idle? number seconds after which a thread without work ends; default 10
+
+---@class neap.pool
+local pool = {}
+
+--- As `neap.blocking`, on this pool.
+---@async
+---@param fn function|string|table
+---@param ... any
+---@return any ...
+function pool:run(fn, ...) end
+
+--- Figures: threads, idle, queued, running, done, dropped (before they began); in seconds longest_queue_time, queue_time of all
+--- calls together, longest_run_time.
+---@return table<string, number>
+function pool:stats() end
+
+--- Ends the pool: refuses new work, finishes what waits (with `cancel` it fails as "closed"), and waits at most `timeout` seconds for the
+--- threads. Answers the names of the calls that it leaves behind.
+---@async
+---@param options? {timeout?: number, cancel?: boolean}
+---@return string[]
+function pool:shutdown(options) end
 
 ---@class neap.queue
 local queue = {}
@@ -1022,6 +1072,16 @@ function loop:sock_sendall(sock, data) end
 ---@param address neap.address
 ---@return neap.future
 function loop:sock_connect(sock, address) end
+
+--- As `neap.blocking`, but answers a future. As in asyncio a pool, or nil for the loop's own, may come first.
+---@param fn function|string|table|neap.pool|nil
+---@param ... any
+---@return neap.future
+function loop:run_in_executor(fn, ...) end
+
+--- The pool that `neap.blocking` uses on this loop; nil: one of the loop's own.
+---@param pool? neap.pool
+function loop:set_default_executor(pool) end
 
 --- The loop's figures: ticks, polls, tasks, timers, futures, operations, socks, objects, bytes and more. In seconds: `elapsed`
 --- since the loop was made, `busy` in steps and callbacks, `longest_batch`, `longest_step` (of `longest_step_of`), `late_last`
