@@ -43,7 +43,8 @@ describe("shared channel", function()
 
     it("nil, functions and objects do not go to other threads", in_loop(function()
         local channel = neap.shared_channel("unbounded")
-        for _, value in ipairs { print, setmetatable({}, {}), { { print } }, channel.send, coroutine.create(function() end) } do
+        local thread = coroutine.create(function() end)
+        for _, value in ipairs { print, setmetatable({}, {}), { { print } }, channel.send, thread } do
             local err = helper.raises("type_error", channel.send, channel, value)
             helper.contains("cannot be copied", err.message)
         end

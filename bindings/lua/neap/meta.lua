@@ -343,10 +343,8 @@ function neap.event() end
 ---@return neap.channel
 function neap.channel(capacity) end
 
---- A channel to scripts in other threads, for numbers, booleans and strings. It goes to workers as an argument; a host hands
---- it from state to state (`neap_lua_push_shared_chan`).
 --- A channel to scripts in other threads, for all that can be copied: see `neap.blocking`. It goes to other states as an
---- argument of that, inside a value sent over another channel, or by a host (`neap_lua_push_shared_chan`).
+--- argument of that or of workers, inside a value sent over another channel, or by a host (`neap_lua_push_shared_chan`).
 ---@param capacity? integer|"unbounded" default 0
 ---@return neap.shared_channel
 function neap.shared_channel(capacity) end
@@ -641,6 +639,7 @@ function crew:list() end
 ---@async
 ---@return table
 function crew:metrics() end
+
 --- Calls the function on a thread of a pool, in a Lua state of that thread, and waits for its results; other tasks run meanwhile.
 --- Arguments and results are copied: nil, booleans, numbers, strings, tables of these (nested, shared, in circles, without metatables) and shared
 --- channels. A function in Lua may use globals, which are those of the other state and fresh for each call, and no other variables from outside;
@@ -1080,8 +1079,8 @@ function loop:sock_connect(sock, address) end
 function loop:run_in_executor(fn, ...) end
 
 --- The pool that `neap.blocking` uses on this loop; nil: one of the loop's own.
----@param pool? neap.pool
-function loop:set_default_executor(pool) end
+---@param executor? neap.pool
+function loop:set_default_executor(executor) end
 
 --- The loop's figures: ticks, polls, tasks, timers, futures, operations, socks, objects, bytes and more. In seconds: `elapsed`
 --- since the loop was made, `busy` in steps and callbacks, `longest_batch`, `longest_step` (of `longest_step_of`), `late_last`
