@@ -75,7 +75,8 @@ typedef void (*neap_destroy_fn)(void *user);
 typedef void (*neap_future_fn)(neap_future *future, void *user);
 
 /* The transparent structs are few.  Three are frozen: neap_addr, neap_iov and neap_completion, which has a stride where arrays are
-   passed.  All others begin with their size and only ever grow at their end. */
+   passed.  All others only ever grow at their end, and begin with their size but for two: neap_msg has a stride, and
+   neap_credentials is filled as far as the caller says. */
 
 /* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
 typedef struct neap_addr {
@@ -1870,17 +1871,128 @@ NEAP_API int32_t neap_sock_local(neap_sock *sock, neap_addr *ret_addr);
 NEAP_API int32_t neap_sock_peer(neap_sock *sock, neap_addr *ret_addr);
 
 /* Sets an option by its name in lower case: "reuseaddr", "reuseport", "nodelay", "keepalive", "keepidle", "keepintvl",
-   "keepcnt", "sndbuf", "rcvbuf", "broadcast", "linger" (seconds, -1 off), "v6only", "oobinline", "cork", "priority".
+   "keepcnt", "sndbuf", "rcvbuf", "broadcast", "linger" (seconds, -1 off), "v6only", "oobinline", "cork", "priority", "ttl",
+   "multicast_ttl", "multicast_loop" (in the family of the socket), "passcred" (see neap_fds).
    Errors: NEAP_EVALUE for an unknown name.
    [L] */
 NEAP_API int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value);
 
-/* Reads an option; also "error" (which clears it), "type", and "peeruid": the user who made the other end of a connected Unix
-   stream.
+/* Reads an option; also "error" (which clears it), "type", "drops": how many datagrams found no room in the socket's queue so
+   far (the count of the kernel, which begins again behind 2^32), and "peeruid": the user who made the other end of a
+   connected Unix stream.
    Errors: NEAP_ENOTSUP for the last if nobody is known.
    [L] */
 NEAP_API int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value);
 
+/* ---- Datagrams in batches ------------------------------------------------------------------------------ */
+
+/* One datagram of a batch; may grow at its end, so arrays of them are passed with the distance between two. */
+typedef struct neap_msg {
+    void *data; /* the bytes to send, or room for those that come */
+    size_t cap; /* room; not used to send */
+    size_t len; /* bytes to send; bytes that came */
+    size_t
+        missing; /* bytes of a received datagram that found no room and are lost: 0 if it is whole */
+    neap_addr addr; /* the sender; the receiver (len 0: the connected peer) */
+} neap_msg;
+
+/* Receives datagrams by one system call, up to `count` of them, of which a call takes at most 128: waits until there is one.
+   Entries are `stride` bytes apart; they and their memory belong to the operation until it is done.  Result (kind INT): how
+   many came; each tells its length, what was cut off, and its sender.  Datagrams that found no room in the queue of the
+   socket (option "rcvbuf") are counted by the option "drops".
+   Errors: NEAP_ENOTSUP for streams; those of earlier sends on a connected socket (NEAP_ECONNREFUSED), once each, after which
+   it goes on.
+   [L] */
+NEAP_API int32_t neap_sock_recv_many(neap_sock *sock, neap_msg *msgs, size_t stride, size_t count,
+                                     uint32_t flags, neap_future **ret_future);
+
+/* Sends datagrams, all of them and in order, as one unit among the sends of this socket, by one system call for each 128 as
+   long as they find room.  Result (kind INT): how many.  After a failure or a cancel neap_future_partial tells how many went:
+   the one behind them is what failed.  With NEAP_NOWAIT: how many found room, at least 1, else NEAP_EAGAIN.
+   Errors: NEAP_ENOTSUP for streams; NEAP_EMSGSIZE for one that is too long.
+   [L] */
+NEAP_API int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride,
+                                     size_t count, uint32_t flags, neap_future **ret_future);
+
+/* Receives what is sent to a group of multicast, too, as it comes in through an interface (its name or number; NULL: the
+   system chooses), from everybody or from one source only (NULL: everybody).  Opens the socket in the family of the group,
+   and from then on it hears no groups but its own.
+   Errors: NEAP_EVALUE if the group is no address of multicast, or there is no such interface; NEAP_EADDRINUSE if the socket
+   is in the group already.
+   [L] */
+NEAP_API int32_t neap_sock_join(neap_sock *sock, const neap_addr *group, const char *iface,
+                                const neap_addr *source);
+
+/* Ends a membership; the arguments are those of neap_sock_join.
+   Errors: NEAP_EADDRNOTAVAIL if there is none.
+   [L] */
+NEAP_API int32_t neap_sock_leave(neap_sock *sock, const neap_addr *group, const char *iface,
+                                 const neap_addr *source);
+
+/* Sends to groups of multicast through this interface (its name or number; NULL: the system chooses).
+   [L] */
+NEAP_API int32_t neap_sock_multicast_via(neap_sock *sock, const char *iface);
+
+/* ---- Unix sockets: descriptors and credentials --------------------------------------------------------- */
+
+enum {
+    NEAP_FDS_MAX = 253 /* descriptors with one message */
+};
+
+enum {
+    NEAP_MSG_TRUNC = 1, /* the datagram was longer than its room: the rest is lost */
+    NEAP_MSG_CTRUNC =
+        2 /* more descriptors came than were asked for, or than the process may have: they are closed */
+};
+
+/* Who a process is; pid 0: not known. */
+typedef struct neap_credentials {
+    int32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+} neap_credentials;
+
+/* What came with bytes over a Unix socket. */
+typedef struct neap_fds {
+    size_t size;           /* sizeof(neap_fds) */
+    neap_fd *fds;          /* room; the descriptors put here are the caller's, and close-on-exec */
+    uint32_t max;          /* how many there is room for, at most NEAP_FDS_MAX */
+    uint32_t len;          /* how many came */
+    uint32_t flags;        /* NEAP_MSG_* */
+    neap_credentials from; /* the sender, if the option "passcred" was set */
+} neap_fds;
+
+/* Sends bytes and descriptors together.  The peer gets copies of the descriptors, which stay the caller's and may be closed
+   as soon as this returns.  On a stream all bytes are sent, at least one, the descriptors with the first, as one unit among
+   its sends; a datagram goes whole, to the connected peer.  Result (kind INT): len.  After a failure or a cancel
+   neap_future_partial tells how many bytes went: if any did, the descriptors went, too.
+   Errors: NEAP_ENOTSUP for other than Unix sockets; NEAP_E2BIG above NEAP_FDS_MAX; NEAP_EVALUE for a stream and no byte;
+   NEAP_EBADF if one of them is none; NEAP_EINVAL with NEAP_NOWAIT on a stream.
+   [L] */
+NEAP_API int32_t neap_sock_send_fds(neap_sock *sock, const void *data, size_t len,
+                                    const neap_fd *fds, size_t fds_len, uint32_t flags,
+                                    neap_future **ret_future);
+
+/* Receives up to `len` bytes (of a datagram: those that fit) and the descriptors that were sent with them.  On a stream
+   bytes that were sent before may stand in front, none that were sent after.  At once: the count, and *fds is filled; later:
+   kind INT, and neap_future_take_fds.  Only fds->max counts before.  neap_sock_recv would lose them.
+   Errors: NEAP_ENOTSUP for other than Unix sockets.
+   [L] */
+NEAP_API int32_t neap_sock_recv_fds(neap_sock *sock, void *data, size_t len, neap_fds *fds,
+                                    uint32_t flags, neap_future **ret_future);
+
+/* Takes the descriptors that a neap_sock_recv_fds received out of its future, once.  What nobody takes is closed with
+   the future.
+   Errors: NEAP_ETYPE for other futures, NEAP_EINVALID_STATE the second time, NEAP_ERANGE if there is not enough
+   room: then fds->len tells how much is needed.
+   [L] */
+NEAP_API int32_t neap_future_take_fds(neap_future *future, neap_fds *fds);
+
+/* Who was at the other end of a connected Unix socket when it was connected: fills `size` bytes of *ret_peer.
+   Errors: NEAP_ENOTSUP if nobody is known.
+   [L] */
+NEAP_API int32_t neap_sock_peer_credentials(neap_sock *sock, neap_credentials *ret_peer,
+                                            size_t size);
 /* ---- Streams ------------------------------------------------------------------------------------------- */
 
 /* A stream reads and writes the bytes of a connection, pipe or terminal through buffers.  Reading: one read at a time; what a

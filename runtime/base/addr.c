@@ -42,6 +42,16 @@ void np_addr_from_raw(neap_addr *addr, const struct sockaddr_storage *raw, sockl
     addr->family = len >= sizeof raw->ss_family ? raw->ss_family : NEAP_AF_UNSPEC;
 }
 
+void np_addr_filled(neap_addr *addr, size_t len) {
+    sa_family_t family = NEAP_AF_UNSPEC;
+    if (len > sizeof addr->data)
+        len = sizeof addr->data;
+    if (len >= sizeof family)
+        memcpy(&family, addr->data, sizeof family);
+    addr->len = (uint32_t)len;
+    addr->family = family;
+}
+
 static void set_raw(neap_addr *addr, const void *raw, size_t len, uint32_t family) {
     memset(addr, 0, sizeof *addr);
     memcpy(addr->data, raw, len);

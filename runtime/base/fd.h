@@ -19,5 +19,6 @@ const struct sockaddr *np_addr_raw(const neap_addr *addr, socklen_t *ret_len);
 const char *np_addr_path(const neap_addr *addr); /* of a Unix socket in the file system, or NULL */
 void np_addr_set_port(neap_addr *addr, int32_t port); /* of an IP address */
 void np_addr_from_raw(neap_addr *addr, const struct sockaddr_storage *raw, socklen_t len);
+void np_addr_filled(neap_addr *addr, size_t len); /* the kernel wrote so much into its data */
 
 #endif

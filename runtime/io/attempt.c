@@ -133,6 +133,6 @@ int64_t np_op_attempt(np_op *op) {
     case NP_OP_SENDALL:
         return attempt_sendall(op);
     default:
-        return NEAP_EINVAL;
+        return np_op_attempt_msg(op);
     }
 }

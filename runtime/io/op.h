@@ -32,8 +32,33 @@ enum {
     NP_OP_RECV, /* with addr: the sender */
     NP_OP_SEND, /* with addr: the receiver */
     NP_OP_SENDALL,
-    NP_OP_SENDFILE /* from the file at `file`, from `at` on; ends early at the end of the file */
+    NP_OP_SENDFILE,  /* from the file at `file`, from `at` on; ends early at the end of the file */
+    NP_OP_RECV_MANY, /* buf: neap_msg, `stride` bytes apart; len: how many; result: how many came */
+    NP_OP_SEND_MANY, /* likewise; moved: how many went */
+    NP_OP_RECV_FDS,  /* buf: np_passing; len: its bytes */
+    NP_OP_SEND_FDS
 };
+
+/* Bytes and what goes with them over a Unix socket.  Of a receive it owns the descriptors; of a send that waits it owns
+   copies of them, so that the caller may close its own. */
+typedef struct np_passing {
+    void *data;
+    size_t len;
+    bool owns;
+    uint32_t fds_max;
+    uint32_t fds_len;
+    uint32_t flags; /* NEAP_MSG_* */
+    neap_credentials from;
+    int fds[];
+} np_passing;
+
+/* Bytes of one with room for so many descriptors. */
+static inline size_t np_passing_size(uint32_t fds_max) {
+    return sizeof(np_passing) + fds_max * sizeof(int);
+}
+
+/* Closes the descriptors that it owns. */
+void np_passing_close(np_passing *p);
 
 enum {
     NP_OP_IDLE = 0,
@@ -58,7 +83,8 @@ struct np_op {
     uint8_t kind; /* NP_OP_* */
     uint8_t dir;  /* NP_DIR_* */
     uint8_t state;
-    bool begun; /* of a connect: the kernel is at it */
+    bool begun;      /* of a connect: the kernel is at it */
+    uint32_t stride; /* of a batch */
 };
 
 /* A descriptor as the backend sees it; embedded in what owns it. */
@@ -102,8 +128,11 @@ static inline void np_desc_init(np_desc *d, int fd, unsigned bits) {
     d->bits = (uint16_t)(bits | NP_D_READ | NP_D_WRITE);
 }
 
-/* Makes the system call of the operation once (a SENDALL: until the kernel takes no more).  Returns the result, a
+/* Makes the system call of the operation once (what sends all: until the kernel takes no more).  Returns the result, a
    negative code, or NP_WAIT.  Interrupted calls are repeated. */
 int64_t np_op_attempt(np_op *op);
+
+/* Its part in attempt_msg.c: batches, and descriptors with bytes. */
+int64_t np_op_attempt_msg(np_op *op);
 
 #endif

@@ -18,6 +18,10 @@ static void note_recv(np_desc *desc, const np_op *op, int64_t result) {
         clear_bits(desc, NP_D_READ);
 }
 
+static bool receives(const np_op *op) {
+    return op->kind == NP_OP_RECV || op->kind == NP_OP_RECV_MANY || op->kind == NP_OP_RECV_FDS;
+}
+
 /* Makes the call and keeps the bits true.  Until the kernel announces edges nothing would set a bit again, so all stay. */
 static int64_t try_op(np_io *io, np_desc *desc, np_op *op) {
     io->stirred = true;
@@ -29,7 +33,7 @@ static int64_t try_op(np_io *io, np_desc *desc, np_op *op) {
     if (result == NP_WAIT) {
         if (op->dir == NP_DIR_WRITE || (desc->bits & NP_D_HUP) == 0)
             clear_bits(desc, np_dir_bit(op->dir));
-    } else if (op->kind == NP_OP_RECV) {
+    } else if (receives(op)) {
         note_recv(desc, op, result);
     }
     return result;

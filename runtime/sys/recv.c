@@ -140,23 +140,28 @@ static void forget_back(neap_sock *s) {
     s->back = NULL;
 }
 
+size_t np_recv_back(neap_sock *s, void *data, size_t max) {
+    size_t n = 0;
+    forget_back(s);
+    if (max == 0 || !has_back(s))
+        return 0;
+    const char *from = take_back(s, max, &n);
+    memcpy(data, from, n);
+    return n;
+}
+
 static int32_t recv_into(neap_sock *s, void *data, size_t len, uint32_t flags, neap_addr *ret_addr,
                          neap_future **ret_future) {
     neap_addr addr;
     int32_t rc = data == NULL && len > 0 ? NEAP_EINVAL : np_sockop_enter(s, flags, ret_future);
     if (rc < 0)
         return rc;
-    forget_back(s);
     np_op op = np_sockop_op(s, NP_OP_RECV, NP_DIR_READ, data, bounded(len));
     if (ret_addr != NULL || s->sort == NEAP_UDP || s->sort == NEAP_UNIX_DGRAM) {
         memset(&addr, 0, sizeof addr);
         op.addr = &addr;
     }
-    size_t n = 0;
-    if (op.len > 0 && has_back(s)) {
-        const char *from = take_back(s, op.len, &n);
-        memcpy(data, from, n);
-    }
+    size_t n = np_recv_back(s, data, op.len);
     if (n > 0 || op.len == 0)
         rc = (flags & NEAP_WANT_FUTURE) != 0 ? np_sockop_ended(s, &op, (int64_t)n, ret_future)
                                              : (int32_t)n;

@@ -2,6 +2,7 @@
 #include "sys/sock.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -312,27 +313,33 @@ typedef struct option {
     int level;
     int number;
     bool read_only;
+    int number6; /* of IPPROTO_IPV6, for sockets of that family; 0: the same for all */
 } option;
 
 static const option options[] = {
-    {"reuseaddr", SOL_SOCKET, SO_REUSEADDR, false},
-    {"reuseport", SOL_SOCKET, SO_REUSEPORT, false},
-    {"keepalive", SOL_SOCKET, SO_KEEPALIVE, false},
-    {"sndbuf", SOL_SOCKET, SO_SNDBUF, false},
-    {"rcvbuf", SOL_SOCKET, SO_RCVBUF, false},
-    {"broadcast", SOL_SOCKET, SO_BROADCAST, false},
-    {"oobinline", SOL_SOCKET, SO_OOBINLINE, false},
-    {"priority", SOL_SOCKET, SO_PRIORITY, false},
-    {"linger", SOL_SOCKET, SO_LINGER, false},
-    {"nodelay", IPPROTO_TCP, TCP_NODELAY, false},
-    {"cork", IPPROTO_TCP, TCP_CORK, false},
-    {"keepidle", IPPROTO_TCP, TCP_KEEPIDLE, false},
-    {"keepintvl", IPPROTO_TCP, TCP_KEEPINTVL, false},
-    {"keepcnt", IPPROTO_TCP, TCP_KEEPCNT, false},
-    {"v6only", IPPROTO_IPV6, IPV6_V6ONLY, false},
-    {"error", SOL_SOCKET, SO_ERROR, true},
-    {"type", SOL_SOCKET, SO_TYPE, true},
-    {"peeruid", SOL_SOCKET, SO_PEERCRED, true},
+    {"reuseaddr", SOL_SOCKET, SO_REUSEADDR, false, 0},
+    {"reuseport", SOL_SOCKET, SO_REUSEPORT, false, 0},
+    {"keepalive", SOL_SOCKET, SO_KEEPALIVE, false, 0},
+    {"sndbuf", SOL_SOCKET, SO_SNDBUF, false, 0},
+    {"rcvbuf", SOL_SOCKET, SO_RCVBUF, false, 0},
+    {"broadcast", SOL_SOCKET, SO_BROADCAST, false, 0},
+    {"oobinline", SOL_SOCKET, SO_OOBINLINE, false, 0},
+    {"priority", SOL_SOCKET, SO_PRIORITY, false, 0},
+    {"linger", SOL_SOCKET, SO_LINGER, false, 0},
+    {"nodelay", IPPROTO_TCP, TCP_NODELAY, false, 0},
+    {"cork", IPPROTO_TCP, TCP_CORK, false, 0},
+    {"keepidle", IPPROTO_TCP, TCP_KEEPIDLE, false, 0},
+    {"keepintvl", IPPROTO_TCP, TCP_KEEPINTVL, false, 0},
+    {"keepcnt", IPPROTO_TCP, TCP_KEEPCNT, false, 0},
+    {"ttl", IPPROTO_IP, IP_TTL, false, IPV6_UNICAST_HOPS},
+    {"multicast_ttl", IPPROTO_IP, IP_MULTICAST_TTL, false, IPV6_MULTICAST_HOPS},
+    {"multicast_loop", IPPROTO_IP, IP_MULTICAST_LOOP, false, IPV6_MULTICAST_LOOP},
+    {"passcred", SOL_SOCKET, SO_PASSCRED, false, 0},
+    {"v6only", IPPROTO_IPV6, IPV6_V6ONLY, false, 0},
+    {"error", SOL_SOCKET, SO_ERROR, true, 0},
+    {"type", SOL_SOCKET, SO_TYPE, true, 0},
+    {"drops", SOL_SOCKET, SO_MEMINFO, true, 0},
+    {"peeruid", SOL_SOCKET, SO_PEERCRED, true, 0},
 };
 
 static const option *find_option(const char *name) {
@@ -357,16 +364,38 @@ static int32_t get_linger(int fd, int32_t *ret_value) {
 }
 
 /* The user who made the other end of a Unix stream, as the kernel has seen it. */
-static int32_t get_peer_user(int fd, int32_t *ret_value) {
-    struct ucred peer;
-    socklen_t len = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+static int32_t get_peer_user(neap_sock *s, int32_t *ret_value) {
+    neap_credentials peer;
+    int32_t rc = neap_sock_peer_credentials(s, &peer, sizeof peer);
+    if (rc == 0)
+        *ret_value = (int32_t)peer.uid;
+    return rc;
+}
+
+/* Datagrams that the queue had no room for. */
+static int32_t get_drops(int fd, int32_t *ret_value) {
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof info;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0)
         return -errno;
-    if (peer.pid ==
-        0) /* of other sorts of sockets nothing is known, and that is no failure for the kernel */
-        return NEAP_ENOTSUP;
-    *ret_value = (int32_t)peer.uid;
+    *ret_value = (int32_t)info[SK_MEMINFO_DROPS];
     return 0;
+}
+
+static bool is(const option *o, int number) {
+    return o->level == SOL_SOCKET && o->number == number;
+}
+
+/* As it is called in the family of the socket. */
+static option in_family(int fd, const option *o) {
+    option out = *o;
+    int domain = 0;
+    if (o->number6 != 0 && np_fd_get_int(fd, SOL_SOCKET, SO_DOMAIN, &domain) == 0 &&
+        domain == AF_INET6) {
+        out.level = IPPROTO_IPV6;
+        out.number = o->number6;
+    }
+    return out;
 }
 
 /* A descriptor that was put off has no options yet. */
@@ -386,9 +415,10 @@ int32_t neap_sock_set_option(neap_sock *sock, const char *name, int32_t value) {
         return rc;
     if (o->read_only)
         return NEAP_EVALUE;
-    if (o->number == SO_LINGER && o->level == SOL_SOCKET)
+    if (is(o, SO_LINGER))
         return set_linger(sock->desc.fd, value);
-    return np_fd_set_int(sock->desc.fd, o->level, o->number, value);
+    option here = in_family(sock->desc.fd, o);
+    return np_fd_set_int(sock->desc.fd, here.level, here.number, value);
 }
 
 int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_value) {
@@ -396,9 +426,12 @@ int32_t neap_sock_get_option(neap_sock *sock, const char *name, int32_t *ret_val
     int32_t rc = name == NULL || ret_value == NULL ? NEAP_EINVAL : enter_option(sock, o);
     if (rc < 0)
         return rc;
-    if (o->number == SO_LINGER && o->level == SOL_SOCKET)
+    if (is(o, SO_LINGER))
         return get_linger(sock->desc.fd, ret_value);
-    if (o->number == SO_PEERCRED && o->level == SOL_SOCKET)
-        return get_peer_user(sock->desc.fd, ret_value);
-    return np_fd_get_int(sock->desc.fd, o->level, o->number, ret_value);
+    if (is(o, SO_PEERCRED))
+        return get_peer_user(sock, ret_value);
+    if (is(o, SO_MEMINFO))
+        return get_drops(sock->desc.fd, ret_value);
+    option here = in_family(sock->desc.fd, o);
+    return np_fd_get_int(sock->desc.fd, here.level, here.number, ret_value);
 }

@@ -15,11 +15,15 @@ void np_sockop_let_go(np_sockop *so) {
     np_future_deactivate(&so->f);
 }
 
+static bool sends_all(const np_op *op) {
+    return op->kind == NP_OP_SENDALL || op->kind == NP_OP_SEND_MANY || op->kind == NP_OP_SEND_FDS;
+}
+
 static void settle_failed(np_sockop *so, int32_t code) {
     neap_future *f = &so->f;
     if (so->op.buf != NULL && f->kind == NP_KIND_BUF)
         np_future_clear_value(f);
-    if (so->op.kind == NP_OP_SENDALL) {
+    if (sends_all(&so->op)) {
         f->kind = NP_KIND_PARTIAL;
         f->value.i = (int64_t)so->op.moved;
     }
@@ -52,6 +56,8 @@ static void settle_moved(np_sockop *so, int64_t n) {
 
 void np_sockop_settle(np_sockop *so) {
     np_trace(so->f.obj.loop, NEAP_TRACE_IO, so->op.result, NULL, &so->f, NULL);
+    if (so->op.kind == NP_OP_SEND_FDS)
+        np_passing_close(so->op.buf);
     if (so->op.result < 0)
         settle_failed(so, (int32_t)so->op.result);
     else if (so->op.kind == NP_OP_ACCEPT)
@@ -84,8 +90,10 @@ static int32_t cancel(neap_future *f, const char *msg) {
     return 1;
 }
 
-/* What the block of an operation measures: one that has an address keeps it behind itself. */
+/* What the block of an operation measures: one that has an address or passes descriptors keeps them behind itself. */
 static size_t size_of(const np_op *op) {
+    if (np_op_passes(op))
+        return sizeof(np_sockop) + np_passing_size(((const np_passing *)op->buf)->fds_max);
     return sizeof(np_sockop) + (op->addr != NULL ? sizeof(neap_addr) : 0);
 }
 
@@ -93,14 +101,19 @@ static void destroy(np_obj *obj) {
     np_sockop *so = np_sockop_of(np_container(obj, neap_future, obj));
     if (so->conn != NULL)
         np_obj_unref(&so->conn->obj);
+    if (np_op_passes(&so->op))
+        np_passing_close(so->op.buf);
     np_future_fini(&so->f);
     np_obj_free(obj, size_of(&so->op));
 }
 
 static const char *what(const neap_future *f) {
     static const char *const names[] = {
-        [NP_OP_ACCEPT] = "an accept", [NP_OP_CONNECT] = "a connect", [NP_OP_RECV] = "a recv",
-        [NP_OP_SEND] = "a send",      [NP_OP_SENDALL] = "a sendall",
+        [NP_OP_ACCEPT] = "an accept",      [NP_OP_CONNECT] = "a connect",
+        [NP_OP_RECV] = "a recv",           [NP_OP_SEND] = "a send",
+        [NP_OP_SENDALL] = "a sendall",     [NP_OP_RECV_MANY] = "a recv_many",
+        [NP_OP_SEND_MANY] = "a send_many", [NP_OP_RECV_FDS] = "a recv_fds",
+        [NP_OP_SEND_FDS] = "a send_fds",
     };
     const np_op *op = &np_container(f, np_sockop, f)->op;
     return op->kind == NP_OP_RECV && op->addr != NULL ? "a recvfrom" : names[op->kind];
@@ -145,7 +158,14 @@ static const np_future_type op_type = {.base = {.name = "an operation", .destroy
 
 /* ---- Starting */
 
-/* The block for an operation that is to wait; `from` is what was tried in vain. */
+static void move_passing(np_sockop *so, np_passing *from) {
+    np_passing *own = (np_passing *)(void *)so->addr;
+    memcpy(own, from, np_passing_size(from->fds_len));
+    so->op.buf = own;
+    from->owns = false;
+    from->fds_len = 0;
+}
+
 np_sockop *np_sockop_make(neap_sock *s, const np_op *from) {
     neap_future *f = np_future_new(s->obj.loop, &op_type, size_of(from));
     if (f == NULL)
@@ -158,6 +178,8 @@ np_sockop *np_sockop_make(neap_sock *s, const np_op *from) {
         so->addr[0] = *from->addr;
         so->op.addr = &so->addr[0];
     }
+    if (np_op_passes(from))
+        move_passing(so, from->buf);
     f->flags |= NP_F_RESOURCE | NP_F_ACTIVE;
     np_future_ref(f);
     np_obj_ref(&s->obj);
@@ -353,6 +375,10 @@ int32_t neap_sock_sendto(neap_sock *sock, const void *data, size_t len, const ne
     if (rc == 0 && addr != NULL)
         rc = np_sock_open(sock, addr->family);
     return rc < 0 ? rc : send_from(sock, NP_OP_SEND, data, len, addr, flags, ret_future);
+}
+
+np_sockop *np_sockop_from(neap_future *origin) {
+    return origin->obj.type == &op_type.base ? np_sockop_of(origin) : NULL;
 }
 
 int32_t neap_future_get_addr(neap_future *future, neap_addr *ret_addr) {

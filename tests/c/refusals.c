@@ -244,6 +244,7 @@ static void refuse_sock_calls(struct things *t) {
     neap_sock *sock;
     neap_sock *other;
     neap_addr addr;
+    neap_addr group;
     const void *lent;
     char buf[4] = "abc";
     int32_t i32;
@@ -252,6 +253,11 @@ static void refuse_sock_calls(struct things *t) {
     assert_ok(neap_listeners_new(NULL, 1, &listeners));
     REFUSED(neap_loop_set_listeners(t->loop, listeners, 0));
     neap_listeners_unref(listeners);
+    neap_msg msg = {.data = buf, .cap = 1, .len = 1};
+    neap_fds fds = {.size = sizeof fds};
+    neap_credentials who;
+    neap_addr_parse("127.0.0.1:1", &addr);
+    neap_addr_parse("239.1.2.3:1", &group);
     REFUSED(neap_sock_new(t->loop, NEAP_TCP, NEAP_AF_INET, &sock));
     REFUSED(neap_sock_adopt(t->loop, 0, &sock));
     REFUSED(neap_sock_pair(t->loop, NEAP_UNIX, &sock, &other));
@@ -269,6 +275,15 @@ static void refuse_sock_calls(struct things *t) {
     REFUSED(neap_sock_send(t->sock, buf, 1, 0, &future));
     REFUSED(neap_sock_sendall(t->sock, buf, 1, 0, &future));
     REFUSED(neap_sock_sendto(t->sock, buf, 1, NULL, 0, &future));
+    REFUSED(neap_sock_recv_many(t->sock, &msg, sizeof msg, 1, 0, &future));
+    REFUSED(neap_sock_send_many(t->sock, &msg, sizeof msg, 1, 0, &future));
+    REFUSED(neap_sock_recv_fds(t->sock, buf, 1, &fds, 0, &future));
+    REFUSED(neap_sock_send_fds(t->sock, buf, 1, NULL, 0, 0, &future));
+    REFUSED(neap_future_take_fds(t->future, &fds));
+    REFUSED(neap_sock_join(t->sock, &group, NULL, NULL));
+    REFUSED(neap_sock_leave(t->sock, &group, NULL, NULL));
+    REFUSED(neap_sock_multicast_via(t->sock, NULL));
+    REFUSED(neap_sock_peer_credentials(t->sock, &who, sizeof who));
     REFUSED(neap_sock_shutdown(t->sock, NEAP_SHUT_WR));
     REFUSED(neap_sock_local(t->sock, &addr));
     REFUSED(neap_sock_peer(t->sock, &addr));

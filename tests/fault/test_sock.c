@@ -285,6 +285,77 @@ static void pending_operations_end_with_their_socket(void) {
     end(loop);
 }
 
+static void a_batch_that_waits_loses_nothing(void) {
+    enum {
+        N = 3
+    };
+    neap_loop *loop = nt_fault_loop(0);
+    neap_sock *a = NULL, *b = NULL;
+    neap_future *future = NULL;
+    char bytes[N] = "xyz";
+    char in[N] = "";
+    neap_msg out[N] = {{.data = &bytes[0], .len = 1},
+                       {.data = &bytes[1], .len = 1},
+                       {.data = &bytes[2], .len = 1}};
+    neap_msg room[N] = {
+        {.data = &in[0], .cap = 1}, {.data = &in[1], .cap = 1}, {.data = &in[2], .cap = 1}};
+    if (loop == NULL)
+        return;
+    if (ok(neap_sock_pair(loop, NEAP_UNIX_DGRAM, &a, &b))) {
+        int how = started(neap_sock_recv_many(b, room, sizeof *room, N, 0, &future), &future);
+        assert_int_equal(neap_sock_send_many(a, out, sizeof *out, N, NEAP_NOWAIT, NULL), N);
+        settle(loop);
+        if (how == 2)
+            assert_ok(outcome(future));
+        else
+            assert_int_equal(neap_sock_recv_many(b, room, sizeof *room, N, NEAP_NOWAIT, NULL), N);
+        assert_memory_equal(in, bytes, N);
+        neap_future_unref(future);
+    }
+    neap_sock_unref(a);
+    neap_sock_unref(b);
+    end(loop);
+}
+
+/* The writing end of a pipe travels, both sides waiting; in the end nobody has it who should not. */
+static void a_descriptor_arrives_or_is_closed(void) {
+    static char zeros[65536];
+    neap_loop *loop = nt_fault_loop(0);
+    neap_sock *a, *b;
+    neap_future *sent = NULL, *received = NULL;
+    int ends[2];
+    char byte;
+    neap_fd fd, got = -1;
+    neap_fds fds = {.size = sizeof fds, .fds = &got, .max = 1};
+    if (loop == NULL)
+        return;
+    assert_int_equal(pipe(ends), 0);
+    fd = ends[1];
+    if (pair(loop, &a, &b)) {
+        while (neap_sock_send(a, zeros, sizeof zeros, NEAP_NOWAIT, NULL) > 0)
+            ;
+        int how = started(neap_sock_send_fds(a, "x", 1, &fd, 1, 0, &sent), &sent);
+        while (neap_sock_recv(b, zeros, sizeof zeros, NEAP_NOWAIT, NULL) > 0)
+            ;
+        int waits =
+            started(neap_sock_recv_fds(b, zeros, sizeof zeros, &fds, 0, &received), &received);
+        settle(loop);
+        if (how == 2 && waits == 2 && outcome(sent) == 0 && outcome(received) == 0) {
+            assert_ok(neap_future_take_fds(received, &fds));
+            assert_int_equal(fds.len, 1);
+            assert_int_equal(close((int)got), 0);
+        }
+        neap_future_unref(sent);
+        neap_future_unref(received);
+    }
+    neap_sock_unref(a);
+    neap_sock_unref(b);
+    end(loop);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 0);
+    close(ends[0]);
+}
+
 static void watches(void) {
     neap_loop *loop = nt_fault_loop(0);
     int ends[2];
@@ -407,6 +478,8 @@ SWEEP(bytes_given_back_are_received_again)
 SWEEP(a_long_send_is_whole_or_tells_how_much_went)
 SWEEP(a_connection_is_accepted_once)
 SWEEP(pending_operations_end_with_their_socket)
+SWEEP(a_batch_that_waits_loses_nothing)
+SWEEP(a_descriptor_arrives_or_is_closed)
 SWEEP(watches)
 SWEEP(signals)
 SWEEP(a_loop_is_closed_with_operations_pending)
@@ -420,6 +493,8 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_a_pair_is_made),
         NT_TEST_BARE(under_failing_memory_a_long_send_is_whole_or_tells_how_much_went),
         NT_TEST_BARE(under_failing_memory_a_connection_is_accepted_once),
         NT_TEST_BARE(under_failing_memory_pending_operations_end_with_their_socket),
+        NT_TEST_BARE(under_failing_memory_a_batch_that_waits_loses_nothing),
+        NT_TEST_BARE(under_failing_memory_a_descriptor_arrives_or_is_closed),
         NT_TEST_BARE(under_failing_memory_watches), NT_TEST_BARE(under_failing_memory_signals),
         NT_TEST_BARE(under_failing_memory_a_loop_is_closed_with_operations_pending),
         NT_TEST_BARE(under_failing_memory_two_places_listen))
