@@ -490,6 +490,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_handle(L, st);
     nl_open_loop(L, st);
     nl_open_sock(L, st);
+    nl_open_fd(L, st);
     nl_open_stream(L, st);
     nl_open_coroutine(L, st);
     nl_open_tree(L, st);

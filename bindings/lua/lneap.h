@@ -212,12 +212,19 @@ void nl_handle_gone(void *user);
 void nl_report(neap_loop *loop, const neap_report *report, void *user);
 void nl_hook_reports(nl_loop *l);
 
-/* lsock.c, lsockio.c, laddr.c */
+/* lsock.c, lsockio.c, lsockmsg.c, lfd.c, laddr.c */
 nl_sock *nl_new_sock(lua_State *L, nl_state *st);
 nl_sock *nl_check_sock(lua_State *L, nl_state *st, int index);
 int32_t nl_address(lua_State *L, nl_state *st, int index, neap_addr *addr);
 void nl_push_address(lua_State *L, const neap_addr *addr);
+int nl_answer_ok(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address);
+int nl_fail_waited(lua_State *L, nl_state *st, neap_future *future, const char *op);
+int nl_send_answer(lua_State *L, nl_state *st, int32_t code, neap_future *future, const char *op);
+nl_fd *nl_new_fd(lua_State *L, nl_state *st);
+void nl_open_fd(lua_State *L, nl_state *st);
 extern const luaL_Reg nl_sock_tries[];
+extern const luaL_Reg nl_sock_msgs[];
+extern const luaL_Reg nl_sock_msg_waits[];
 extern const luaL_Reg nl_sock_waits[];
 extern const luaL_Reg nl_sock_futures[];
 void nl_open_sock(lua_State *L, nl_state *st);

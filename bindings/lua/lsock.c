@@ -8,7 +8,7 @@
 
 /* Pushes a socket object that has no socket yet, so that none is lost when memory is out. */
 nl_sock *nl_new_sock(lua_State *L, nl_state *st) {
-    nl_sock *s = nl_make(L, st, NL_SOCK, sizeof *s, 0);
+    nl_sock *s = nl_make(L, st, NL_SOCK, sizeof *s, NL_SOCK_SLOTS);
     nl_track(&s->node);
     return s;
 }
@@ -72,13 +72,16 @@ static int new_pair(lua_State *L) {
     return code < 0 ? nl_fail(L, st, code, "socketpair", NULL) : 2;
 }
 
-/* A socket of a descriptor, which becomes the socket's. */
+/* A socket of a descriptor, a number or an object, which becomes the socket's. */
 static int adopt(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    neap_fd fd = (neap_fd)luaL_checkinteger(L, 1);
+    nl_fd *d = nl_test(L, st, 1, NL_FD);
+    neap_fd fd = d != NULL ? d->fd : (neap_fd)luaL_checkinteger(L, 1);
     nl_loop *l = nl_loop_now(L, st);
     nl_sock *s = nl_new_sock(L, st);
     int32_t code = neap_sock_adopt(l->loop, fd, &s->sock);
+    if (code >= 0 && d != NULL)
+        d->fd = -1;
     return code < 0 ? nl_fail(L, st, code, "adopt", NULL) : 1;
 }
 
@@ -89,7 +92,7 @@ static nl_sock *self(lua_State *L) {
 }
 
 /* true, or nil and the error. */
-static int answer(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address) {
+int nl_answer_ok(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address) {
     if (code < 0)
         return nl_fail(L, st, code, op, address);
     lua_pushboolean(L, 1);
@@ -102,13 +105,13 @@ static int sock_bind(lua_State *L) {
     int32_t code = nl_address(L, s->node.st, 2, &addr);
     if (code >= 0)
         code = neap_sock_bind(s->sock, &addr);
-    return answer(L, s->node.st, code, "bind", lua_tostring(L, 2));
+    return nl_answer_ok(L, s->node.st, code, "bind", lua_tostring(L, 2));
 }
 
 static int sock_listen(lua_State *L) {
     nl_sock *s = self(L);
     int32_t backlog = (int32_t)luaL_optinteger(L, 2, 0);
-    return answer(L, s->node.st, neap_sock_listen(s->sock, backlog), "listen", NULL);
+    return nl_answer_ok(L, s->node.st, neap_sock_listen(s->sock, backlog), "listen", NULL);
 }
 
 static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *addr,
@@ -144,7 +147,8 @@ static int sock_setsockopt(lua_State *L) {
     nl_sock *s = self(L);
     const char *name = luaL_checkstring(L, 2);
     int32_t value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : (int32_t)luaL_checkinteger(L, 3);
-    return answer(L, s->node.st, neap_sock_set_option(s->sock, name, value), "setsockopt", name);
+    return nl_answer_ok(L, s->node.st, neap_sock_set_option(s->sock, name, value), "setsockopt",
+                        name);
 }
 
 static int sock_getsockopt(lua_State *L) {
@@ -164,7 +168,7 @@ static int sock_shutdown(lua_State *L) {
                                    NEAP_SHUT_WR, NEAP_SHUT_RD, NEAP_SHUT_WR,   NEAP_SHUT_RDWR};
     nl_sock *s = self(L);
     int how = luaL_checkoption(L, 2, "both", words);
-    return answer(L, s->node.st, neap_sock_shutdown(s->sock, hows[how]), "shutdown", NULL);
+    return nl_answer_ok(L, s->node.st, neap_sock_shutdown(s->sock, hows[how]), "shutdown", NULL);
 }
 
 /* ---- Closing ---- */
@@ -172,7 +176,7 @@ static int sock_shutdown(lua_State *L) {
 static int sock_close(lua_State *L) {
     nl_sock *s = nl_check(L, NL_STATE(L), 1, NL_SOCK, "a socket");
     int32_t code = s->sock != NULL ? neap_sock_close(s->sock) : 0;
-    return answer(L, s->node.st, code == NEAP_ELOOP_CLOSED ? 0 : code, "close", NULL);
+    return nl_answer_ok(L, s->node.st, code == NEAP_ELOOP_CLOSED ? 0 : code, "close", NULL);
 }
 
 static int sock_closed(lua_State *L) {
@@ -241,6 +245,8 @@ void nl_open_sock(lua_State *L, nl_state *st) {
     st->drops[NL_SOCK] = drop;
     nl_class(L, st, NL_SOCK, "neap.sock", methods, nl_sock_waits, metas);
     nl_functions(L, st, nl_sock_tries);
+    nl_functions(L, st, nl_sock_msgs);
+    nl_waits(L, st, nl_sock_msg_waits);
     lua_pop(L, 1);
     nl_functions(L, st, functions);
 }

@@ -39,7 +39,7 @@ static void push_bytes(lua_State *L, nl_state *st, neap_sock *sock, const void *
 }
 
 /* nil and the failure of the operation that the coroutine waited for, or the cancellation raised. */
-static int fail_waited(lua_State *L, nl_state *st, neap_future *future, const char *op) {
+int nl_fail_waited(lua_State *L, nl_state *st, neap_future *future, const char *op) {
     int32_t code = neap_future_error(future);
     int64_t partial = neap_future_partial(future);
     if (code == NEAP_ECANCELED) {
@@ -72,7 +72,7 @@ static int recv_end(lua_State *L) {
     const void *data;
     size_t len;
     if (neap_future_get_bytes(future, &data, &len) < 0)
-        return fail_waited(L, st, future, "recv");
+        return nl_fail_waited(L, st, future, "recv");
     if (len == 0)
         lua_pushnil(L);
     else
@@ -112,7 +112,7 @@ static int recvfrom_end(lua_State *L) {
     size_t len;
     neap_addr addr;
     if (neap_future_get_bytes(future, &data, &len) < 0)
-        return fail_waited(L, st, future, "recvfrom");
+        return nl_fail_waited(L, st, future, "recvfrom");
     if (neap_future_get_addr(future, &addr) < 0)
         addr.len = 0;
     push_bytes(L, st, s->sock, data, len);
@@ -152,14 +152,14 @@ static int send_end(lua_State *L) {
     neap_future *future = nl_woken(L, st);
     int64_t count;
     if (neap_future_get_int(future, &count) < 0)
-        return fail_waited(L, st, future, "send");
+        return nl_fail_waited(L, st, future, "send");
     nl_wait_end(st->task);
     lua_pushinteger(L, (lua_Integer)count);
     return 1;
 }
 
-static int send_answer(lua_State *L, nl_state *st, int32_t code, neap_future *future,
-                       const char *op) {
+/* What a send of the string at index 2 answers, now or later. */
+int nl_send_answer(lua_State *L, nl_state *st, int32_t code, neap_future *future, const char *op) {
     if (code == NEAP_PENDING) {
         lua_pushvalue(L, 2);
         lua_replace(L, 1);
@@ -182,7 +182,7 @@ static int sock_send(lua_State *L) {
     if (nl_is_spent(st))
         return nl_again(L, st, sock_send);
     int32_t code = neap_sock_send(s->sock, data, len, 0, &future);
-    return send_answer(L, st, code, future, "send");
+    return nl_send_answer(L, st, code, future, "send");
 }
 
 /* All of the string; answers its length. */
@@ -196,7 +196,7 @@ static int sock_sendall(lua_State *L) {
     if (nl_is_spent(st))
         return nl_again(L, st, sock_sendall);
     int32_t code = neap_sock_sendall(s->sock, data, len, 0, &future);
-    return send_answer(L, st, code, future, "sendall");
+    return nl_send_answer(L, st, code, future, "sendall");
 }
 
 /* A datagram to an address, or to the connected peer. */
@@ -217,7 +217,7 @@ static int sock_sendto(lua_State *L) {
         return nl_again(L, st, sock_sendto);
     const neap_addr *to = lua_isnoneornil(L, 3) ? NULL : &addr;
     code = neap_sock_sendto(s->sock, data, len, to, 0, &future);
-    return send_answer(L, st, code, future, "sendto");
+    return nl_send_answer(L, st, code, future, "sendto");
 }
 
 /* ---- accept, connect ---- */
@@ -234,7 +234,7 @@ static int accept_end(lua_State *L) {
     nl_sock *s = lua_touserdata(L, 1);
     neap_addr addr;
     if (neap_future_error(future) < 0)
-        return fail_waited(L, st, future, "accept");
+        return nl_fail_waited(L, st, future, "accept");
     int32_t code = neap_future_take_sock(future, &s->sock);
     if (neap_future_get_addr(future, &addr) < 0)
         addr.len = 0;
@@ -272,7 +272,7 @@ static int connect_end(lua_State *L) {
     neap_future *future = nl_woken(L, st);
     int32_t code = neap_future_error(future);
     if (code == NEAP_ECANCELED)
-        return fail_waited(L, st, future, "connect");
+        return nl_fail_waited(L, st, future, "connect");
     nl_wait_end(st->task);
     if (code < 0)
         return nl_fail(L, st, code, "connect", lua_tostring(L, 1));

@@ -21,6 +21,7 @@ typedef struct nl_task nl_task;
 typedef struct nl_loop nl_loop;
 typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
+typedef struct nl_fd nl_fd;
 typedef struct nl_stream nl_stream;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
@@ -48,6 +49,7 @@ typedef enum nl_kind {
     NL_LOOP,
     NL_HANDLE,
     NL_SOCK,
+    NL_FD,
     NL_STREAM,
     NL_LOCAL,
     NL_SCOPE,
@@ -208,9 +210,22 @@ struct nl_handle {
     neap_fd fd;
 };
 
+/* Lua values of a socket: memory for its batches, once there were some. */
+enum {
+    NL_INCOMING = 1,
+    NL_OUTGOING = 2,
+    NL_SOCK_SLOTS = 2
+};
+
 struct nl_sock {
     nl_node node;
     neap_sock *sock;
+};
+
+/* A descriptor that somebody has to close. */
+struct nl_fd {
+    nl_node node;
+    neap_fd fd; /* -1: closed, or somebody else's now */
 };
 
 struct nl_stream {

@@ -626,6 +626,117 @@ scenarios["write drain write_eof sendfile close"] = function(aside)
     end
 end
 
+scenarios["recv_many"] = function(aside)
+    local a, b = neap.udp(), neap.udp()
+    assert(a:bind "127.0.0.1:0")
+    assert(b:bind "127.0.0.1:0")
+    local there, got = b:getsockname(), 0
+    aside(function()
+        for _ = 1, 3 do
+            neap.sleep(0.002)
+            a:send_many({ "one", "two" }, there)
+        end
+    end)
+    local function receive()
+        got = got + #assert(b:recv_many())
+    end
+    return function()
+        while got < 6 do
+            receive()
+        end
+    end, function()
+        while got < 6 do
+            receive()
+        end
+        close_all(a, b)
+    end
+end
+
+scenarios["send_many"] = function(aside)
+    local a, b = neap.socketpair "dgram"
+    local sent, got, list = 0, 0, {}
+    for i = 1, 2000 do
+        list[i] = "datagram"
+    end
+    local reader = aside(function()
+        for _ = 1, 100000 do
+            local data = b:recv_many(128)
+            if not data then
+                return
+            end
+            got = got + #data
+            neap.sleep(0.001)
+        end
+    end)
+    return function()
+        for _ = 1, 2 do
+            local ok, n = pcall(a.send_many, a, list)
+            sent = sent + (ok and n or n.partial or 0)
+            if not ok then
+                error(n, 0)
+            end
+        end
+    end, function()
+        for _ = 1, 10000 do
+            if got == sent then
+                break
+            end
+            neap.sleep(0.001)
+        end
+        assert.equal(sent, got)
+        close_all(a, b)
+        neap.wait { reader }
+    end
+end
+
+-- A descriptor that went in comes out, and none is left.
+scenarios["send_fds recv_fds"] = function(aside)
+    local a, b = neap.socketpair()
+    local before, sent, got = helper.count_descriptors(), 0, 0
+    local function receive()
+        local data, fds = b:recv_fds(65536)
+        for _, fd in ipairs(fds) do
+            got = got + 1
+            fd:close()
+        end
+        return data
+    end
+    local function send()
+        a:send_fds("one", { b })
+        sent = sent + 1
+    end
+    aside(function()
+        for _ = 1, 2 do
+            neap.sleep(0.002)
+            send()
+        end
+    end)
+    return function()
+        while got < 2 do
+            receive()
+        end
+        while a:try_send(("x"):rep(65536)) do -- luacheck: ignore 542
+        end
+        aside(function()
+            neap.sleep(0.002)
+            while got < 3 do
+                receive()
+            end
+        end)
+        send()
+    end, function()
+        neap.sleep(0.01)
+        while got < sent do
+            receive()
+        end
+        assert.equal(before, helper.count_descriptors())
+        a:close()
+        while b:recv(65536) do -- luacheck: ignore 542
+        end
+        b:close()
+    end
+end
+
 scenarios["raw wait for a descriptor"] = function(aside)
     local a, b = neap.socketpair()
     aside(function()
@@ -678,6 +789,7 @@ end
 
 local on_sockets = {
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
+    recv_many = true, send_many = true, ["send_fds recv_fds"] = true,
     ["raw wait for a descriptor"] = true,
     ["read_exactly read_line read_until read_all read_some fill"] = true,
     ["write drain write_eof sendfile close"] = true,

@@ -1142,7 +1142,7 @@ function neap.unix(sort) end
 function neap.socketpair(sort) end
 
 --- A socket of a descriptor, which becomes the socket's.
----@param fd integer
+---@param fd integer|neap.descriptor
 ---@return neap.sock?
 ---@return neap.error? err
 function neap.adopt(fd) end
@@ -1214,6 +1214,75 @@ function sock:sendall(data) end
 ---@return neap.error? err
 function sock:sendto(data, address) end
 
+--- Datagrams by one system call, as many as are there, at least one; an empty array only if none was asked for. Those that were cut
+--- to `size` bytes stand in `cut`, which is nil if there are none, with the lengths that they had had. A connected socket tells
+--- here, once each, that an earlier datagram was refused (`ECONNREFUSED`), and goes on.
+---@async
+---@param max? integer default 64; a system call takes at most 128
+---@param size? integer bytes of each that are kept; default 2048
+---@return string[]? data
+---@return neap.address[]|neap.error from the sender of each, or the error
+---@return table<integer, integer>? cut
+function sock:recv_many(max, size) end
+
+--- Sends datagrams, all of them and in order, as one unit among the sends of this socket, by as few system calls as there can be.
+--- The one that fails is that behind those that went.
+---@async
+---@param data string[]
+---@param to? neap.address|neap.address[] the address of all, or of each; default: the connected peer
+---@return integer? count
+---@return neap.error? err
+---@return integer? partial how many went all the same
+function sock:send_many(data, to) end
+
+--- Sends bytes and copies of descriptors together over a Unix socket. They stay the caller's, who may close them even while this
+--- waits. On a stream at least one byte is needed.
+---@async
+---@param data string
+---@param fds (integer|neap.sock|neap.descriptor|table)[] descriptors, sockets, or objects with `fileno`; at most 253
+---@return integer? count
+---@return neap.error? err
+---@return integer? partial
+function sock:send_fds(data, fds) end
+
+--- Bytes from a Unix socket, nil at the end of a stream, and the descriptors that came with them. On a stream bytes that were sent
+--- before may stand in front. What is unusual is told: `cut`, the datagram was longer; `lost`, more descriptors came than were
+--- wanted, or than the process may have, and were closed; with the option `"passcred"` also `pid`, `uid` and `gid` of the sender.
+---@async
+---@param n? integer bytes; default 4096
+---@param max? integer descriptors; default 16
+---@return string? data
+---@return neap.descriptor[]|neap.error fds or the error
+---@return {cut: boolean, lost: boolean, pid?: integer, uid?: integer, gid?: integer}? note
+function sock:recv_fds(n, max) end
+
+--- Who was at the other end of a Unix socket when it was connected.
+---@return {pid: integer, uid: integer, gid: integer}?
+---@return neap.error? err
+function sock:peer_credentials() end
+
+--- Receives what is sent to a group of multicast, too; opens the socket in the family of the group.
+---@param address string an address of the group, with or without a port
+---@param interface? string its name; default: the system chooses
+---@param source? string the only sender to hear
+---@return boolean? done
+---@return neap.error? err
+function sock:join(address, interface, source) end
+
+--- Ends a membership, named as it was joined.
+---@param address string
+---@param interface? string
+---@param source? string
+---@return boolean? done
+---@return neap.error? err
+function sock:leave(address, interface, source) end
+
+--- Sends to groups of multicast through this interface.
+---@param interface? string its name; default: the system chooses
+---@return boolean? done
+---@return neap.error? err
+function sock:multicast_via(interface) end
+
 --- As `accept`, but never suspends: the code is `EAGAIN` if nobody is there.
 ---@return neap.sock? conn
 ---@return neap.address|neap.error address or the error
@@ -1273,11 +1342,34 @@ function sock:getpeername() end
 ---@return neap.error? err
 function sock:setsockopt(name, value) end
 
---- Reads an option.
+--- Reads an option; `"drops"` tells how many datagrams found no room in the socket's queue.
 ---@param name string
 ---@return integer?
 ---@return neap.error? err
 function sock:getsockopt(name) end
+
+--- A descriptor that came over a Unix socket. It is closed by `close`, at the end of the scope of a `<close>` variable, and as a last
+--- resort by the collector. `neap.adopt` makes a socket of it.
+---@class neap.descriptor
+local descriptor = {}
+
+--- Its number.
+---@return integer? fd
+---@return neap.error? err
+function descriptor:fileno() end
+
+--- Its number, which the caller has to close from now on.
+---@return integer? fd
+---@return neap.error? err
+function descriptor:detach() end
+
+--- Closes it.
+---@return boolean done
+function descriptor:close() end
+
+--- Whether it was closed, detached or adopted.
+---@return boolean
+function descriptor:closed() end
 
 -- Streams
 
