@@ -30,14 +30,17 @@ nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index) {
 static int new_stream(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_sock *sock = nl_test(L, st, 1, NL_SOCK);
+    nl_fd *d = nl_test(L, st, 1, NL_FD);
+    neap_fd fd = d != NULL ? d->fd : (neap_fd)lua_tointeger(L, 1);
     if (sock != NULL)
         nl_check_sock(L, st, 1);
-    else if (lua_type(L, 1) != LUA_TNUMBER)
-        nl_type_error(L, st, 1, "a socket or the number of a descriptor");
+    else if (d == NULL && lua_type(L, 1) != LUA_TNUMBER)
+        nl_type_error(L, st, 1, "a socket or a descriptor");
     nl_stream *s = nl_new_stream(L, st);
     int32_t code = sock != NULL ? neap_stream_new(sock->sock, &s->stream)
-                                : neap_stream_open(nl_loop_now(L, st)->loop,
-                                                   (neap_fd)lua_tointeger(L, 1), 0, &s->stream);
+                                : neap_stream_open(nl_loop_now(L, st)->loop, fd, 0, &s->stream);
+    if (code >= 0 && d != NULL)
+        d->fd = -1;
     return code < 0 ? nl_fail(L, st, code, "stream", NULL) : 1;
 }
 

@@ -1349,7 +1349,7 @@ function sock:setsockopt(name, value) end
 function sock:getsockopt(name) end
 
 --- A descriptor that came over a Unix socket. It is closed by `close`, at the end of the scope of a `<close>` variable, and as a last
---- resort by the collector. `neap.adopt` makes a socket of it.
+--- resort by the collector. `neap.adopt` makes a socket of it, `neap.stream` a stream.
 ---@class neap.descriptor
 local descriptor = {}
 
@@ -1375,7 +1375,7 @@ function descriptor:closed() end
 
 --- A stream over a connected socket, which it closes with itself, or over the descriptor of a pipe, terminal or file, which becomes
 --- the stream's. Nobody else should receive from the socket or send to it any more.
----@param from neap.sock|integer
+---@param from neap.sock|integer|neap.descriptor
 ---@return neap.stream?
 ---@return neap.error? err
 function neap.stream(from) end
