@@ -422,6 +422,7 @@ void nl_open_loop(lua_State *L, nl_state *st) {
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"new_loop", new_loop}, {"loop", get_loop}, {NULL, NULL}};
+    lua_getfield(L, -1, "methods"); /* neap/protocol.lua adds to them */
     nl_class(L, st, NL_LOOP, "neap.loop", methods, NULL, metas);
     nl_functions(L, st, nl_handle_calls);
     nl_functions(L, st, nl_watch_calls);
@@ -429,6 +430,7 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     nl_functions(L, st, nl_report_calls);
     nl_functions(L, st, nl_sock_futures);
     nl_functions(L, st, nl_pool_calls);
+    lua_setfield(L, -2, "loop");
     lua_pop(L, 1);
     nl_functions(L, st, functions);
 }

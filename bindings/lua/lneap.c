@@ -499,6 +499,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_testing(L, st);
     nl_open_shutdown(L, st);
     nl_open_workers(L, st);
+    nl_open_server(L, st);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_getfield(L, -1, "waits");
     if (NL_WRAPPED)

@@ -300,6 +300,7 @@ enum {
     NL_RAISE_ABORT = 3
 };
 nl_loop *nl_running_loop(nl_state *st);
+void nl_note_listener(nl_state *st);
 int32_t nl_begin_shutdown(nl_state *st, neap_loop *loop, const char *reason);
 int nl_on_shutdown(lua_State *L);
 void nl_open_shutdown(lua_State *L, nl_state *st);
@@ -307,6 +308,9 @@ void nl_signals_on(lua_State *L, nl_signals *s);
 void nl_signals_off(nl_signals *s);
 extern const luaL_Reg nl_signal_calls[];
 void nl_signals_heard(nl_signals *s);
+
+/* lserver.c */
+void nl_open_server(lua_State *L, nl_state *st);
 
 /* lcount.c */
 void nl_check_slice(lua_State *L, nl_state *st);

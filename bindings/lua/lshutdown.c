@@ -2,7 +2,7 @@
 #include "lneap.h"
 
 /* Somebody wants to be told: tasks will have time to end by themselves. */
-static void note_listener(nl_state *st) {
+void nl_note_listener(nl_state *st) {
     st->heard = 1;
     if (st->signals != NULL)
         nl_signals_heard(st->signals);
@@ -12,7 +12,7 @@ static int add(lua_State *L, nl_state *st, nl_loop *l, int first) {
     nl_handle *h = nl_new_handle(L, st, l->loop, first);
     nl_check_code(L, st,
                   neap_loop_on_shutdown(l->loop, nl_handle_fire, h, nl_handle_gone, &h->handle));
-    note_listener(st);
+    nl_note_listener(st);
     return 1;
 }
 
@@ -53,7 +53,7 @@ static int wait_shutdown(lua_State *L) {
         return nl_again(L, st, wait_shutdown);
     int32_t code = neap_loop_shutdown_begun(neap_future_loop(st->task->o.future), &future);
     if (code == NEAP_PENDING) {
-        note_listener(st);
+        nl_note_listener(st);
         return nl_park(L, st, future, 1, wait_end);
     }
     nl_check_code(L, st, code);

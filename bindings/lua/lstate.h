@@ -65,6 +65,7 @@ typedef enum nl_kind {
     NL_PLACES,
     NL_WORKER,
     NL_POOL,
+    NL_SERVER,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;

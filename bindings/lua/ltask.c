@@ -93,7 +93,8 @@ static nl_task *new_task(lua_State *L, nl_state *st) {
 /* Notes the function that spawns, and its line: the text is made when it is wanted. */
 static void note_site(lua_State *L, nl_task *t, int ud, const nl_spawning *how) {
     lua_Debug ar;
-    int wrapped = NL_WRAPPED || how->scope != NULL; /* asking for the source costs */
+    int wrapped =
+        NL_WRAPPED || how->scope != NULL || how->name != NULL; /* asking for the source costs */
     for (int level = 1; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, wrapped ? "Slf" : "lf", &ar);
         if (ar.currentline > 0 && !(wrapped && nl_is_wrapper(&ar))) {

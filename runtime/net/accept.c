@@ -74,10 +74,12 @@ static const np_future_type acceptance_type = {.base = {.name = "acceptance", .d
                                                .detail = detail,
                                                .addr = addr_of};
 
+static bool may_take(const neap_server *s) {
+    return s->state == NEAP_SERVER_OPEN && !s->paused && (s->max == 0 || s->open < s->max);
+}
+
 static bool is_wanted(const neap_server *s) {
-    bool room = s->max == 0 || s->open < s->max;
-    return s->state == NEAP_SERVER_OPEN && !s->paused && room &&
-           (s->fn != NULL || s->acceptors.len > 0);
+    return may_take(s) && (s->fn != NULL || s->acceptors.len > 0);
 }
 
 static void hand_out(neap_server *s, neap_sock *sock, const neap_addr *peer) {
@@ -307,8 +309,7 @@ int32_t neap_server_resume(neap_server *server) {
 /* What is there now, if nobody stands before. */
 static int32_t accept_now(neap_server *s, uint32_t flags, neap_sock **ret_sock,
                           neap_addr *ret_peer) {
-    bool room = s->max == 0 || s->open < s->max;
-    if (s->paused || !room || s->acceptors.len > 0)
+    if (!may_take(s) || s->acceptors.len > 0)
         return NEAP_EAGAIN;
     int32_t rc = NEAP_EAGAIN;
     for (np_list *at = s->listeners.next; rc == NEAP_EAGAIN && at != &s->listeners; at = at->next)
@@ -316,12 +317,15 @@ static int32_t accept_now(neap_server *s, uint32_t flags, neap_sock **ret_sock,
     return rc;
 }
 
-static int32_t wait_for_connection(neap_server *s, neap_future **ret_future) {
+/* If all listeners were found empty the next announcement will do; else the server looks in its turn, because it may have to
+   report what it finds. */
+static int32_t wait_for_connection(neap_server *s, bool found_empty, neap_future **ret_future) {
     np_parked *p = np_lot_park(&s->acceptors, &acceptance_type, sizeof(acceptance));
     if (p == NULL)
         return NEAP_ENOMEM;
     (void)np_future_give(&p->f, ret_future);
-    np_server_look(s);
+    if (!found_empty || !await_all(s))
+        np_server_queue_turn(s);
     return NEAP_PENDING;
 }
 
@@ -335,6 +339,7 @@ int32_t neap_server_accept(neap_server *server, uint32_t flags, neap_sock **ret_
         rc = NEAP_EINVALID_STATE;
     if (rc < 0)
         return rc;
+    bool first = server->acceptors.len == 0 && !wants;
     if (!wants) {
         neap_addr peer = {0};
         rc = accept_now(server, flags, ret_sock, &peer);
@@ -343,5 +348,5 @@ int32_t neap_server_accept(neap_server *server, uint32_t flags, neap_sock **ret_
         if (rc == 0 || !waits)
             return rc;
     }
-    return wait_for_connection(server, ret_future);
+    return wait_for_connection(server, first && rc == NEAP_EAGAIN && may_take(server), ret_future);
 }

@@ -120,7 +120,7 @@ int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *ta
         server == NULL || sock == NULL || task == NULL ? NEAP_EINVAL : np_enter(server->obj.loop);
     if (rc < 0)
         return rc;
-    if (task->f.obj.loop != server->obj.loop)
+    if (task->f.obj.loop != server->obj.loop || sock->obj.loop != server->obj.loop)
         return NEAP_EOTHER_LOOP;
     np_conn *c = sock->owner != NULL && sock->owner->closed == closed
                      ? np_container(sock->owner, np_conn, owner)

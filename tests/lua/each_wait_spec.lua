@@ -734,6 +734,43 @@ scenarios["send_fds recv_fds"] = function(aside)
         while b:recv(65536) do -- luacheck: ignore 542
         end
         b:close()
+scenarios["server accept wait_closed serve_forever"] = function(aside)
+    local server = neap.listen "127.0.0.1:0"
+    local address = server:addresses()[1]
+    local handled = neap.serve("127.0.0.1:0", function() end)
+    local got, sent = 0, 0
+    aside(function()
+        for _ = 1, 3 do
+            neap.sleep(0.001)
+            local conn = neap.tcp()
+            if not conn:connect(address) then return conn:close() end
+            sent = sent + 1
+            conn:recv()
+            conn:close()
+        end
+    end)
+    return function()
+        for _ = 1, 3 do
+            local conn = assert(server:accept())
+            got = got + 1
+            conn:close()
+        end
+        aside(function()
+            neap.sleep(0.001)
+            server:close()
+        end)
+        server:wait_closed()
+        aside(function()
+            neap.sleep(0.001)
+            handled:close()
+        end)
+        handled:serve_forever()
+    end, function()
+        server:abort()
+        server:wait_closed()
+        handled:abort()
+        handled:wait_closed()
+        assert.is_true(got <= 3 and sent <= 3)
     end
 end
 
@@ -791,6 +828,7 @@ local on_sockets = {
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
     recv_many = true, send_many = true, ["send_fds recv_fds"] = true,
     ["raw wait for a descriptor"] = true,
+    ["server accept wait_closed serve_forever"] = true,
     ["read_exactly read_line read_until read_all read_some fill"] = true,
     ["write drain write_eof sendfile close"] = true,
 }
@@ -808,7 +846,7 @@ describe("cancelled at each wait, nothing is lost or left:", function()
     it("these are all functions that wait", function()
         local core = require(helper.is_luajit and "neap.corejit" or "neap.core")
         local known = " " .. table.concat(names, " ") .. " "
-        local elsewhere = { exit = true, now = true } -- ends the program; a part of select
+        local elsewhere = { exit = true, now = true, __close = true } -- ends the program; parts of select and of blocks
         for _, entry in ipairs(core.waits or {}) do
             local name = entry[2]
             assert(elsewhere[name] or known:find(" " .. name .. " ", 1, true), name .. " has no scenario")

@@ -1013,7 +1013,7 @@ function loop:debug(on) end
 
 --- What an error handler gets.
 ---@class neap.report
----@field kind "callback"|"unhandled"|"pending"|"slow"|"swallowed"|"aborted"|"deadlock"|"left"
+---@field kind "callback"|"unhandled"|"pending"|"slow"|"swallowed"|"aborted"|"deadlock"|"left"|"shortage"
 ---@field message string
 ---@field code? string
 ---@field error? any the very error value
@@ -1585,6 +1585,210 @@ function stream:setsockopt(name, value) end
 ---@return integer?
 ---@return neap.error? err
 function stream:getsockopt(name) end
+
+-- Servers
+
+--- Listens on one or several addresses and runs `handler(stream, address)` in a task of its own for each connection. When the handler
+--- has ended, what it wrote is sent and the connection is closed; one that fails is reported with the address of its peer. The
+--- server belongs to the group that it was made in, as a task does, and is closed by a shutdown. A failure to listen is nil and an
+--- error that names the address.
+---@param addresses string|string[]
+---@param handler fun(stream: neap.stream, address: string)
+---@param options? neap.serve.options
+---@return neap.server?
+---@return neap.error? err
+function neap.serve(addresses, handler, options) end
+
+--- Options of `serve`, `listen` and `create_server`.
+---@class neap.serve.options
+---@field max_connections? integer open at the same time; more wait in the kernel's queue; default: any number
+---@field backlog? integer connections that the kernel queues; default: the system's maximum
+---@field reuse_port? boolean other sockets may share the port: the kernel spreads connections
+---@field one_port? boolean IP addresses with port 0 share the port that the first of them is given
+---@field shed? boolean `false`: while descriptors are short connections wait, instead of being closed at once
+---@field backoff? neap.seconds how often the server looks again while it is short of something; default 0.1
+---@field batch? integer connections accepted in one turn of the loop; default 64
+---@field unlink? boolean `false`: the path of a Unix socket stays when the server is closed
+---@field shutdown? boolean `false`: a shutdown of the loop leaves the server alone
+---@field paused? boolean accept only after `resume`
+---@field sockets? boolean the handler gets a socket instead of a stream
+
+--- A server without a handler: its connections are taken by `accept`. It stops when nobody has it any more.
+---@param addresses string|string[]
+---@param options? neap.serve.options
+---@return neap.server?
+---@return neap.error? err
+function neap.listen(addresses, options) end
+
+--- A server. The end of the block of a `<close>` variable closes it and waits for its end; if an error has ended the block, without a
+--- grace.
+---@class neap.server
+local server = {}
+
+--- The addresses on which it listens now.
+---@return string[]
+function server:addresses() end
+
+--- The sockets on which it listens now.
+---@return neap.sock[]
+function server:sockets() end
+
+--- The connections that are open or whose handler runs, in the order in which they came.
+---@return neap.connection[]
+function server:connections() end
+
+---@class neap.connection
+---@field id integer from 1
+---@field address string of the peer
+---@field age neap.seconds since it was accepted
+---@field open boolean
+---@field task? neap.task of the handler
+
+--- Figures: `open` connections now, `accepted` ever, `shed` for lack of descriptors, `shortages` in which that happened, `turns` in
+--- which it looked for connections.
+---@return table<string, integer>
+function server:metrics() end
+
+--- `"open"`, `"closing"`, `"cancelling"` or `"closed"`.
+---@return string
+function server:state() end
+
+--- Connections wait in the kernel's queue from now on.
+---@return boolean
+function server:pause() end
+
+--- They are accepted again.
+---@return boolean
+function server:resume() end
+
+--- Begins its end: it listens no more, and refuses who waits in the kernel's queue; handlers may finish within the grace, are then
+--- cancelled, and aborted if that takes too long. Called again it can only shorten the graces. False if it was closed.
+---@param options? neap.server.close_options
+---@return boolean
+function server:close(options) end
+
+---@class neap.server.close_options
+---@field grace? neap.seconds default 10
+---@field cancel_grace? neap.seconds default 5
+---@field reason? string the message of the cancellation
+
+--- Closes all connections now and cancels the handlers, which have one turn to clean up. False if it was closed.
+---@return boolean
+function server:abort() end
+
+--- Waits until no connection is open and no task is left of the handlers and what they have spawned.
+---@async
+---@return boolean
+function server:wait_closed() end
+
+--- `wait_closed`; if that is cancelled the server is closed first, without a grace.
+---@async
+function server:serve_forever() end
+
+--- The next connection, of a server without a handler.
+---@async
+---@return neap.sock?
+---@return string address or the error: `closed`
+function server:accept() end
+
+--- `for sock, address in server:iter() do ... end`, until the server is closed.
+---@return function
+---@return neap.server
+function server:iter() end
+
+--- As `resume`, after asyncio.
+---@return boolean
+function server:start_serving() end
+
+--- Whether its state is `"open"`.
+---@return boolean
+function server:is_serving() end
+
+--- asyncio's server: `factory()` answers a protocol for each connection, an object of which these methods are called if it has them:
+--- `connection_made(transport)`, `data_received(data)` any number of times, `eof_received()` (true: go on writing), then once
+--- `connection_lost(err)`, with nil after a normal end; `pause_writing()` and `resume_writing()` when too much is unsent. Those of
+--- one connection run one after the other in a task of its own, so they may wait. An error in one ends that connection, and
+--- is reported. `pause_writing` is called inside `write`.
+---@param factory fun(): table
+---@param host string|string[]|nil numeric, `"localhost"`, `nil` for all, or whole addresses if there is no port
+---@param port? integer
+---@param options? neap.serve.options
+---@return neap.server?
+---@return neap.error? err
+function loop:create_server(factory, host, port, options) end
+
+--- asyncio's connection: connects, and answers when the protocol of `factory()` has been told.
+---@async
+---@param factory fun(): table
+---@param host string
+---@param port? integer
+---@return neap.transport? transport or nil
+---@return table protocol or the error
+function loop:create_connection(factory, host, port) end
+
+--- What a protocol writes to. None of its methods waits.
+---@class neap.transport
+local transport = {}
+
+--- Writes a string. What cannot be sent at once is kept, however much it is: mind `pause_writing`.
+---@param data string
+---@return boolean?
+---@return neap.error? err
+function transport:write(data) end
+
+--- Writes a list of strings as one.
+---@param list string[]
+---@return boolean?
+---@return neap.error? err
+function transport:writelines(list) end
+
+--- Ends writing when all has gone.
+---@return boolean?
+---@return neap.error? err
+function transport:write_eof() end
+
+---@return boolean
+function transport:can_write_eof() end
+
+--- The number of bytes that are unsent.
+---@return integer
+function transport:get_write_buffer_size() end
+
+--- From how many unsent bytes on `pause_writing` is called, and until how many. 65536 and a quarter of the first.
+---@param high? integer
+---@param low? integer
+function transport:set_write_buffer_limits(high, low) end
+
+--- Nothing is received until `resume_reading`.
+function transport:pause_reading() end
+
+--- Calls nobody: what has come is told later.
+function transport:resume_reading() end
+
+---@return boolean
+function transport:is_reading() end
+
+--- Closes when all has gone; nothing more is received.
+function transport:close() end
+
+--- Closes at once.
+function transport:abort() end
+
+---@return boolean
+function transport:is_closing() end
+
+--- `"peername"`, `"sockname"` or `"socket"`; the default for all else.
+---@param name string
+---@param default? any
+---@return any
+function transport:get_extra_info(name, default) end
+
+---@return table
+function transport:get_protocol() end
+
+--- Another protocol is told from now on.
+---@param protocol table
+function transport:set_protocol(protocol) end
 
 -- Testing
 
