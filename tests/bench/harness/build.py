@@ -79,7 +79,7 @@ class Builder:
     def _build_go(self):
         env = {"GO111MODULE": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "",
                "GOCACHE": os.path.join(self.bench, "go-cache")}
-        for folder, name in (("peers", "go_echo"), ("micro", "go_tasks")):
+        for folder, name in (("peers", "go_echo"), ("peers", "go_chat"), ("micro", "go_tasks")):
             source = os.path.join(self.root, "tests", "bench", folder, name + ".go")
             self._peer([self.program(name)], "/usr/bin/go",
                        ["/usr/bin/go", "build", "-o", self.program(name), source], env)

@@ -170,6 +170,24 @@ class Catalogue:
         if other and os.path.realpath(other) != os.path.realpath("/usr/bin/node"):
             yield Program("node-path", [other, script], (), cases)
 
+    def chats(self):
+        """Chat servers."""
+        script = os.path.join(self.builder.root, "scripts", "chat_server.lua")
+        asyncio = self.at("peers", "asyncio_chat.py")
+        faces = []
+        for suffix, backend in [("", None), *self.builder.further_backends()]:
+            env = {"NEAP_BACKEND": backend} if backend else {}
+            for name, command, needs in (("neap54", "neap", LUA54), ("neapjit", "neap-luajit", LUAJIT)):
+                faces.append(Program(name + suffix,
+                                     [self.builder.command(command), script, "127.0.0.1:0"],
+                                     (needs,), (), env, neap="lua"))
+        return [
+            *faces,
+            Program("go", [self.built("go_chat")], (GO,)),
+            Program("asyncio-streams", [PYTHON, asyncio], (ASYNCIO,)),
+            Program("uvloop-streams", [PYTHON, asyncio, "uvloop"], UVLOOP),
+        ]
+
     def micros(self):
         """Programs that take a case of CASES and a scale."""
         built, at = self.built, self.at
