@@ -166,7 +166,7 @@ describe("proxy.lua", function()
             client:close()
         end)
         assert.equal(0, child:wait())
-        assert.matches("1 connections, 6 bytes up, 6 down", child:out())
+        assert.matches("connections, 6 bytes up, 6 down\n$", child:out())
     end)
 
     it("--help says how it is used, and so does a mistake", function()
@@ -304,7 +304,8 @@ describe("chat_server.lua", function()
             local before = resident()
             local talker, listener, sleeper = flood(5000)
             for _, client in ipairs { talker, listener, sleeper } do client:abort() end
-            assert.is_true(resident() - before < 20 * 1024) -- KiB; 5000 lines for 20 clients are 90 MB
+            -- in KiB; 5000 lines for 20 clients are 90 MB. A sanitizer keeps what is freed.
+            assert.is_true(helper.sanitized or resident() - before < 20 * 1024)
             for _, client in ipairs(sleepers) do client:abort() end
         end, "--slow", "skip")
     end)
