@@ -734,6 +734,9 @@ scenarios["send_fds recv_fds"] = function(aside)
         while b:recv(65536) do -- luacheck: ignore 542
         end
         b:close()
+    end
+end
+
 scenarios["server accept wait_closed serve_forever"] = function(aside)
     local server = neap.listen "127.0.0.1:0"
     local address = server:addresses()[1]
