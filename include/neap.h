@@ -2515,7 +2515,7 @@ NEAP_API int32_t neap_server_resume(neap_server *server);
 NEAP_API neap_scope *neap_server_scope(neap_server *server);
 
 /* Says that the task serves the connection: when the task has ended, in whatever way and also without a step, the connection
-   is closed; until then the server does not count as closed.
+   is closed, unless neap_stream_close has begun to; until then the server does not count as closed.
    Errors: NEAP_EINVALID_STATE if the socket is none of the server's open connections or has a task, NEAP_EOTHER_LOOP.
    [L] */
 NEAP_API int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *task);

@@ -60,12 +60,12 @@ static void served(np_waiter *w) {
     neap_sock *sock = c->sock;
     report_failure(c);
     c->task = NULL;
-    if (sock != NULL) {
+    if (sock == NULL) {
+        leave(c);
+    } else if (!sock->flushing) {
         np_obj_ref(&sock->obj);
         np_sock_shut(sock); /* takes it out of the list */
         np_obj_unref(&sock->obj);
-    } else {
-        leave(c);
     }
     np_future_unref(task);
 }

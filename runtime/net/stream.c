@@ -262,6 +262,7 @@ static int32_t begin_close(neap_stream *s) {
     s->closing = true;
     np_stream_end_read(s, NEAP_ECLOSED);
     np_stream_flush(s);
+    s->sock->flushing = s->closing;
     return s->closing || s->out_end == NEAP_ECLOSED ? 0 : s->out_end;
 }
 

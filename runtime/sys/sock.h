@@ -26,8 +26,9 @@ struct neap_sock {
     np_desc desc; /* fd -1: not opened yet, or closed */
     uint8_t sort; /* NEAP_TCP ... */
     bool closed;
-    bool listed; /* its loop's listeners know it */
-    bool chosen; /* bound to a port of the kernel's choice, and may share that when it listens */
+    bool flushing; /* a stream closes it when what was written has gone */
+    bool listed;   /* its loop's listeners know it */
+    bool chosen;   /* bound to a port of the kernel's choice, and may share that when it listens */
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
     np_sock_owner *owner;  /* the server's, or NULL */
