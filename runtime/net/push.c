@@ -231,6 +231,7 @@ static int64_t receive_direct(neap_handle *h) {
 static int64_t advance(neap_handle *h) {
     np_push *p = push_of(h);
     neap_stream *s = p->stream;
+    p->fresh = p->fresh && s->in.len > 0; /* the user may have consumed it */
     if (p->fresh)
         return (int64_t)tell_kept(h);
     int64_t result = NP_WAIT;

@@ -40,6 +40,23 @@ static void without_memory_of_the_user_it_pauses(void **state) {
     client_end(&c, peer);
 }
 
+static void bytes_that_are_consumed_before_the_turn_are_not_told(void **state) {
+    (void)state;
+    int peer;
+    client c = {.room = 16};
+    neap_stream *stream = st_unix(&peer);
+    net_put(peer, "xyz");
+    st_next(stream, "x");
+    client_start_own(&c, stream);
+    assert_ok(neap_stream_consume(stream, 2));
+    nt_settle();
+    assert_int_equal(c.calls, 0);
+    net_put(peer, "abc");
+    nt_settle();
+    assert_string_equal(c.bytes, "abc");
+    client_end(&c, peer);
+}
+
 /* Closes from `buffer`, which is asked when the bytes are there. */
 static size_t close_in_buffer(neap_stream *stream, size_t suggested, void **ret_data, void *user) {
     client *c = user;
@@ -396,7 +413,9 @@ static void an_echo_is_bounded_when_nobody_reads(void **state) {
 }
 
 NT_MAIN(NT_TEST(bytes_come_into_the_memory_of_the_user),
-        NT_TEST(without_memory_of_the_user_it_pauses), NT_TEST(a_close_inside_buffer_ends_it),
+        NT_TEST(without_memory_of_the_user_it_pauses),
+        NT_TEST(bytes_that_are_consumed_before_the_turn_are_not_told),
+        NT_TEST(a_close_inside_buffer_ends_it),
         NT_TEST(lent_bytes_stay_while_the_callback_reads_and_closes),
         NT_TEST(what_is_given_back_comes_again_with_more),
         NT_TEST(a_line_longer_than_the_lent_memory_is_gathered),
