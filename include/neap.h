@@ -7,7 +7,7 @@
    Rules that hold for every function
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
      -errno; neap's own start below -4000.  `errno` is never part of the contract.
-   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_buf, neap_server) are reference-counted.  A
+   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_process, neap_buf, neap_server) are reference-counted.  A
      function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
      pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
    - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,
@@ -60,6 +60,7 @@ typedef struct neap_barrier neap_barrier;         /* where tasks wait for each o
 typedef struct neap_limiter neap_limiter;         /* tokens, of which a task has one */
 typedef struct neap_sock neap_sock;               /* a socket, registered once with its loop */
 typedef struct neap_stream neap_stream;           /* bytes in order, both ways, buffered */
+typedef struct neap_process neap_process;         /* a child process */
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
 typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
 typedef struct neap_job neap_job;                 /* a function that runs on a thread of a pool */
@@ -74,8 +75,8 @@ typedef void (*neap_fn)(void *user);
 typedef void (*neap_destroy_fn)(void *user);
 typedef void (*neap_future_fn)(neap_future *future, void *user);
 
-/* The transparent structs are few.  Three are frozen: neap_addr, neap_iov and neap_completion, which has a stride where arrays are
-   passed.  All others only ever grow at their end, and begin with their size but for two: neap_msg has a stride, and
+/* The transparent structs are few.  Four are frozen: neap_addr, neap_iov, neap_process_fd, and neap_completion, which has a stride where arrays
+   are passed.  All others only ever grow at their end, and begin with their size but for two: neap_msg has a stride, and
    neap_credentials is filled as far as the caller says. */
 
 /* A socket address: `len` bytes of the system's struct sockaddr in `data`. */
@@ -99,6 +100,7 @@ enum {
     /* The system's, as -errno on Linux; the ones that programs compare with. */
     NEAP_EPERM = -1,
     NEAP_ENOENT = -2,
+    NEAP_ESRCH = -3,
     NEAP_EINTR = -4,
     NEAP_E2BIG = -7,
     NEAP_EBADF = -9,
@@ -2422,6 +2424,132 @@ NEAP_API int32_t neap_loop_pool(neap_loop *loop, int32_t which, neap_pool **ret_
    left behind are logged.
    [L] */
 NEAP_API int32_t neap_loop_set_pool(neap_loop *loop, int32_t which, neap_pool *pool);
+/* ---- Processes ------------------------------------------------------------------------------------------ */
+
+/* A child process is watched through its pidfd: no handler for SIGCHLD is needed, no child of the host's is reaped, and no
+   signal goes to a process that has taken over its number.  Its end is its exit, whoever else may have its pipes. */
+
+enum {
+    NEAP_PROCESS_KILL =
+        1, /* SIGKILL when the last reference goes or the loop closes; else it runs on */
+    NEAP_PROCESS_CLEAR_ENV = 2,     /* its environment is only what `env` says */
+    NEAP_PROCESS_GROUP = 4,         /* leads a process group of its own */
+    NEAP_PROCESS_SESSION = 8,       /* leads a session, and so a process group, of its own */
+    NEAP_PROCESS_UID = 16,          /* `uid` counts */
+    NEAP_PROCESS_GID = 32,          /* `gid` counts */
+    NEAP_PROCESS_KEEP_FDS = 64,     /* inherits also what is not close-on-exec */
+    NEAP_PROCESS_KEEP_SIGNALS = 128 /* inherits the signal mask, and which signals are ignored */
+};
+
+/* What a descriptor of a child is. */
+enum {
+    NEAP_PROCESS_INHERIT = 0,  /* the parent's of the same number */
+    NEAP_PROCESS_NULL = 1,     /* /dev/null */
+    NEAP_PROCESS_PIPE_IN = 2,  /* a pipe that the child reads */
+    NEAP_PROCESS_PIPE_OUT = 3, /* a pipe that the child writes */
+    NEAP_PROCESS_PAIR = 4,     /* a Unix stream socket, for both */
+    NEAP_PROCESS_FD = 5,       /* the parent's descriptor `fd`, which is borrowed for the call */
+    NEAP_PROCESS_SAME = 6 /* what the child's descriptor `fd` is, which stands before in the list */
+};
+
+typedef struct neap_process_fd {
+    int32_t number; /* in the child */
+    int32_t source; /* NEAP_PROCESS_INHERIT ... */
+    neap_fd fd;
+} neap_process_fd;
+
+typedef struct neap_process_options {
+    size_t size; /* sizeof(neap_process_options) */
+    const char *
+        file; /* the program: without a slash it is searched along the PATH of the child's environment; NULL: args[0] */
+    const char *const *args; /* ends with NULL; the first is the name that the program sees */
+    const char *const *
+        env; /* ends with NULL; "NAME=value" adds to the parent's or replaces, "NAME" removes; may be NULL */
+    const char *cwd; /* where it runs, and where relative paths begin; NULL: the parent's */
+    const neap_process_fd
+        *fds; /* 0, 1 and 2 are inherited if they are not listed, all others closed */
+    size_t n_fds;
+    uint32_t flags; /* NEAP_PROCESS_* */
+    uint32_t uid;
+    uint32_t gid;
+    const uint32_t *groups; /* supplementary, where uid or gid is given: exactly these */
+    size_t n_groups;
+    int32_t death_signal; /* that the child gets when the thread that started it ends; 0: none */
+    const char *
+        *step; /* where to name what failed: "exec", "chdir", "setuid" ..., static; may be NULL */
+} neap_process_options;
+
+/* How a process ended. */
+enum {
+    NEAP_EXITED = 1,      /* `code`: its exit code */
+    NEAP_SIGNALED = 2,    /* `code`: the signal */
+    NEAP_EXIT_UNKNOWN = 3 /* the host reaps all children: somebody else has the status */
+};
+
+typedef struct neap_process_status {
+    size_t size; /* bytes filled in */
+    int32_t how; /* NEAP_EXITED ... */
+    int32_t code;
+    int32_t dumped;    /* a core was written */
+    int64_t user_ns;   /* processor time of it and of the children that it waited for */
+    int64_t system_ns; /* likewise; both 0 if somebody else reaped it */
+    int64_t max_rss;   /* bytes, likewise */
+} neap_process_status;
+
+/* Starts a program as a child process.  The calling thread is suspended until the program has begun or failed to, some
+   hundred microseconds whatever the size of the host: no memory is copied, but for a child that becomes another user.  All
+   signals are blocked meanwhile; in the child they have their defaults and none is blocked.  Returns a new reference.
+   Errors: those of the system for the step that options->step names, NEAP_ENOENT if there is no such program; NEAP_EINVAL,
+   NEAP_E2BIG for options from the future.
+   [L] */
+NEAP_API int32_t neap_process_spawn(neap_loop *loop, const neap_process_options *options,
+                                    neap_process **ret_process);
+
+/* Takes another reference; returns process.
+   [M] */
+NEAP_API neap_process *neap_process_ref(neap_process *process);
+
+/* Ends a reference.  After the last one the process runs on, or is killed with NEAP_PROCESS_KILL; the loop reaps it when
+   it ends.  If the loop is closed before, it is killed and reaped, or from then on a child that is the host's to reap.
+   [M] */
+NEAP_API void neap_process_unref(neap_process *process);
+
+/* The process's loop: borrowed while the process lives.
+   [M] */
+NEAP_API neap_loop *neap_process_loop(const neap_process *process);
+
+/* Its number, also after its end, when another may have it.
+   [M] */
+NEAP_API int32_t neap_process_pid(const neap_process *process);
+
+/* The parent's end of the pipe or socket that is the child's descriptor `number`: non-blocking, close-on-exec, and from now on
+   the caller's.  What is not taken is closed with the last reference.
+   Errors: NEAP_EBADF if there is none, or it was taken.
+   [L] */
+NEAP_API neap_fd neap_process_take_fd(neap_process *process, int32_t number);
+
+/* Waits until the process has ended.  0 at once, or NEAP_PENDING with a future (kind NONE); with ret_future NULL, NEAP_EAGAIN
+   instead.  Any number may wait, and the status stays.
+   Errors of the future: NEAP_ECLOSED.
+   [L] */
+NEAP_API int32_t neap_process_wait(neap_process *process, neap_future **ret_future);
+
+/* How it ended.  `size` is sizeof(neap_process_status); returns how many bytes were filled in.
+   Errors: NEAP_EPENDING while it runs, also if its loop was closed meanwhile.
+   [L] */
+NEAP_API int32_t neap_process_get_status(neap_process *process, neap_process_status *ret_status,
+                                         size_t size);
+
+/* Sends a signal; 0 only asks whether it runs.
+   Errors: NEAP_ESRCH once it has ended, NEAP_EPERM if it has another user, NEAP_EINVAL.
+   [L] */
+NEAP_API int32_t neap_process_kill(neap_process *process, int32_t signo);
+
+/* Sends a signal to all processes of the group that it leads, also when it has ended itself (Linux 6.9).
+   Errors: NEAP_EINVALID_STATE if it was started without a group; as neap_process_kill.
+   [L] */
+NEAP_API int32_t neap_process_kill_group(neap_process *process, int32_t signo);
+
 /* ---- Servers ------------------------------------------------------------------------------------------- */
 
 /* A server listens on one or several addresses, accepts, and knows its connections until they are closed, so that it can be

@@ -1,7 +1,7 @@
 /* close.c: the end of a loop.
 
    Order: nothing new is taken (life) -> suspended tasks are reported -> the floors above end servers and close sockets,
-   watches and signals, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
+   watches, signals and processes, the backend drains: operations end with NEAP_ECLOSED -> tasks are aborted -> timers and queued calls go ->
    what the end of operations made ready runs once (not when silent) -> hooks, post-box.  Data by tag stays as long as the memory. */
 #include "core/inbuf.h"
 #include "core/events.h"

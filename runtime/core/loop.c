@@ -65,7 +65,8 @@ static void init_lists(neap_loop *loop) {
                         &loop->on_shutdown,
                         &loop->shutdown_futures,
                         &loop->blocked,
-                        &loop->background};
+                        &loop->background,
+                        &loop->processes};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }

@@ -154,6 +154,7 @@ struct neap_loop {
     np_list starved; /* servers that lack descriptors or memory to accept */
     np_list watches; /* readers and writers of raw descriptors */
     np_list signal_watches;
+    np_list processes;        /* that run */
     np_list on_shutdown;      /* hooks, by np_ready.link */
     np_list shutdown_futures; /* who waits for one to begin */
     char *shutdown_reason;    /* or NULL */
@@ -171,7 +172,7 @@ struct neap_loop {
     void (*lent_end)(neap_loop *loop);
     void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */
     void (*fd_freed)(neap_loop *loop);  /* somebody in `starved` may accept again */
-    void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools */
+    void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools, processes */
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
     neap_listeners *listeners; /* whose addresses its sockets share, or NULL */
     int32_t place;             /* among them */

@@ -20,6 +20,7 @@ static void close_all(neap_loop *loop) {
     np_signal_close_all(loop);
     np_pools_close_all(loop);
     np_share_detach(loop);
+    np_process_close_all(loop);
 }
 
 void np_sys_attach(neap_loop *loop) {

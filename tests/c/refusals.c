@@ -407,6 +407,18 @@ static void refuse_sync_calls(struct things *t) {
     REFUSED(neap_chan_len(t->chan));
 }
 
+static void refuse_process_calls(struct things *t) {
+    neap_process_options o = {.size = sizeof o, .args = (const char *const[]){"/bin/true", NULL}};
+    neap_process *process;
+    neap_process_status status;
+    REFUSED(neap_process_spawn(t->loop, &o, &process));
+    REFUSED(neap_process_take_fd(t->process, 1));
+    REFUSED(neap_process_wait(t->process, NULL));
+    REFUSED(neap_process_get_status(t->process, &status, sizeof status));
+    REFUSED(neap_process_kill(t->process, SIGTERM));
+    REFUSED(neap_process_kill_group(t->process, SIGTERM));
+}
+
 /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
 static void harmless_calls(struct things *t) {
     static const char tag;
@@ -446,6 +458,7 @@ int refuse_all(struct things *t) {
     refuse_sync_calls(t);
     taken += refuse_pool_calls(t);
     refuse_server_calls(t);
+    refuse_process_calls(t);
     harmless_calls(t);
     return taken;
 }
@@ -454,6 +467,9 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     static nt_act acts[3];
     neap_sock *other = NULL;
     neap_stream *second = NULL;
+    neap_process_options o = {.size = sizeof o,
+                              .args = (const char *const[]){"/bin/sleep", "1000", NULL},
+                              .flags = NEAP_PROCESS_KILL};
     memset(t, 0, sizeof *t);
     t->loop = nt.loop;
     t->expected = expected;
@@ -479,6 +495,7 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_server_new(nt.loop, NULL, 0, NULL, &t->server, NULL));
     assert_int_equal(neap_server_abort(t->server), 1); /* an open one would hold itself */
     nt_turn();
+    assert_ok(neap_process_spawn(nt.loop, &o, &t->process));
 }
 
 void unref_things(struct things *t) {
@@ -497,9 +514,12 @@ void unref_things(struct things *t) {
     neap_chan_unref(t->chan);
     neap_pool_unref(t->pool);
     neap_server_unref(t->server);
+    neap_process_unref(t->process);
 }
 
 void drop_things(struct things *t) {
     neap_handle_cancel(t->handle);
     unref_things(t);
+    while (nt_metrics().operations > 0) /* the process dies */
+        assert_true(neap_loop_run_once(nt.loop, NT_SEC) >= 0);
 }

@@ -21,10 +21,11 @@ struct things {
     neap_limiter *limiter;
     neap_chan *chan;
     neap_pool *pool;
-    neap_server *server; /* closed */
-    int32_t expected;    /* the code that every call must answer */
-    int destroyed;       /* destroy hooks that ran, of calls that took a callback */
-    char wrong[1024];    /* calls that answered something else */
+    neap_server *server;   /* closed */
+    neap_process *process; /* runs; killed with its last reference */
+    int32_t expected;      /* the code that every call must answer */
+    int destroyed;         /* destroy hooks that ran, of calls that took a callback */
+    char wrong[1024];      /* calls that answered something else */
 };
 
 void make_things(struct things *t, nt_script *script, int32_t expected);

@@ -33,8 +33,10 @@ static void *referrer_main(void *user) {
         neap_barrier_ref(t->barrier);
         neap_limiter_ref(t->limiter);
         neap_chan_ref(t->chan);
+        neap_process_ref(t->process);
         neap_buf_ref(r->buf);
         neap_buf_unref(r->buf);
+        neap_process_unref(t->process);
         neap_chan_unref(t->chan);
         neap_limiter_unref(t->limiter);
         neap_barrier_unref(t->barrier);
@@ -99,6 +101,8 @@ static void the_last_references_may_end_on_a_foreign_thread(void **state) {
     assert_int_equal(destroyed, 0);
     nt_in_thread(drop_all, &t);
     nt_settle();
+    while (nt_metrics().operations > 0) /* the process dies */
+        assert_true(neap_loop_run_once(nt.loop, NT_SEC) >= 0);
     /* The destroy hooks ran, and on the loop's thread: the loop is at rest now. */
     assert_int_equal(destroyed, 1);
     assert_int_equal(nt_metrics().socks, 0);
