@@ -213,11 +213,12 @@ void nl_run_end(lua_State *L, nl_loop *l, int patch) {
    interrupted, its error is on top; not looked for where a host runs the process or the run has its own signals. */
 int32_t nl_run_loop(lua_State *L, nl_loop *l, neap_future *until, int interrupts) {
     nl_state *st = l->node.st;
-    neap_handle *watch = interrupts && !l->attached ? nl_interrupt_on(l->loop) : NULL;
+    if (interrupts && !l->attached)
+        nl_interrupt_on(st, l->loop);
     int32_t code = NEAP_EINTR;
     while (code == NEAP_EINTR && !nl_interrupted(L, st))
         code = until != NULL ? neap_loop_run_until(l->loop, until) : neap_loop_run(l->loop);
-    nl_interrupt_off(watch);
+    nl_interrupt_off(st);
     return code;
 }
 
@@ -275,9 +276,10 @@ static int loop_run_once(lua_State *L) {
     int64_t timeout = lua_isnoneornil(L, 2) ? -1 : nl_seconds(L, 2);
     nl_refuse_running(L, st, l);
     nl_run_begin(L, l, 1, 1);
-    neap_handle *watch = l->attached ? NULL : nl_interrupt_on(l->loop);
+    if (!l->attached)
+        nl_interrupt_on(st, l->loop);
     int32_t code = neap_loop_run_once(l->loop, timeout == NL_NEVER ? -1 : timeout);
-    nl_interrupt_off(watch);
+    nl_interrupt_off(st);
     nl_run_end(L, l, 1);
     if (code == NEAP_EINTR && nl_interrupted(L, st))
         return lua_error(L);
@@ -432,5 +434,9 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     nl_functions(L, st, nl_pool_calls);
     lua_setfield(L, -2, "loop");
     lua_pop(L, 1);
+    lua_getfield(L, -2, "methods");
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "loop");
+    lua_pop(L, 2);
     nl_functions(L, st, functions);
 }

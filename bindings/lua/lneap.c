@@ -500,6 +500,8 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_shutdown(L, st);
     nl_open_workers(L, st);
     nl_open_server(L, st);
+    nl_open_sigwatch(L, st);
+    nl_open_process(L, st);
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->passers);
     lua_getfield(L, -1, "waits");
     if (NL_WRAPPED)

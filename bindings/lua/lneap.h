@@ -311,6 +311,16 @@ void nl_signals_heard(nl_signals *s);
 
 /* lserver.c */
 void nl_open_server(lua_State *L, nl_state *st);
+/* lsigwatch.c, and what it tells lsignal.c */
+int nl_to_signal(lua_State *L, nl_state *st, int index);
+void nl_push_signal(lua_State *L, int signo);
+void nl_open_sigwatch(lua_State *L, nl_state *st);
+void nl_signal_taken(nl_state *st, int signo);
+void nl_signal_gone(nl_state *st, int signo);
+void nl_signals_back(nl_state *st);
+
+/* lprocess.c */
+void nl_open_process(lua_State *L, nl_state *st);
 
 /* lcount.c */
 void nl_check_slice(lua_State *L, nl_state *st);
@@ -321,8 +331,8 @@ void nl_overtime_end(nl_state *st, neap_loop *loop);
 void nl_count_in(const nl_state *st, lua_State *co);
 void nl_count_end(lua_State *co);
 void nl_count_now(nl_state *st);
-neap_handle *nl_interrupt_on(neap_loop *loop);
-void nl_interrupt_off(neap_handle *watch);
+void nl_interrupt_on(nl_state *st, neap_loop *loop);
+void nl_interrupt_off(nl_state *st);
 int nl_interrupted(lua_State *L, nl_state *st);
 
 #endif

@@ -176,6 +176,20 @@ static int reached(lua_State *L) {
     return 1;
 }
 
+/* innermost(): the scope that what the running task starts belongs to, as enter answered it; nil where it is in none, or in one
+   that a host has made. */
+static int innermost(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    neap_task *task = st->task != NULL ? nl_core_task(st->task) : NULL;
+    neap_scope *scope = task != NULL ? neap_task_scope(task) : NULL;
+    if (scope == NULL)
+        return 0;
+    push_known(L, st, scope);
+    if (lua_isnil(L, -1) && neap_scope_owner(scope) == task)
+        lua_pushlightuserdata(L, scope);
+    return 1;
+}
+
 static int join_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_woken(L, st);
@@ -306,6 +320,7 @@ void nl_open_scope(lua_State *L, nl_state *st) {
     static const luaL_Reg functions[] = {{"enter", enter},
                                          {"leave", leave},
                                          {"reached", reached},
+                                         {"innermost", innermost},
                                          {"failures", failures},
                                          {"winner", winner},
                                          {"timeout_error", timeout_error},

@@ -5,7 +5,9 @@
    that does not help, or at once when a person sends a second signal, the process is ended by the signal itself.
 
    A run that did not ask leaves an interrupt to the interpreter, whose handler sets a hook in the main coroutine.  The
-   loop only sees to it that the hook gets its turn. */
+   loop only sees to it that the hook gets its turn.
+
+   Either keeps still about a signal that a script has taken (lsigwatch.c). */
 #include "lneap.h"
 
 #include <limits.h>
@@ -30,6 +32,17 @@ static _Atomic(nl_signals *) in_charge;
 
 /* Signals that its loop has not seen yet, and the last that came. */
 static volatile sig_atomic_t unseen, arrived;
+
+static int index_of(int signo) {
+    for (int i = 0; i < NL_SIGNALS; i++)
+        if (watched[i] == signo)
+            return i;
+    return -1;
+}
+
+static int is_taken(const nl_state *st, int signo) {
+    return st->taken[index_of(signo)] > 0;
+}
 
 /* ---- The prompt ---- */
 
@@ -150,6 +163,8 @@ static void on_arrival(int signo, siginfo_t *info, void *context) {
     nl_signals *s = atomic_load(&in_charge);
     int timed = info->si_code == SI_TIMER;
     (void)context;
+    if (s != NULL && !timed && is_taken(s->st, signo))
+        return;
     unseen++;
     arrived = signo;
     if (s == NULL)
@@ -170,6 +185,8 @@ static void on_signal(int32_t signo, void *user) {
     nl_signals *s = user;
     nl_state *st = s->st;
     int again = st->signo != 0;
+    if (is_taken(st, signo) && !atomic_load(&s->timing))
+        return;
     unseen = 0;
     drop_stop();
     if (signo == SIGINT && stopped) {
@@ -283,20 +300,57 @@ static void on_interrupt(int32_t signo, void *user) {
     neap_loop_raise(user, NEAP_EINTR);
 }
 
-/* Until nl_interrupt_off, an interrupt ends the loop's runs with NEAP_EINTR, also one that arrives before the loop waits;
-   the handler that is there does its work first.  NULL if there is none. */
-neap_handle *nl_interrupt_on(neap_loop *loop) {
-    neap_handle *watch = NULL;
-    if (is_handled(SIGINT))
-        neap_signal_watch(loop, SIGINT, NEAP_SIGNAL_CHAIN, on_interrupt, loop, NULL, &watch);
-    return watch;
+static void watch_interrupts(nl_state *st) {
+    if (st->interruptible != NULL && st->interrupt == NULL && st->taken[0] == 0 &&
+        is_handled(SIGINT))
+        neap_signal_watch(st->interruptible, SIGINT, NEAP_SIGNAL_CHAIN, on_interrupt,
+                          st->interruptible, NULL, &st->interrupt);
 }
 
-void nl_interrupt_off(neap_handle *watch) {
+static void ignore_interrupts(nl_state *st) {
+    neap_handle *watch = st->interrupt;
+    st->interrupt = NULL;
     if (watch == NULL)
         return;
     neap_handle_cancel(watch);
     neap_handle_unref(watch);
+}
+
+/* Until nl_interrupt_off, an interrupt ends the loop's runs with NEAP_EINTR, also one that arrives before the loop waits;
+   the handler that is there, if there is one, does its work first. */
+void nl_interrupt_on(nl_state *st, neap_loop *loop) {
+    st->interruptible = loop;
+    watch_interrupts(st);
+}
+
+void nl_interrupt_off(nl_state *st) {
+    ignore_interrupts(st);
+    st->interruptible = NULL;
+}
+
+/* ---- Signals that a script takes ---- */
+
+/* Neither the run nor the interpreter hears of it, until nl_signal_gone was called as often. */
+void nl_signal_taken(nl_state *st, int signo) {
+    int i = index_of(signo);
+    if (i < 0)
+        return;
+    st->taken[i]++;
+    if (signo == SIGINT)
+        ignore_interrupts(st);
+}
+
+/* Also inside a destroy hook. */
+void nl_signal_gone(nl_state *st, int signo) {
+    int i = index_of(signo);
+    if (i >= 0)
+        st->taken[i]--;
+}
+
+/* After those that are gone: interrupts are the interpreter's again, if nobody else has them. */
+void nl_signals_back(nl_state *st) {
+    if (!st->closed)
+        watch_interrupts(st);
 }
 
 /* Lets a hook that a signal handler has set in the meantime raise its error, as the stock interpreter's does for an

@@ -66,6 +66,8 @@ typedef enum nl_kind {
     NL_WORKER,
     NL_POOL,
     NL_SERVER,
+    NL_SIGNAL_STREAM,
+    NL_PROCESS,
     NL_ERROR, /* a table, not a userdata */
     NL_KINDS
 } nl_kind;
@@ -208,7 +210,7 @@ struct nl_handle {
     neap_loop *loop;     /* borrowed while the call is to come */
     neap_handle *handle; /* a reference; NULL: a watch */
     int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
-    neap_fd fd;
+    neap_fd fd;          /* of a signal: its number */
 };
 
 /* Lua values of a socket: memory for its batches, once there were some. */
@@ -361,6 +363,9 @@ struct nl_state {
     int signo;           /* of the last signal that began or hastened the end of the run */
     nl_signals *signals; /* of the run, if it asked for them */
     nl_worker *worker;   /* whose state this is, or NULL */
+    volatile sig_atomic_t taken[NL_SIGNALS]; /* watches of scripts for these signals */
+    neap_loop *interruptible;                /* runs, and leaves interrupts to the interpreter */
+    neap_handle *interrupt;                  /* its watch; a reference, or NULL */
     volatile int64_t
         overtime; /* when who runs on in a shutdown is interrupted, in ns of the system's clock; 0: never */
     uint8_t counts;   /* threads may have the hook of lcount.c */

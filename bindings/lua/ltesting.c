@@ -229,11 +229,12 @@ static void hook_all(lua_State *L, nl_state *st, int on) {
 static int32_t run_within(lua_State *L, nl_loop *l, neap_future *future,
                           const neap_limits *limits) {
     nl_state *st = l->node.st;
-    neap_handle *watch = l->attached ? NULL : nl_interrupt_on(l->loop);
+    if (!l->attached)
+        nl_interrupt_on(st, l->loop);
     int32_t code = NEAP_EINTR;
     while (code == NEAP_EINTR && !nl_interrupted(L, st))
         code = neap_loop_run_within(l->loop, future, limits);
-    nl_interrupt_off(watch);
+    nl_interrupt_off(st);
     return code;
 }
 

@@ -45,7 +45,7 @@ static lua_State *state_on(neap_loop *loop, const char *script) {
     return L;
 }
 
-/* Turns until no task is left; the clock is virtual. */
+/* Turns until no task is left. */
 static void run_tasks(neap_loop *loop) {
     for (int turns = 0; turns < 300 && nt_metrics_of(loop).tasks > 0; turns++) {
         int32_t n = neap_loop_run_once(loop, 10 * NT_SEC);
@@ -54,11 +54,11 @@ static void run_tasks(neap_loop *loop) {
 }
 
 /* Runs the script with the loop of a host; memory fails while it runs. */
-static void run_script(const char *script) {
+static void run_script_on(const char *script, uint32_t flags) {
     long at = atomic_load(&nt.heap.fail_at);
     int on = atomic_load(&nt.heap.fail_on);
     nt_heap_fail(&nt.heap, 0, 0);
-    neap_loop *loop = nt_fault_loop(NEAP_LOOP_VIRTUAL_CLOCK);
+    neap_loop *loop = nt_fault_loop(flags);
     lua_State *L = state_on(loop, script);
     nt_heap_fail(&nt.heap, at, on);
     if (lua_pcall(L, 0, 0, 0) != 0)
@@ -67,6 +67,10 @@ static void run_script(const char *script) {
     lua_close(L);
     assert_ok(neap_loop_close(loop, 0));
     neap_loop_unref(loop);
+}
+
+static void run_script(const char *script) {
+    run_script_on(script, NEAP_LOOP_VIRTUAL_CLOCK);
 }
 
 static void tasks(void) {
@@ -211,6 +215,29 @@ static void functions_in_other_states(void) {
                "end)");
 }
 
+static void processes_and_signals(void) {
+    run_script_on(
+        "neap.spawn(function()\n"
+        "  local signals = neap.signal('USR1', 'USR2')\n"
+        "  neap.loop():add_signal_handler('USR1', function() end)\n"
+        "  neap.scope(function()\n"
+        "    local p = neap.process{'sh', '-c', 'kill -USR1 $PPID; cat', stdin = 'pipe',\n"
+        "      stdout = 'pipe', stderr = 'null', env = {A = 'b'}, grace = 0.1}\n"
+        "    if p and p:communicate('text') then signals:recv() end\n"
+        "  end)\n"
+        "  signals:close()\n"
+        "  neap.loop():remove_signal_handler('USR1')\n"
+        "  neap.scope(function()\n"
+        "    local q = neap.process{'sleep', '1000', process_group = true}\n"
+        "    if q then neap.move_on(0.001, q.wait, q) end\n"
+        "  end)\n"
+        "  neap.process{'nowhere'}\n"
+        "  local r = neap.process{'true'}\n"
+        "  if r then r:wait() end\n"
+        "end)",
+        0);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -225,6 +252,7 @@ SWEEP(channels_and_locks)
 SWEEP(selects_and_what_tasks_share)
 SWEEP(looks_at_the_program)
 SWEEP(functions_in_other_states)
+SWEEP(processes_and_signals)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
@@ -233,4 +261,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_channels_and_locks),
         NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share),
         NT_TEST_BARE(under_failing_memory_looks_at_the_program),
-        NT_TEST_BARE(under_failing_memory_functions_in_other_states))
+        NT_TEST_BARE(under_failing_memory_functions_in_other_states),
+        NT_TEST_BARE(under_failing_memory_processes_and_signals))

@@ -827,11 +827,56 @@ scenarios["wait_shutdown"] = function()
     end
 end
 
+scenarios["process wait communicate close"] = function()
+    local started = {}
+    local function start(options)
+        started[#started + 1] = assert(neap.process(options))
+        return started[#started]
+    end
+    return function()
+        start({ "sh", "-c", "sleep 0.005; exit 3" }):wait()
+        start({ "sh", "-c", "sleep 0.005; cat", stdin = "pipe", stdout = "pipe" }):communicate "text"
+        start({ "sleep", "1000" }):close()
+    end, function()
+        for _, process in ipairs(started) do
+            process:close(0)
+            assert.is_true(select("#", process:status()) > 0)
+        end
+    end
+end
+
+scenarios["signal stream recv __call"] = function(aside)
+    local stream, sent, got = neap.signal("USR1", "USR2"), 0, 0
+    aside(function()
+        for i = 1, 4 do
+            neap.sleep(0.005)
+            os.execute("kill -" .. (i % 2 == 0 and "USR1" or "USR2") .. " $PPID")
+            sent = sent + 1
+        end
+    end)
+    return function()
+        for _ = 1, 2 do
+            stream:recv()
+            got = got + 1
+            stream()
+            got = got + 1
+        end
+    end, function()
+        helper.ticks(3)
+        while stream:try_recv() do
+            got = got + 1
+        end
+        assert.equal(sent, got)
+        stream:close()
+    end
+end
+
 local on_sockets = {
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
     recv_many = true, send_many = true, ["send_fds recv_fds"] = true,
     ["raw wait for a descriptor"] = true,
     ["server accept wait_closed serve_forever"] = true,
+    ["process wait communicate close"] = true, ["signal stream recv __call"] = true,
     ["read_exactly read_line read_until read_all read_some fill"] = true,
     ["write drain write_eof sendfile close"] = true,
 }

@@ -1049,6 +1049,19 @@ function loop:add_writer(fd, fn, ...) end
 ---@return boolean removed
 function loop:remove_writer(fd) end
 
+--- Calls `fn(...)` when the signal has arrived, until it is removed; a second handler replaces the first. As with
+--- `neap.signal`, the signal is the script's meanwhile.
+---@param signal string|integer
+---@param fn function
+---@param ... any
+---@return boolean replaced
+function loop:add_signal_handler(signal, fn, ...) end
+
+--- Removes the handler.
+---@param signal string|integer
+---@return boolean removed
+function loop:remove_signal_handler(signal) end
+
 --- A future of the next connection and its address.
 ---@param sock neap.sock
 ---@return neap.future
@@ -1789,6 +1802,142 @@ function transport:get_protocol() end
 --- Another protocol is told from now on.
 ---@param protocol table
 function transport:set_protocol(protocol) end
+-- Processes
+
+--- Starts a program and gives the process: the list of its name and arguments, and options. It belongs to the innermost scope or
+--- group of the running task, without one to the run: when that is left the process gets `kill_signal`, after `grace` seconds it is
+--- killed, and it is awaited. The calling task does not wait, but the whole loop stands still for the moment that the program
+--- needs to begin. Raises the cancellation in a scope that is cancelled.
+---@param options neap.process.options
+---@return neap.process?
+---@return neap.error? err names the program; `err.step` is what failed: `"exec"`, `"chdir"`, `"setuid"`, ...
+function neap.process(options) end
+
+--- As `neap.process { "/bin/sh", "-c", line, ... }`. Whatever of the line came from elsewhere the shell reads as well: use it for
+--- lines that you wrote yourself, and arguments or the environment for the rest.
+---@param line string
+---@param options? neap.process.options
+---@return neap.process?
+---@return neap.error? err
+function neap.shell(line, options) end
+
+--- What a descriptor of a process is: `"inherit"` (the default for 0, 1, 2), `"null"`, `"pipe"` (to a stream of ours: the child
+--- reads 0 and writes the others), `"pipe_in"` (a pipe that it reads), `"pair"` (both ways), `"stdout"` (what its stdout is), or a
+--- number, a file of `io`, or a socket, which it gets a copy of.
+---@alias neap.process.fd string|integer|file*|neap.sock
+
+--- Options of `neap.process`. The list holds the program, searched along PATH if it has no slash, and its arguments.
+---@class neap.process.options
+---@field [integer] string|number
+---@field env? table<string, string|number|false> variables that are added to ours or replaced; `false` removes
+---@field clear_env? boolean nothing is inherited: the environment is only `env`
+---@field cwd? string where it runs, and where relative paths begin
+---@field stdin? neap.process.fd
+---@field stdout? neap.process.fd
+---@field stderr? neap.process.fd
+---@field fds? table<integer, neap.process.fd> further ones, by number; all others are closed
+---@field user? string|integer with a name, also with the user's groups
+---@field group? string|integer
+---@field groups? integer[] supplementary groups; default: none, or those of the user's name
+---@field session? boolean it leads a session of its own
+---@field process_group? boolean it leads a process group of its own, which is signalled, and ends, as a whole
+---@field kill_signal? string|integer what asks it to end; default `"TERM"`
+---@field grace? neap.seconds between that and `"KILL"`; default 3
+---@field death_signal? string|integer that it gets if our thread ends without having ended it
+---@field detach? boolean it belongs to no scope and runs on, also after the loop and its variables are gone
+---@field keep_fds? boolean inherits also other descriptors that are not close-on-exec
+---@field keep_signals? boolean inherits the signal mask, and which signals are ignored
+
+--- A child process. With a to-be-closed variable it ends with it.
+---@class neap.process
+---@field pid integer
+---@field program string
+---@field stdin neap.stream?
+---@field stdout neap.stream?
+---@field stderr neap.stream?
+---@field streams table<integer, neap.stream> by the child's number
+local process = {}
+
+--- Waits until it has ended, whoever else has its pipes; any number of tasks may. Answers as `os.execute`: `true, "exit", 0`, or
+--- `nil, "exit", code`, or `nil, "signal", number, name`; `nil, "unknown"` if the host reaps all children.
+---@async
+---@return true?
+---@return string how
+---@return integer? code
+---@return string|integer? name of the signal
+function process:wait() end
+
+--- What `wait` answers, or nothing while it runs.
+---@return true?
+---@return string? how
+---@return integer? code
+---@return string|integer? name of the signal
+function process:status() end
+
+--- What it has used once it has ended: `user` and `system` seconds, `max_rss` in bytes; `dumped`: it left a core.
+---@return { user: number, system: number, max_rss: number, dumped: boolean }?
+function process:usage() end
+
+--- Sends a signal, `"TERM"` if none is given. Never reaches another process that has taken over the number.
+---@param signal? string|integer
+---@return true?
+---@return neap.error? err `"ESRCH"` if it has ended
+function process:kill(signal) end
+
+--- Sends a signal to all processes of the group that it leads.
+---@param signal? string|integer
+---@return true?
+---@return neap.error? err
+function process:kill_group(signal) end
+
+--- Writes `input` to its stdin and closes that, reads stdout and stderr to their ends, all at once, and waits for its end. With
+--- more than `limit` bytes in one of them the process is ended, and the error's code is `limit`.
+---@async
+---@param input? string
+---@param limit? integer
+---@return string? out nil without a pipe
+---@return string|neap.error|nil err what came through stderr, or the error
+---@return true? ... as `wait`
+function process:communicate(input, limit) end
+
+--- Ends it as the end of its scope would: signal, grace, kill; then closes its streams. Answers what `wait` does.
+---@async
+---@param grace? neap.seconds
+---@return true?
+---@return string how
+---@return integer? code
+---@return string|integer? name of the signal
+function process:close(grace) end
+
+-- Signals
+
+--- A stream of the arrivals of these signals, `"HUP"`, `"SIGHUP"` or a number each. What arrives before the last arrival was received
+--- counts as one; several streams of a signal all see it. The handlers that were there are put back when it is closed, collected,
+--- or the loop ends. While it is open `"INT"` and `"TERM"` end neither the run nor, in a stock interpreter, the script.
+---
+--- `for name, number in stream do` receives until it is closed.
+---@param ... string|integer
+---@return neap.signal
+function neap.signal(...) end
+
+---@class neap.signal
+---@operator call: string|integer
+local signal_stream = {}
+
+--- Waits for the next; nil once the stream is closed.
+---@async
+---@return string|integer? name
+---@return integer? number
+function signal_stream:recv() end
+
+--- The next if it has arrived, else nil.
+---@return string|integer? name
+---@return integer? number
+function signal_stream:try_recv() end
+
+--- Who waits receives nil. False if it was closed.
+---@return boolean
+function signal_stream:close() end
 
 -- Testing
 

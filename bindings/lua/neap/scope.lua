@@ -1,8 +1,22 @@
 -- Regions of a task that are cancelled as a whole, and groups of tasks: each is a scope of the core, which the running
 -- task enters, and leaves when the function has ended in whatever way.
 return function(neap, scopes, methods)
-    local enter, leave, join, keep_trace = scopes.enter, scopes.leave, scopes.join, scopes.keep_trace
+    local enter, leave_now, join, keep_trace = scopes.enter, scopes.leave, scopes.join, scopes.keep_trace
     local is_cancelled, pcall, xpcall = neap.is_cancelled, neap.pcall, neap.xpcall
+
+    -- What has to end before a scope is left, by scope.
+    local before_leaving = {}
+    scopes.before_leaving = before_leaving
+
+    local function leave(scope, err)
+        local last = before_leaving[scope]
+        if last then
+            before_leaving[scope] = nil
+            last:finish()
+        end
+        return leave_now(scope, err)
+    end
+    scopes.leave = leave
 
     -- Each of these takes the scope and what xpcall answered.
 
