@@ -175,9 +175,9 @@ describe("a process", function()
         assert.equal("HI\n", (neap.shell("echo hi | tr a-z A-Z", { stdout = "pipe" }):communicate()))
     end))
 
-    it("leaves nothing after a hundred of them", in_loop(function()
+    it("leaves nothing, however many there were", in_loop(function()
         local before = helper.count_descriptors()
-        for _ = 1, 100 do
+        for _ = 1, helper.sanitized and 10 or 100 do
             local process = neap.process { "true", stdin = "pipe", stdout = "pipe" }
             process:communicate()
         end
