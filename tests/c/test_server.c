@@ -350,9 +350,13 @@ static void a_full_server_is_not_woken_by_those_who_wait(void **state) {
     keeper k = {0};
     neap_addr addr;
     int clients[20];
+    char byte;
     neap_server *server = serve(&addr, &one, &k);
+    nt_settle(); /* it waits now, so the kernel knows it */
     clients[0] = net_raw_connect(&addr);
     until_kept(&k, 1);
+    neap_future *future =
+        net_park_recv(k.socks[0], &byte, 1); /* so that the loop asks the kernel */
     nt_settle();
     uint64_t events = nt_metrics().events;
     for (int i = 1; i < 20; i++) {
@@ -363,6 +367,7 @@ static void a_full_server_is_not_woken_by_those_who_wait(void **state) {
     assert_int_equal(nt_metrics().events, events);
     for (int i = 0; i < 20; i++)
         net_close(clients[i]);
+    net_result(future, 0);
     keeper_end(&k);
     server_end(server);
     keeper_end(&k);

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-const queue = 256 // messages
+const queue = 2048 // messages
 
 type client struct {
 	conn net.Conn
