@@ -62,6 +62,7 @@ typedef struct neap_sock neap_sock;               /* a socket, registered once w
 typedef struct neap_stream neap_stream;           /* bytes in order, both ways, buffered */
 typedef struct neap_process neap_process;         /* a child process */
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
+typedef struct neap_addrs neap_addrs;             /* what a name stands for, or an address */
 typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
 typedef struct neap_job neap_job;                 /* a function that runs on a thread of a pool */
 typedef struct neap_server neap_server;           /* listens, accepts, and knows its connections */
@@ -156,7 +157,15 @@ enum {
     NEAP_ENO_YIELD = -4027,       /* a wait below a function that cannot be suspended */
     NEAP_ECORRUPT = -4028,        /* an invariant broke; the loop refuses all further work */
     NEAP_EINCOMPLETE = -4029,     /* the end came before all that was wanted */
-    NEAP_ELIMIT = -4030           /* the limit came before the delimiter or the end */
+    NEAP_ELIMIT = -4030,          /* the limit came before the delimiter or the end */
+
+    /* Of lookups. */
+    NEAP_ENAME_BAD = -4031,         /* no host name: see neap_getaddrinfo */
+    NEAP_ENAME_NOT_FOUND = -4032,   /* no such name, says who must know */
+    NEAP_ENAME_NO_ADDRESS = -4033,  /* the name exists, without what was asked for */
+    NEAP_ENAME_TEMPORARY = -4034,   /* no server answered, or each said that it failed: try later */
+    NEAP_ENAME_FAILED = -4035,      /* an answer that makes no sense: trying again will not help */
+    NEAP_ESERVICE_NOT_FOUND = -4036 /* no service of this name is known */
 };
 
 /* ---- Library ------------------------------------------------------------------------------------------- */
@@ -1995,6 +2004,90 @@ NEAP_API int32_t neap_future_take_fds(neap_future *future, neap_fds *fds);
    [L] */
 NEAP_API int32_t neap_sock_peer_credentials(neap_sock *sock, neap_credentials *ret_peer,
                                             size_t size);
+/* ---- Names --------------------------------------------------------------------------------------------- */
+
+/* What a name stands for: addresses, the best first, and names.  Immutable, with a reference count. */
+
+/* How many addresses there are: at least one.
+   [M] */
+NEAP_API size_t neap_addrs_count(const neap_addrs *addrs);
+
+/* Copies the index-th address.
+   Errors: NEAP_EINVAL out of range.
+   [M] */
+NEAP_API int32_t neap_addrs_get(const neap_addrs *addrs, size_t index, neap_addr *ret_addr);
+
+/* The host name: the canonical one of neap_getaddrinfo if that was asked for, or what neap_getnameinfo has found; else NULL.
+   Borrowed while the addresses live.
+   [M] */
+NEAP_API const char *neap_addrs_name(const neap_addrs *addrs);
+
+/* The service name, or the port as digits, of neap_getnameinfo; else NULL.  Borrowed while the addresses live.
+   [M] */
+NEAP_API const char *neap_addrs_service(const neap_addrs *addrs);
+
+/* Takes another reference; returns addrs.
+   [M] */
+NEAP_API neap_addrs *neap_addrs_ref(neap_addrs *addrs);
+
+/* Ends a reference.
+   [M] */
+NEAP_API void neap_addrs_unref(neap_addrs *addrs);
+
+enum {
+    NEAP_CANONNAME = 256 /* flag of neap_getaddrinfo: ask for the canonical name, too */
+};
+
+/* Looks a host name up: its addresses of `family` (NEAP_AF_INET, NEAP_AF_INET6, or NEAP_AF_UNSPEC for both), in the order of
+   RFC 6724, with the port of `service` (digits, or a name such as "https"; NULL: 0).  A starting call, with NEAP_CANONNAME beside
+   the flags of those.  At once, with *ret_addrs a new reference, come numeric addresses, "localhost" and what ends in
+   ".localhost" (both loopback addresses), and what the cache has; anything else comes later, through a future that
+   neap_future_get_addrs reads.  The first such call starts a thread of the loop's: neither a hosts file nor a name server is ever
+   waited for on the loop's own.  A cancel frees the caller at once; the late answer is dropped.  A pending lookup keeps a
+   run from being a deadlock.  The text of a failure names host and cause.
+   Errors: NEAP_ENAME_BAD for a host that is longer than 253 bytes, has an empty label or one longer than 63 bytes or a
+   character that no host name has, or ends in a number and is no address; NEAP_EVALUE for a port above 65535;
+   NEAP_ENAME_NO_ADDRESS for a numeric address of the other family; NEAP_EAGAIN with NEAP_NOWAIT.  Of the future, too:
+   NEAP_ENAME_NOT_FOUND, NEAP_ENAME_NO_ADDRESS, NEAP_ENAME_TEMPORARY, NEAP_ENAME_FAILED, NEAP_ESERVICE_NOT_FOUND.
+   [L] */
+NEAP_API int32_t neap_getaddrinfo(neap_loop *loop, const char *host, const char *service,
+                                  int32_t family, uint32_t flags, neap_addrs **ret_addrs,
+                                  neap_future **ret_future);
+
+/* Looks for the name of an IP address (the address itself is what neap_addrs_get answers) and of the service at its port.
+   NEAP_PENDING with a future that neap_future_get_addrs reads.
+   Errors: NEAP_EVALUE for an address without a port.  Of the future: NEAP_ENAME_NOT_FOUND if it has no name, and the others of
+   neap_getaddrinfo.
+   [L] */
+NEAP_API int32_t neap_getnameinfo(neap_loop *loop, const neap_addr *addr, neap_future **ret_future);
+
+/* Reads the result of a lookup: borrowed while the future lives.
+   [L] */
+NEAP_API int32_t neap_future_get_addrs(neap_future *future, neap_addrs **ret_addrs);
+
+typedef struct neap_resolver_options {
+    size_t size;             /* sizeof(neap_resolver_options) */
+    const char *engine;      /* "c-ares", "system", or NULL: c-ares where it was built in */
+    const char *servers;     /* "127.0.0.1:5353,[::1]:53"; NULL: those of the file below */
+    const char *resolv_conf; /* read again whenever it changes; NULL: /etc/resolv.conf */
+    int64_t timeout_ns;      /* of the first try, of each server; 0: the file's, else 5 s */
+    uint32_t tries;          /* of each server; 0: the file's, else 4 */
+    uint32_t cache;          /* names that are kept for as long as their servers allow; 0: none */
+} neap_resolver_options;
+
+/* Sets how names are looked up from now on, and empties the cache; lookups under way end as they were begun.  `options` NULL: the
+   defaults.  c-ares asks all names at once, from one thread; the system's getaddrinfo blocks a thread of a pool for each, uses
+   whatever the system is set up for, and does not tell how long an answer holds, so that nothing is kept.  Both read files and
+   environment (RES_OPTIONS, LOCALDOMAIN) as the system's resolver does.
+   Errors: NEAP_ENOTSUP for an engine that is not there, or an option that it does not have (the system's: servers,
+   resolv_conf, timeout_ns, tries); NEAP_EVALUE for a server that is no numeric address.
+   [L] */
+NEAP_API int32_t neap_loop_set_resolver(neap_loop *loop, const neap_resolver_options *options);
+
+/* The engine that looks names up: "c-ares" or "system"; static.
+   [L] */
+NEAP_API const char *neap_loop_resolver(neap_loop *loop);
+
 /* ---- Streams ------------------------------------------------------------------------------------------- */
 
 /* A stream reads and writes the bytes of a connection, pipe or terminal through buffers.  Reading: one read at a time; what a
@@ -2227,6 +2320,34 @@ NEAP_API int32_t neap_loop_set_listeners(neap_loop *loop, neap_listeners *listen
    until a loop is given the place all the same.
    [M] */
 NEAP_API int32_t neap_listeners_leave(neap_listeners *listeners, int32_t place);
+
+/* ---- Connecting ---------------------------------------------------------------------------------------- */
+
+typedef struct neap_connect_options {
+    size_t size;            /* sizeof(neap_connect_options) */
+    const neap_addr *local; /* bound first: only its family is tried; NULL: the system's choice */
+    int64_t delay_ns;       /* between attempts; 0: 250 ms, -1: the next one only after a failure */
+    int32_t prefer;         /* the family tried first; NEAP_AF_UNSPEC: that of the best address */
+} neap_connect_options;
+
+/* Connects to "host:port", where host is a name or a numeric address ("[::1]:80") and port may be the name of a service, or to a
+   Unix stream ("/path", "unix:PATH", "@abstract").  A name is looked up as neap_getaddrinfo does, and its addresses are tried as
+   RFC 8305 (happy eyeballs) says: the families in turn, the next address once the one before has failed or after a delay.
+   The first connection is the result (kind SOCK: neap_future_take_sock), the others are closed.  Returns 0 with a future, a new
+   reference, which may be done.  `options` may be NULL.  A cancel closes everything; one that meets a connection that is
+   there loses.
+   Errors: NEAP_EVALUE for a text that is no address, NEAP_ENAME_BAD.  Of the future: those of neap_getaddrinfo; if no address
+   could be connected to, the code of a shortage if there was one, else of the first that did not only fail for want of a
+   route, of an address of our own or of its family; the text tells of all (neap_future_tried).
+   [L] */
+NEAP_API int32_t neap_connect(neap_loop *loop, const char *address,
+                              const neap_connect_options *options, neap_future **ret_future);
+
+/* The index-th address that a neap_connect tried in vain, in order of trying, and why it failed.  Returns 1, or 0 behind the last
+   and of other futures.
+   [L] */
+NEAP_API int32_t neap_future_tried(neap_future *future, size_t index, neap_addr *ret_addr,
+                                   int32_t *ret_code);
 
 /* ---- Watches on descriptors ---------------------------------------------------------------------------- */
 

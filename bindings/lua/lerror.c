@@ -205,7 +205,7 @@ int32_t nl_error_code(lua_State *L, nl_state *st, int index) {
     if (strcmp(word, neap_err_word(NEAP_ECANCELED)) == 0)
         return NEAP_ECANCELED;
     if (islower((unsigned char)*word)) {
-        for (int32_t code = NEAP_ECLOSED; code >= NEAP_ECORRUPT; code--)
+        for (int32_t code = NEAP_ECLOSED; code >= NEAP_ESERVICE_NOT_FOUND; code--)
             if (strcmp(word, neap_err_word(code)) == 0)
                 return code;
         return NEAP_EFOREIGN;

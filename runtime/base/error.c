@@ -51,6 +51,17 @@ static const code_entry own[] = {
     {NEAP_ECORRUPT, "ECORRUPT", "corrupt", "an invariant broke; the loop refuses further work"},
     {NEAP_EINCOMPLETE, "EINCOMPLETE", "incomplete", "the end came before all that was wanted"},
     {NEAP_ELIMIT, "ELIMIT", "limit", "the limit came before the delimiter or the end"},
+    {NEAP_ENAME_BAD, "ENAME_BAD", "bad_name",
+     "not a host name: these have up to 253 bytes in labels of 1 to 63, no spaces, colons or "
+     "slashes, and do not end in a number"},
+    {NEAP_ENAME_NOT_FOUND, "ENAME_NOT_FOUND", "name_not_found", "no such name"},
+    {NEAP_ENAME_NO_ADDRESS, "ENAME_NO_ADDRESS", "no_address",
+     "the name has no address of the family that was asked for"},
+    {NEAP_ENAME_TEMPORARY, "ENAME_TEMPORARY", "temporary_failure",
+     "no name server has answered properly"},
+    {NEAP_ENAME_FAILED, "ENAME_FAILED", "resolver_failure",
+     "the answer of the name server makes no sense"},
+    {NEAP_ESERVICE_NOT_FOUND, "ESERVICE_NOT_FOUND", "service_not_found", "no such service"},
 };
 
 static const code_entry special[] = {
@@ -62,10 +73,11 @@ static const code_entry special[] = {
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-_Static_assert(COUNT(own) == NEAP_PENDING - NEAP_ELIMIT + 1, "every own code has its row");
+_Static_assert(COUNT(own) == NEAP_PENDING - NEAP_ESERVICE_NOT_FOUND + 1,
+               "every own code has its row");
 
 static const code_entry *find(int32_t code) {
-    if (code <= NEAP_PENDING && code >= NEAP_ELIMIT)
+    if (code <= NEAP_PENDING && code >= NEAP_ESERVICE_NOT_FOUND)
         return &own[NEAP_PENDING - code];
     for (size_t i = 0; i < COUNT(special); i++)
         if (special[i].code == code)

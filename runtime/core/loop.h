@@ -19,6 +19,7 @@
 
 typedef struct np_local np_local;
 typedef struct np_inbuf np_inbuf;
+typedef struct np_resolver np_resolver;
 
 /* ---- What can be queued */
 
@@ -50,8 +51,9 @@ typedef struct np_ready {
 typedef struct np_waiter np_waiter;
 struct np_waiter {
     np_ready node;
-    bool at_once;               /* a future that hands something over fires it in the same call */
-    void (*fire)(np_waiter *w); /* once the future is done; may only queue and settle */
+    bool at_once; /* a future that hands something over fires it in the same call */
+    void (*fire)(
+        np_waiter *w); /* once the future is done; calls no user: it queues, settles and starts */
 };
 
 /* Something in the timers' heap. */
@@ -176,6 +178,7 @@ struct neap_loop {
     void (*on_signals)(neap_loop *loop, uint64_t bits); /* queues the watches of what arrived */
     neap_listeners *listeners; /* whose addresses its sockets share, or NULL */
     int32_t place;             /* among them */
+    np_resolver *resolver;     /* that floor's; NULL: nobody has asked for a name */
 
     np_loop_pool_slot pools[NP_LOOP_POOLS];
 

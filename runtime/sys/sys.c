@@ -2,6 +2,8 @@
 
 #include "base/fd.h"
 #include "sys/listeners.h"
+#include "sys/resolver.h"
+#include "sys/sock.h"
 
 void np_sys_close(neap_loop *loop, int fd) {
     np_fd_close(fd);
@@ -18,6 +20,7 @@ static void close_all(neap_loop *loop) {
     }
     np_watch_close_all(loop);
     np_signal_close_all(loop);
+    np_resolver_close(loop);
     np_pools_close_all(loop);
     np_share_detach(loop);
     np_process_close_all(loop);

@@ -294,6 +294,19 @@ static void refuse_sock_calls(struct things *t) {
     REFUSED(neap_fd_ready(t->loop, 0, NEAP_READ, 0, &future));
 }
 
+static void refuse_name_calls(struct things *t) {
+    neap_addrs *addrs;
+    neap_future *future;
+    neap_addr addr;
+    neap_addr_parse("127.0.0.1:1", &addr);
+    REFUSED(neap_getaddrinfo(t->loop, "localhost", NULL, 0, 0, &addrs, &future));
+    REFUSED(neap_getnameinfo(t->loop, &addr, &future));
+    REFUSED(neap_future_get_addrs(t->future, &addrs));
+    REFUSED(neap_loop_set_resolver(t->loop, NULL));
+    REFUSED(neap_connect(t->loop, "localhost:1", NULL, &future));
+    REFUSED(neap_future_tried(t->future, 0, &addr, &t->expected));
+}
+
 static int64_t no_job(neap_job *job, void *user) {
     (void)job;
     no_call(user);
@@ -423,6 +436,7 @@ static void refuse_process_calls(struct things *t) {
 static void harmless_calls(struct things *t) {
     static const char tag;
     (void)neap_loop_get_data(t->loop, &tag);
+    (void)neap_loop_resolver(t->loop);
     (void)neap_future_list_get(t->future, 0);
     (void)neap_future_message(t->future);
     (void)neap_future_exception(t->future, &tag);
@@ -454,6 +468,7 @@ int refuse_all(struct things *t) {
     refuse_future_calls(t);
     refuse_sock_calls(t);
     refuse_stream_calls(t);
+    refuse_name_calls(t);
     refuse_scope_calls(t);
     refuse_sync_calls(t);
     taken += refuse_pool_calls(t);
