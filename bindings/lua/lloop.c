@@ -432,6 +432,7 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     nl_functions(L, st, nl_report_calls);
     nl_functions(L, st, nl_sock_futures);
     nl_functions(L, st, nl_pool_calls);
+    nl_functions(L, st, nl_name_futures);
     lua_setfield(L, -2, "loop");
     lua_pop(L, 1);
     lua_getfield(L, -2, "methods");

@@ -238,6 +238,12 @@ extern const luaL_Reg nl_stream_waits[];
 extern const luaL_Reg nl_stream_tries[];
 void nl_drain_standard(lua_State *L, nl_loop *l);
 void nl_open_stream(lua_State *L, nl_state *st);
+/* lnames.c, lconnect.c */
+int32_t nl_family(lua_State *L, nl_state *st, int index, const char *what);
+int nl_push_addrs(lua_State *L, const neap_addrs *addrs);
+extern const luaL_Reg nl_name_futures[];
+void nl_open_names(lua_State *L, nl_state *st);
+void nl_open_connect(lua_State *L, nl_state *st);
 
 /* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,
    lidle.c, ltesting.c */

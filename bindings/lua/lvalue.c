@@ -243,7 +243,10 @@ static int push_ptr(lua_State *L, nl_state *st, neap_future *future, const neap_
                     int ud) {
     if (value->ptr.tag == &nl_parcel_tag)
         return push_copied(L, future, ud, value->ptr.ptr);
+    neap_addrs *addrs;
     if (value->ptr.tag != st) {
+        if (neap_future_get_addrs(future, &addrs) == 0)
+            return nl_push_addrs(L, addrs);
         lua_pushnil(L); /* another binding's */
         return 1;
     }

@@ -1,4 +1,5 @@
--- What does run do?  Makes a loop, runs one function on it to its end, closes it.
+-- What does run do?  Makes a loop, runs one function on it to its end, closes it.  The function looks a name up.
+-- usage: run.lua [host [port]]
 local neap = require "neap"
 
 local function run(main, ...)
@@ -17,20 +18,17 @@ local function run(main, ...)
     return result
 end
 
--- Asks the kernel for a port of its own; stands for the address look-up of the original.
-local function free_address(host)
-    local s = neap.tcp()
-    assert(s:bind(host .. ":0"))
-    neap.sleep(0)
-    local address = s:getsockname()
-    s:close()
-    return (address:gsub(":%d+$", ":port"))
+local function getaddrinfo(host, port)
+    local loop = neap.loop()
+    return loop:getaddrinfo(host, port):await()
 end
 
-print("by hand:  " .. run(free_address, "127.0.0.1"))
+local host, port = (...) or "localhost", tonumber((select(2, ...))) or 443
+
+print("by hand:  " .. table.concat(run(getaddrinfo, host, port), " "))
 if neap.current_task() then
-    local _, err = pcall(neap.run, free_address, "127.0.0.1")
+    local _, err = pcall(neap.run, getaddrinfo, host, port)
     print("neap.run: " .. err.code .. " here, for the command has called it")
 else
-    print("neap.run: " .. neap.run(free_address, "127.0.0.1"))
+    print("neap.run: " .. table.concat(neap.run(getaddrinfo, host, port), " "))
 end

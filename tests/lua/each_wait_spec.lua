@@ -777,6 +777,23 @@ scenarios["server accept wait_closed serve_forever"] = function(aside)
     end
 end
 
+scenarios["resolve getnameinfo connect_sock"] = function()
+    local listener, open = neap.tcp(), {}
+    assert(listener:bind "127.0.0.1:0")
+    assert(listener:listen())
+    local address = "localhost:" .. listener:getsockname():match ":(%d+)$"
+    return function()
+        neap.resolve("127.0.0.1", "https") -- the port is in a file
+        neap.getnameinfo "127.0.0.1:443"
+        local sock = neap.connect_sock(address)
+        open[1] = sock
+        local stream = neap.connect(address)
+        open[2] = stream
+    end, function()
+        close_all(listener, open[1], open[2])
+    end
+end
+
 scenarios["raw wait for a descriptor"] = function(aside)
     local a, b = neap.socketpair()
     aside(function()
@@ -879,6 +896,7 @@ local on_sockets = {
     ["process wait communicate close"] = true, ["signal stream recv __call"] = true,
     ["read_exactly read_line read_until read_all read_some fill"] = true,
     ["write drain write_eof sendfile close"] = true,
+    ["resolve getnameinfo connect_sock"] = true,
 }
 
 describe("cancelled at each wait, nothing is lost or left:", function()

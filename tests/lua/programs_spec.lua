@@ -10,6 +10,9 @@ local programs = {
     crawler = { {}, "^300 pages, 20 connections at a time\n$" },
     worker_pool = { { "3", "10" }, "^7\tjob 7 is broken\n10 jobs, 1 broken, sum 336\n$", iterates = true },
     mirrors = { {}, "^\tfrom the quick one\n$" },
+    resolve = { { "localhost", "a..b", "192.0.2.300" },
+        "^localhost\t::1 127%.0%.0%.1\na%.%.b\ta%.%.b: not a host name[^\n]*\n"
+            .. "192%.0%.2%.300\t192%.0%.2%.300: not [^\n]*\n$" },
 }
 
 describe("program", function()

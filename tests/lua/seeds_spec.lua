@@ -23,9 +23,10 @@ local scripts = {
     minimal_loop = { "L12", "the minimal loop drives tasks and waits for them", lines("Foo", "Bar") },
     wait = { "W1", "wait by hand does what neap.wait does", lines("---> wait", 'sleep "1" sec', 'sleep "2" sec',
         "---> neap.wait", 'sleep "1" sec', 'sleep "2" sec'), virtual = true },
-    run = { "R1", "run by hand does what neap.run does",
-        lines("by hand:  127.0.0.1:port", "neap.run: 127.0.0.1:port"),
-        command = lines("by hand:  127.0.0.1:port", "neap.run: loop_running here, for the command has called it") },
+    run = { "R1 N14", "run by hand looks a name up as neap.run does",
+        lines("by hand:  [::1]:443 127.0.0.1:443", "neap.run: [::1]:443 127.0.0.1:443"),
+        command = lines("by hand:  [::1]:443 127.0.0.1:443",
+            "neap.run: loop_running here, for the command has called it") },
     interleave = { "L16", "the ten tasks interleave with the one that makes them", lines(
         "create 0", "create 1", "done 0", numbered(2, 9, "create %d"), numbered(1, 9, "done %d")), virtual = true },
     gen_send = { "G2", "values are sent into a generator, and errors thrown", lines("next", "1", "2", "StopIteration",
@@ -80,7 +81,7 @@ describe("seed", function()
     it("W1: wait.lua: wait by hand does what neap.wait does, in a stock interpreter", function()
         check(running.wait.stock, scripts.wait[3])
     end)
-    it("R1: run.lua: run by hand does what neap.run does, in a stock interpreter", function()
+    it("R1 N14: run.lua: run by hand looks a name up as neap.run does, in a stock interpreter", function()
         check(running.run.stock, scripts.run[3])
     end)
     it("L16: interleave.lua: ten tasks interleave with the one that makes them, in a stock interpreter", function()

@@ -15,7 +15,7 @@ local neap = {}
 ---@alias neap.awaitable neap.future|neap.task|function|thread|table
 
 --- An address: `"1.2.3.4:80"`, `"[::1]:80"`, a path with a slash, or `"@abstract"`. Host names are refused with the code
---- `no_resolver` until there is a resolver.
+--- `no_resolver` but where it says otherwise: `neap.resolve` looks them up, and so does `neap.connect`.
 ---@alias neap.address string
 
 --- A number of seconds.
@@ -1128,6 +1128,85 @@ function handle:when() end
 ---@return neap.handle self
 function handle:reset(seconds) end
 
+--- A future of what `neap.resolve` answers; await raises where that answers an error.
+---@param host string
+---@param port? integer|string
+---@param options? neap.resolve.options
+---@return neap.future
+function loop:getaddrinfo(host, port, options) end
+
+--- A future of what `neap.getnameinfo` answers; await raises where that answers an error.
+---@param address neap.address
+---@return neap.future
+function loop:getnameinfo(address) end
+
+-- Names and connecting
+
+---@class neap.resolve.options
+---@field family? "any"|"inet"|"inet6" default: any
+---@field canonical? boolean whether the canonical name is asked for
+
+--- Looks a host name up: a list of its addresses, the best first, with the port of the service (a number or a name, default 0).
+--- With the option `canonical` the list has the canonical name in its field of that name. Numeric addresses, `localhost` and
+--- what ends in `.localhost` are answered on the spot; files and name servers are asked by other threads.
+---
+--- Errors have the host in `err.host` and one of the codes `name_not_found`, `no_address` (none of that family),
+--- `temporary_failure` (no server answered, or each failed), `resolver_failure`, `bad_name`, `service_not_found`, `value_error`.
+---@async
+---@param host string
+---@param service? integer|string
+---@param options? neap.resolve.options may stand in the place of the service
+---@return neap.address[]? addresses
+---@return neap.error? err
+function neap.resolve(host, service, options) end
+
+--- Looks for the name of an address and of the service at its port; where the service has no name, that is the port.
+---@async
+---@param address neap.address
+---@return string? host
+---@return string|neap.error service or the error
+function neap.getnameinfo(address) end
+
+---@class neap.resolver.options
+---@field engine? "c-ares"|"system" default: c-ares where it was built in
+---@field servers? string[] numeric addresses with their ports; default: those of resolv.conf
+---@field resolv_conf? string the path of another one; it is read again whenever it changes
+---@field timeout? neap.seconds of the first try, of each server
+---@field tries? integer of each server
+---@field cache? integer so many names are kept for as long as their servers allow; default 0
+
+--- Sets how the running loop, or the state's, looks names up, and empties its cache. An option that is not given has its
+--- default. Without options it only asks.
+---@param options? neap.resolver.options
+---@return "c-ares"|"system" engine
+function neap.resolver(options) end
+
+---@class neap.connect.options
+---@field local_addr? neap.address numeric; bound first, and only its family is tried
+---@field happy_eyeballs_delay? neap.seconds after which the next address is tried beside; default 0.25
+---@field prefer? "any"|"inet"|"inet6" the family that is tried first; default: that of the best address
+
+--- Connects to `"host:port"`, where the host is a name or a numeric address and the port may be the name of a service, or to
+--- a Unix stream (`"/path"`, `"unix:PATH"`, `"@abstract"`). All addresses of a name are tried as RFC 8305 says, until one
+--- has a connection.
+---
+--- If none could be connected to, `err.tried` is a list of `{address=, error=}`, and `err.code` is the first that does not only
+--- say that there is no route. A failed lookup has the codes of `neap.resolve`.
+---@async
+---@param address neap.address
+---@param options? neap.connect.options
+---@return neap.stream?
+---@return neap.error? err
+function neap.connect(address, options) end
+
+--- As `neap.connect`, the bare socket.
+---@async
+---@param address neap.address
+---@param options? neap.connect.options
+---@return neap.sock?
+---@return neap.error? err
+function neap.connect_sock(address, options) end
+
 -- Sockets
 
 --- A TCP socket, opened by `bind` or `connect` in the family of the address.
@@ -1730,7 +1809,7 @@ function server:is_serving() end
 ---@return neap.error? err
 function loop:create_server(factory, host, port, options) end
 
---- asyncio's connection: connects, and answers when the protocol of `factory()` has been told.
+--- asyncio's connection: connects as `neap.connect` does, and answers when the protocol of `factory()` has been told.
 ---@async
 ---@param factory fun(): table
 ---@param host string

@@ -271,14 +271,6 @@ return function(neap, servers, methods, hold, keep_trace)
 
     -- Connections
 
-    local function connect(address)
-        local sock = address:find("^[/@]") and neap.unix() or neap.tcp()
-        local ok, err = sock:connect(address)
-        if ok then return sock end
-        sock:close()
-        return nil, err
-    end
-
     -- The error of a callback is no failure of the group that the connection was made in.
     local function run_client(transport)
         local ok, err = pcall(run, transport)
@@ -290,7 +282,7 @@ return function(neap, servers, methods, hold, keep_trace)
     function methods.loop.create_connection(_, factory, host, port)
         check_factory(factory, "create_connection")
         local address = addresses_of(host, port)[1]
-        local sock, err = connect(address)
+        local sock, err = neap.connect_sock(address)
         if not sock then return nil, err end
         local transport = new_transport(neap.stream(sock), sock, sock:getpeername() or address, factory)
         neap.spawn { run_client, transport, name = "connection to " .. address }
