@@ -8,6 +8,7 @@
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
      -errno; neap's own start below -4000.  `errno` is never part of the contract.
    - Handles (neap_loop, neap_future, neap_sock and so on) are reference-counted.  A
+   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_file, neap_buf, neap_server) are reference-counted.  A
      function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
      pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
    - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,
@@ -61,6 +62,8 @@ typedef struct neap_limiter neap_limiter;         /* tokens, of which a task has
 typedef struct neap_sock neap_sock;               /* a socket, registered once with its loop */
 typedef struct neap_stream neap_stream;           /* bytes in order, both ways, buffered */
 typedef struct neap_process neap_process;         /* a child process */
+typedef struct neap_file neap_file;               /* an open file, with a position of its own */
+typedef struct neap_fs_watch neap_fs_watch;       /* what happens to files and directories */
 typedef struct neap_buf neap_buf;                 /* immutable bytes with a reference count */
 typedef struct neap_addrs neap_addrs;             /* what a name stands for, or an address */
 typedef struct neap_pool neap_pool;               /* threads for what would block a loop */
@@ -110,8 +113,13 @@ enum {
     NEAP_EACCES = -13,
     NEAP_EBUSY = -16,
     NEAP_EEXIST = -17,
+    NEAP_ENOTDIR = -20,
+    NEAP_EISDIR = -21,
     NEAP_EINVAL = -22,
     NEAP_EMFILE = -24,
+    NEAP_EFBIG = -27,
+    NEAP_ENOSPC = -28,
+    NEAP_ESPIPE = -29,
     NEAP_EPIPE = -32,
     NEAP_ERANGE = -34,
     NEAP_EMSGSIZE = -90,
@@ -805,7 +813,8 @@ enum {
     NEAP_KIND_BYTES = 4,  /* pointer and length */
     NEAP_KIND_PTR = 5,    /* tag and pointer of a binding */
     NEAP_KIND_SOCK = 6,   /* a neap_sock */
-    NEAP_KIND_LIST = 7    /* the futures given to gather or wait */
+    NEAP_KIND_LIST = 7,   /* the futures given to gather or wait */
+    NEAP_KIND_FILE = 8    /* a neap_file */
 };
 
 /* Makes a pending future.  Its outcome is set once: by a setter, an error or a cancel; the first wins, later ones answer
@@ -944,6 +953,10 @@ NEAP_API int32_t neap_future_get_ptr(neap_future *future, const void *tag, void 
    [L] */
 NEAP_API int32_t neap_future_take_sock(neap_future *future, neap_sock **ret_sock);
 
+/* Takes the opened file out, as neap_future_take_sock does.
+   [L] */
+NEAP_API int32_t neap_future_take_file(neap_future *future, neap_file **ret_file);
+
 /* The address that came with an accept or a recvfrom.
    [L] */
 NEAP_API int32_t neap_future_get_addr(neap_future *future, neap_addr *ret_addr);
@@ -968,7 +981,7 @@ NEAP_API const char *neap_future_message(neap_future *future);
    [L] */
 NEAP_API void *neap_future_exception(neap_future *future, const void *tag);
 
-/* Bytes that a send or sendall had moved when it failed or was cancelled, else 0.
+/* Bytes that a send, sendall, write or copy is known to have moved when it failed or was cancelled, else 0.
    [L] */
 NEAP_API int64_t neap_future_partial(neap_future *future);
 
@@ -2670,6 +2683,277 @@ NEAP_API int32_t neap_process_kill(neap_process *process, int32_t signo);
    Errors: NEAP_EINVALID_STATE if it was started without a group; as neap_process_kill.
    [L] */
 NEAP_API int32_t neap_process_kill_group(neap_process *process, int32_t signo);
+/* ---- Files --------------------------------------------------------------------------------------------- */
+
+/* Files are always ready and may take long all the same, so each operation is made by a thread of the loop's pool of files, or
+   by the kernel (io_uring).  It is one trip there, however many calls it takes.
+
+   Rules of this section
+   - Paths are pointer and length, need no final zero and may have any length that the system takes.  One with a zero inside
+     answers NEAP_EVALUE.  They are copied, as is what is written.
+   - Operations answer NEAP_PENDING and a new reference to a future in *ret_future, or a negative failure; reads may have
+     their bytes at once.  What the system refuses comes through the future.
+   - A cancel frees whoever waits at once.  What had begun may still happen, and is stopped where that can be done; memory and
+     descriptors are kept until then.  A file that was opened for nobody is closed again, bytes that were read for nobody are
+     read again by the next, and neap_future_partial tells how much is known to be written.
+   - Interrupted and partial calls of the system are continued. */
+
+enum {
+    NEAP_OPEN_READ = 1,
+    NEAP_OPEN_WRITE = 2,
+    NEAP_OPEN_APPEND = 4, /* write at the end, wherever that is by then */
+    NEAP_OPEN_CREATE = 8,
+    NEAP_OPEN_EXCL = 16, /* create, and fail with NEAP_EEXIST if it is there */
+    NEAP_OPEN_TRUNCATE = 32,
+    NEAP_OPEN_NOFOLLOW = 64 /* fail if the last part of the path is a symbolic link */
+};
+
+/* Opens a file: `how` is a sum of NEAP_OPEN_*, `permissions` are those of a new file before the process's umask.  Kind FILE.
+   The descriptor is close-on-exec, and non-blocking, so that nothing waits for the other end of a pipe or for a terminal:
+   reads and writes of such files answer NEAP_EAGAIN when they would wait.
+   [L] */
+NEAP_API int32_t neap_file_open(neap_loop *loop, const char *path, size_t len, uint32_t how,
+                                uint32_t permissions, neap_future **ret_future);
+
+/* Makes a file of a descriptor, which is taken on success; it becomes close-on-exec.  The position is where it stands.
+   Errors: NEAP_EBADF.
+   [L] */
+NEAP_API int32_t neap_file_adopt(neap_loop *loop, neap_fd fd, neap_file **ret_file);
+
+/* Takes another reference; returns file.
+   [M] */
+NEAP_API neap_file *neap_file_ref(neap_file *file);
+
+/* Ends a reference; the last one closes the file as soon as nothing uses it any more.
+   [M] */
+NEAP_API void neap_file_unref(neap_file *file);
+
+/* Closes the file: pending operations complete with NEAP_ECLOSED.  The future completes when the descriptor is closed, with
+   what the system says of it; it is closed also after a failure or a cancel.  A closed file answers 0.
+   [L] */
+NEAP_API int32_t neap_file_close(neap_file *file, neap_future **ret_future);
+
+/* The descriptor, borrowed: NEAP_ECLOSED after close.
+   [L] */
+NEAP_API neap_fd neap_file_fd(const neap_file *file);
+
+/* The path that it was opened by, "" for an adopted descriptor: borrowed while the file lives.
+   [M] */
+NEAP_API const char *neap_file_path(const neap_file *file);
+
+/* The file's loop: borrowed while the file lives.
+   [M] */
+NEAP_API neap_loop *neap_file_loop(const neap_file *file);
+
+/* Reads `len` bytes where the file's position is, and moves it; less only if the file ends before.  Reads, writes and seeks of
+   one file happen in the order of the calls.  What is in memory comes at once, up to 256 KiB: the count, and a new reference
+   to the bytes in *ret_buf; later: kind BYTES.  NEAP_NOWAIT and NEAP_WANT_FUTURE as for sockets; ret_buf may be NULL with the
+   latter.
+   [L] */
+NEAP_API int32_t neap_file_read(neap_file *file, size_t len, uint32_t flags, neap_buf **ret_buf,
+                                neap_future **ret_future);
+
+/* As neap_file_read, from `offset` on.  It moves no position and waits for no other operation.
+   [L] */
+NEAP_API int32_t neap_file_pread(neap_file *file, int64_t offset, size_t len, uint32_t flags,
+                                 neap_buf **ret_buf, neap_future **ret_future);
+
+/* Writes all of it where the position is, or at the end of a file opened to append.  Kind INT: len.
+   Errors: NEAP_ENOSPC, NEAP_EFBIG and others; neap_future_partial tells how much went, and the position is behind that.
+   [L] */
+NEAP_API int32_t neap_file_write(neap_file *file, const void *data, size_t len,
+                                 neap_future **ret_future);
+
+/* As neap_file_write, from `offset` on, without a position; a file opened to append is written at its end all the same.
+   [L] */
+NEAP_API int32_t neap_file_pwrite(neap_file *file, int64_t offset, const void *data, size_t len,
+                                  neap_future **ret_future);
+
+enum {
+    NEAP_SEEK_SET = 0,
+    NEAP_SEEK_CUR = 1,
+    NEAP_SEEK_END = 2
+};
+
+/* Moves the position by `offset` from where `whence` says.  At once: 0, and the new position in *ret_pos; later, behind
+   operations under way and from the end: kind INT.
+   Errors: NEAP_ESPIPE for a file without positions, NEAP_EINVAL before its beginning.
+   [L] */
+NEAP_API int32_t neap_file_seek(neap_file *file, int64_t offset, int32_t whence, int64_t *ret_pos,
+                                neap_future **ret_future);
+
+/* What the system knows of the file: neap_future_get_stat.
+   [L] */
+NEAP_API int32_t neap_file_stat(neap_file *file, neap_future **ret_future);
+
+/* Completes when what was written is on the medium; data_only 1: without what only describes the file.
+   [L] */
+NEAP_API int32_t neap_file_sync(neap_file *file, int32_t data_only, neap_future **ret_future);
+
+/* Cuts the file to `size` bytes, or extends it by zeros; the position stays.
+   [L] */
+NEAP_API int32_t neap_file_truncate(neap_file *file, int64_t size, neap_future **ret_future);
+
+enum {
+    NEAP_FILE_UNKNOWN = 0,
+    NEAP_FILE_REGULAR = 1,
+    NEAP_FILE_DIRECTORY = 2,
+    NEAP_FILE_SYMLINK = 3,
+    NEAP_FILE_FIFO = 4,
+    NEAP_FILE_SOCKET = 5,
+    NEAP_FILE_CHAR = 6,
+    NEAP_FILE_BLOCK = 7
+};
+
+#define NEAP_TIME_NOW (-INT64_MAX) /* of a time to set: now */
+#define NEAP_TIME_OMIT INT64_MIN   /* leave it; as an answer: not known */
+
+/* What is known of a file. */
+typedef struct neap_stat {
+    size_t size;          /* sizeof(neap_stat) */
+    int32_t type;         /* NEAP_FILE_* */
+    uint32_t permissions; /* 07777 */
+    uint64_t bytes;
+    uint64_t allocated; /* bytes on the medium */
+    uint64_t device;
+    uint64_t inode;
+    uint64_t links;
+    uint32_t user;
+    uint32_t group;
+    int64_t atime_ns; /* read; these four in ns since 1970 */
+    int64_t mtime_ns; /* written */
+    int64_t ctime_ns; /* changed in any way */
+    int64_t birth_ns; /* made; NEAP_TIME_OMIT where that is not kept */
+} neap_stat;
+
+/* Reads what a stat found into *ret_stat, of which `size` bytes are there.
+   [L] */
+NEAP_API int32_t neap_future_get_stat(neap_future *future, neap_stat *ret_stat, size_t size);
+
+enum {
+    NEAP_FS_NOFOLLOW = 1, /* a symbolic link is meant itself */
+    NEAP_FS_PARENTS = 2,  /* missing directories are made, too; one that is there is no failure */
+    NEAP_FS_EXCL = 4,     /* NEAP_EEXIST if the target is there */
+    NEAP_FS_APPEND = 8,
+    NEAP_FS_SYNC = 16 /* complete when it is on the medium */
+};
+
+/* What the system knows of a path: neap_future_get_stat.  Flags: NEAP_FS_NOFOLLOW.
+   [L] */
+NEAP_API int32_t neap_fs_stat(neap_loop *loop, const char *path, size_t len, uint32_t flags,
+                              neap_future **ret_future);
+
+/* Reads a whole file, whatever its size.  Kind BYTES.
+   [L] */
+NEAP_API int32_t neap_fs_read(neap_loop *loop, const char *path, size_t len,
+                              neap_future **ret_future);
+
+/* Makes a file of these bytes, or writes over the one that is there; NEAP_FS_APPEND: adds them to it.  Kind INT: data_len.
+   Flags: NEAP_FS_APPEND, NEAP_FS_EXCL, NEAP_FS_SYNC.
+   [L] */
+NEAP_API int32_t neap_fs_write(neap_loop *loop, const char *path, size_t len, const void *data,
+                               size_t data_len, uint32_t flags, uint32_t permissions,
+                               neap_future **ret_future);
+
+/* Replaces a file at once: whoever looks, also after a crash, finds the old bytes or the new ones.  They are written to a
+   temporary file in the same directory, synced, renamed, and the directory is synced.  Permissions and, where allowed, the
+   owner of a file that was there are kept; a symbolic link is replaced itself.  Nothing is left of what fails.  Kind INT.
+   [L] */
+NEAP_API int32_t neap_fs_replace(neap_loop *loop, const char *path, size_t len, const void *data,
+                                 size_t data_len, uint32_t permissions, neap_future **ret_future);
+
+/* Copies the bytes and permissions of a file, inside the kernel where that is possible.  Kind INT: the count.  Flags:
+   NEAP_FS_EXCL.
+   Errors: NEAP_EINVAL onto itself, NEAP_EISDIR.
+   [L] */
+NEAP_API int32_t neap_fs_copy(neap_loop *loop, const char *from, size_t from_len, const char *to,
+                              size_t to_len, uint32_t flags, neap_future **ret_future);
+
+/* Renames; a file that has the new name goes, unless flags is NEAP_FS_EXCL.
+   [L] */
+NEAP_API int32_t neap_fs_rename(neap_loop *loop, const char *from, size_t from_len, const char *to,
+                                size_t to_len, uint32_t flags, neap_future **ret_future);
+
+/* Removes a name.
+   [L] */
+NEAP_API int32_t neap_fs_unlink(neap_loop *loop, const char *path, size_t len,
+                                neap_future **ret_future);
+
+/* Makes a directory.  Flags: NEAP_FS_PARENTS.
+   [L] */
+NEAP_API int32_t neap_fs_mkdir(neap_loop *loop, const char *path, size_t len, uint32_t flags,
+                               uint32_t permissions, neap_future **ret_future);
+
+/* Removes an empty directory.
+   [L] */
+NEAP_API int32_t neap_fs_rmdir(neap_loop *loop, const char *path, size_t len,
+                               neap_future **ret_future);
+
+/* Makes a symbolic link at `path` with the text `target`.
+   [L] */
+NEAP_API int32_t neap_fs_symlink(neap_loop *loop, const char *target, size_t target_len,
+                                 const char *path, size_t len, neap_future **ret_future);
+
+/* Gives a file another name.
+   [L] */
+NEAP_API int32_t neap_fs_link(neap_loop *loop, const char *from, size_t from_len, const char *to,
+                              size_t to_len, neap_future **ret_future);
+
+/* The text of a symbolic link.  Kind BYTES.
+   [L] */
+NEAP_API int32_t neap_fs_readlink(neap_loop *loop, const char *path, size_t len,
+                                  neap_future **ret_future);
+
+/* The absolute path without symbolic links, "." and "..".  Kind BYTES.
+   [L] */
+NEAP_API int32_t neap_fs_realpath(neap_loop *loop, const char *path, size_t len,
+                                  neap_future **ret_future);
+
+/* Sets the permissions, 07777.
+   [L] */
+NEAP_API int32_t neap_fs_chmod(neap_loop *loop, const char *path, size_t len, uint32_t permissions,
+                               neap_future **ret_future);
+
+/* Sets the times in ns since 1970; NEAP_TIME_NOW, NEAP_TIME_OMIT.  Flags: NEAP_FS_NOFOLLOW.
+   [L] */
+NEAP_API int32_t neap_fs_utimes(neap_loop *loop, const char *path, size_t len, int64_t atime_ns,
+                                int64_t mtime_ns, uint32_t flags, neap_future **ret_future);
+
+/* As neap_file_truncate, by path.
+   [L] */
+NEAP_API int32_t neap_fs_truncate(neap_loop *loop, const char *path, size_t len, int64_t size,
+                                  neap_future **ret_future);
+
+/* Makes and opens a file that did not exist, for this user only.  `pattern` is its path, whose last six bytes are XXXXXX and
+   become others.  Kind FILE; neap_file_path tells the name.
+   [L] */
+NEAP_API int32_t neap_fs_mkstemp(neap_loop *loop, const char *pattern, size_t len,
+                                 neap_future **ret_future);
+
+/* Likewise a directory.  Kind BYTES: its path.
+   [L] */
+NEAP_API int32_t neap_fs_mkdtemp(neap_loop *loop, const char *pattern, size_t len,
+                                 neap_future **ret_future);
+
+/* Reads a directory as a whole: neap_future_get_entry.  Flags: NEAP_FS_NOFOLLOW.
+   [L] */
+NEAP_API int32_t neap_fs_readdir(neap_loop *loop, const char *path, size_t len, uint32_t flags,
+                                 neap_future **ret_future);
+
+/* An entry of a directory. */
+typedef struct neap_dir_entry {
+    size_t size;      /* sizeof(neap_dir_entry) */
+    const char *name; /* ends with a zero; borrowed while the future lives */
+    size_t name_len;
+    int32_t type; /* NEAP_FILE_* of the entry itself, also of a symbolic link */
+    uint64_t inode;
+} neap_dir_entry;
+
+/* The next entry that a readdir found, in the order of the file system, without "." and "..".  *cursor is 0 at first.
+   Returns 1, or 0 when there are no more.
+   [L] */
+NEAP_API int32_t neap_future_get_entry(neap_future *future, size_t *cursor,
+                                       neap_dir_entry *ret_entry, size_t size);
 
 /* ---- Servers ------------------------------------------------------------------------------------------- */
 

@@ -21,6 +21,15 @@ neap_buf *np_buf_new(np_alloc *alloc, size_t cap) {
     return buf;
 }
 
+neap_buf *np_buf_resize(neap_buf *buf, size_t cap) {
+    if (cap > SIZE_MAX / 2)
+        return NULL;
+    neap_buf *moved = np_alloc_resize(buf->alloc, buf, sizeof *buf + buf->cap, sizeof *buf + cap);
+    if (moved != NULL)
+        moved->cap = cap;
+    return moved;
+}
+
 char *np_buf_bytes(neap_buf *buf) {
     return buf->bytes;
 }

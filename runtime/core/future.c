@@ -50,6 +50,8 @@ void np_future_clear_value(neap_future *f) {
         unref_source(f->value.source);
     else if (kind == NEAP_KIND_SOCK && f->value.sock != NULL)
         np_obj_outer_unref((np_obj *)(void *)f->value.sock);
+    else if (kind == NEAP_KIND_FILE && f->value.file != NULL)
+        np_obj_outer_unref((np_obj *)(void *)f->value.file);
 }
 
 static void free_extra(neap_future *f) {

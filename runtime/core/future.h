@@ -105,6 +105,7 @@ struct neap_future {
             neap_destroy_fn destroy;
         } ptr;
         neap_sock *sock; /* begins with an np_obj; an outer reference */
+        neap_file *file; /* likewise */
         neap_buf *buf;
         neap_future *source;
     } value;

@@ -60,6 +60,8 @@ static void init_lists(neap_loop *loop) {
                         &loop->socks,
                         &loop->servers,
                         &loop->starved,
+                        &loop->files,
+                        &loop->file_jobs,
                         &loop->watches,
                         &loop->signal_watches,
                         &loop->on_shutdown,

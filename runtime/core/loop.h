@@ -109,14 +109,14 @@ struct neap_loop {
     uint64_t objects; /* objects whose memory is the pool's */
 
     /* Running. */
-    atomic_uint inside;     /* > 0: a run, turn, dispatch or single entry is under way */
-    bool stopping;          /* end the run after this batch */
-    bool interrupted;       /* a signal ended a wait, and the host wants to know */
-    bool hosted;            /* a host has the pollable descriptor */
-    int32_t raised;         /* code of neap_loop_raise */
-    uint32_t holds;         /* by neap_loop_hold */
-    uint32_t jobs;          /* in pools of threads, whose end somebody waits for */
-    int64_t now;            /* ns */
+    atomic_uint inside; /* > 0: a run, turn, dispatch or single entry is under way */
+    bool stopping;      /* end the run after this batch */
+    bool interrupted;   /* a signal ended a wait, and the host wants to know */
+    bool hosted;        /* a host has the pollable descriptor */
+    int32_t raised;     /* code of neap_loop_raise */
+    uint32_t holds;     /* by neap_loop_hold */
+    uint32_t jobs; /* in pools of threads, whose end somebody waits for; what is done to files */
+    int64_t now;   /* ns */
     int64_t settle_ns;      /* silence after which nothing is on its way between sockets */
     uint64_t shuffle;       /* state of the random order of batches; 0: in order */
     int64_t slow_ns;        /* report steps above it; NP_NEVER: none */
@@ -149,12 +149,14 @@ struct neap_loop {
     np_list futures;    /* other pending futures, by future.all */
     np_list
         failed; /* failed this tick with nobody to see it, by future.all; each holds a reference */
-    np_list orphans; /* done futures whose last reference goes, by future.all */
-    bool burying;    /* those are being destroyed */
-    np_list socks;   /* open sockets */
-    np_list servers; /* that are not closed */
-    np_list starved; /* servers that lack descriptors or memory to accept */
-    np_list watches; /* readers and writers of raw descriptors */
+    np_list orphans;   /* done futures whose last reference goes, by future.all */
+    bool burying;      /* those are being destroyed */
+    np_list socks;     /* open sockets */
+    np_list files;     /* open files */
+    np_list file_jobs; /* what is done to files now */
+    np_list servers;   /* that are not closed */
+    np_list starved;   /* servers that lack descriptors or memory to accept */
+    np_list watches;   /* readers and writers of raw descriptors */
     np_list signal_watches;
     np_list processes;        /* that run */
     np_list on_shutdown;      /* hooks, by np_ready.link */

@@ -403,6 +403,18 @@ int32_t neap_future_take_sock(neap_future *future, neap_sock **ret_sock) {
     return 0;
 }
 
+int32_t neap_future_take_file(neap_future *future, neap_file **ret_file) {
+    neap_future *o;
+    int32_t rc = look_for(future, NEAP_KIND_FILE, &o);
+    if (rc < 0)
+        return rc;
+    if (o->value.file == NULL)
+        return NEAP_EINVALID_STATE;
+    *ret_file = o->value.file;
+    o->value.file = NULL;
+    return 0;
+}
+
 const char *neap_future_message(neap_future *future) {
     if (np_look(future->obj.loop) < 0)
         return "";

@@ -14,6 +14,9 @@
    - wait collects what happened, waiting at most timeout_ns (-1: for ever; rounded up if the clock of the kernel is
      coarser), puts finished operations on io->completed, and calls nothing of the upper floors but arm.  Returns the
      number of kernel events, NEAP_EINTR if a signal interrupted it, or a failure.
+   - file takes a call on files over (0), which comes back through the completed list with its result, or answers NEAP_ENOTSUP:
+     then it is made by a thread.  Its buffers are the backend's until then.  Only a completing backend has it.
+   - file_stop asks for an early end of one that it has; that comes back all the same.
    - drain ends every operation with NEAP_ECLOSED and returns when every buffer is back, or after a bounded wait; what did not
      come back is leaked on purpose.
    - fd gives the pollable descriptor or NEAP_ENOTSUP; arm sets when it becomes readable by itself (NP_NEVER: not). */
@@ -23,7 +26,7 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
-#include "io/op.h"
+#include "io/fileop.h"
 
 typedef struct np_backend {
     const char *name;
@@ -36,6 +39,8 @@ typedef struct np_backend {
     int64_t (*perform)(np_io *io, np_op *op);
     void (*detach)(np_io *io, np_desc *desc, int32_t code);
     int (*wait)(np_io *io, int64_t timeout_ns);
+    int (*file)(np_io *io, np_fileop *fo);       /* or NULL */
+    void (*file_stop)(np_io *io, np_fileop *fo); /* NULL where file is */
     void (*drain)(np_io *io);
     int (*fd)(np_io *io);
     int (*arm)(np_io *io, int64_t when_ns);

@@ -55,6 +55,7 @@ static int uring_open(np_io *io, uint32_t events_max) {
     *u = (np_uring){.host_fd = -1, .timer_fd = -1, .fetch_fd = -1, .timer = NP_NEVER};
     u->cq_entries = events_max > CQ_ENTRIES_MIN ? events_max : CQ_ENTRIES_MIN;
     np_uring_init_slots(u);
+    np_list_init(&u->files);
     int rc = make_ring(u);
     if (rc < 0) {
         np_alloc_put(io->alloc, u, sizeof *u);
@@ -84,6 +85,7 @@ int np_uring_move(np_io *io) {
     if (rc < 0)
         return rc;
     (void)np_uring_collect(io);
+    np_uring_files_lost(io);
     io_uring_queue_exit(&u->ring);
     np_uring_bufs_unmap(u);
     u->ring = next.ring;
@@ -226,6 +228,19 @@ static void uring_drain(np_io *io) {
         np_uring_want(io, fd, 0); /* all are cancelled by the first that is settled */
     for (uint32_t fd = 0; !io->abandoned && fd < u->slots_len; fd++)
         np_uring_settle(io, fd);
+    np_uring_files_drain(io);
+}
+
+static int uring_file(np_io *io, np_fileop *fo) {
+    int rc = np_uring_file(io, fo);
+    if (rc == 0)
+        tell_kernel(io);
+    return rc;
+}
+
+static void uring_file_stop(np_io *io, np_fileop *fo) {
+    np_uring_file_stop(io, fo);
+    tell_kernel(io);
 }
 
 /* ---- Waiting */
@@ -294,6 +309,8 @@ const np_backend np_backend_uring = {
     .perform = uring_perform,
     .detach = uring_detach,
     .wait = uring_wait,
+    .file = uring_file,
+    .file_stop = uring_file_stop,
     .drain = uring_drain,
     .fd = uring_fd,
     .arm = uring_arm,

@@ -2,12 +2,13 @@
 
    The backend is ready.c's with two kinds of news: the kernel announces readiness (poll requests), and it receives for the
    streams that only we hold (one multishot receive per stream, into buffers that we provide).  The kernel never has the
-   memory of an operation, so a cancel is always immediate.
+   memory of an operation on a socket, so a cancel is always immediate.  Calls on files it makes itself, with their memory.
 
    uring.c       the table of backend.h: opening, waiting, the end
    uring_req.c   owns np_uring_slot: which requests the kernel has for a descriptor, and which it should have
    uring_recv.c  owns what the kernel received and nobody has taken
    uring_buf.c   owns the provided buffers
+   uring_file.c  owns the calls on files that the kernel has
    uring_host.c  owns the host's descriptor */
 #ifndef NP_URING_H
 #define NP_URING_H
@@ -27,7 +28,8 @@ enum {
     NP_UR_WRITE,    /* poll for writing */
     NP_UR_KINDS,
     NP_UR_WAKE = NP_UR_KINDS,
-    NP_UR_CANCEL
+    NP_UR_CANCEL,
+    NP_UR_FILE /* a call on files: the rest of the user data is its address */
 };
 
 enum {
@@ -78,6 +80,8 @@ typedef struct np_uring {
     int host_fd;     /* the pollable descriptor; -1 until a host asked for it, as the next two */
     int timer_fd;
     int fetch_fd;                   /* the kernel writes it when there is something to fetch */
+    np_list files;                  /* calls that the kernel has, by np_op.link */
+    uint64_t file_calls;            /* kinds that it knows, by bit; 0: not asked yet */
     int64_t timer;                  /* what timer_fd is set to; NP_NEVER: off */
     struct io_uring_buf_ring *pool; /* a page: the buffers that the kernel may fill */
     char *steps[NP_UR_BUFS_MAX / NP_UR_BUFS_STEP];
@@ -123,6 +127,12 @@ void np_uring_unwatch_wake(np_io *io);
 /* Submits, and waits for a completion at most so long.  0, NEAP_EINTR, or a failure. */
 int np_uring_enter(np_io *io, int64_t timeout_ns);
 
+/* An entry to fill; submits those that are there if there is no room.  NULL when that fails. */
+struct io_uring_sqe *np_uring_entry(np_io *io);
+
+/* The user data of requests that have no descriptor. */
+uint64_t np_uring_word(int kind, uint64_t rest);
+
 /* After this the kernel has nothing of the descriptor. */
 void np_uring_settle(np_io *io, uint32_t fd);
 
@@ -150,6 +160,19 @@ void np_uring_host_wake(np_uring *u);
 int np_uring_host_sleep(np_uring *u, int64_t timeout_ns);
 int np_uring_host_clear(np_uring *u); /* the number of news */
 int np_uring_host_arm(np_uring *u, int64_t when_ns);
+
+/* ---- uring_file.c */
+
+int np_uring_file(np_io *io, np_fileop *fo);
+void np_uring_file_stop(np_io *io, np_fileop *fo);
+void np_uring_file_ended(np_io *io, const struct io_uring_cqe *cqe);
+
+/* Ends all of them within a bounded time.  What the kernel keeps is never told of again: its memory is lost on purpose. */
+void np_uring_files_drain(np_io *io);
+
+/* The ring goes with what it has of them: what each has done is not known, so they fail with NEAP_EINTR, and the kernel may still
+   use their memory. */
+void np_uring_files_lost(np_io *io);
 
 /* ---- uring_buf.c */
 

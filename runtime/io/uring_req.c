@@ -33,6 +33,10 @@ static unsigned bit_of(int kind) {
     return 1u << kind;
 }
 
+uint64_t np_uring_word(int kind, uint64_t rest) {
+    return (uint64_t)kind << KIND_SHIFT | rest;
+}
+
 static uint64_t word_of(uint64_t kind, uint32_t fd, uint32_t generation) {
     return kind << KIND_SHIFT | (uint64_t)fd << FD_SHIFT | generation;
 }
@@ -113,7 +117,7 @@ void np_uring_want(np_io *io, uint32_t fd, unsigned want) {
 
 /* ---- Submitting */
 
-static struct io_uring_sqe *entry(np_io *io) {
+struct io_uring_sqe *np_uring_entry(np_io *io) {
     np_uring *u = np_uring_of(io);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     if (sqe != NULL)
@@ -151,7 +155,7 @@ static void prepare(struct io_uring_sqe *sqe, int kind, const np_desc *desc) {
 }
 
 static bool submit(np_io *io, uint32_t fd, int kind) {
-    struct io_uring_sqe *sqe = entry(io);
+    struct io_uring_sqe *sqe = np_uring_entry(io);
     if (sqe == NULL)
         return false;
     prepare(sqe, kind, io->slots[fd].desc);
@@ -163,7 +167,7 @@ static bool submit(np_io *io, uint32_t fd, int kind) {
 }
 
 static bool withdraw(np_io *io, uint32_t fd, int kind) {
-    struct io_uring_sqe *sqe = entry(io);
+    struct io_uring_sqe *sqe = np_uring_entry(io);
     if (sqe == NULL)
         return false;
     io_uring_prep_cancel64(sqe, word_of((uint64_t)kind, fd, io->slots[fd].generation), 0);
@@ -189,7 +193,7 @@ static bool follow(np_io *io, uint32_t fd) {
 }
 
 static bool watch_wake(np_io *io) {
-    struct io_uring_sqe *sqe = entry(io);
+    struct io_uring_sqe *sqe = np_uring_entry(io);
     if (sqe == NULL)
         return false;
     io_uring_prep_poll_multishot(sqe, atomic_load(&io->wake_fd), POLLIN);
@@ -199,7 +203,7 @@ static bool watch_wake(np_io *io) {
 
 void np_uring_unwatch_wake(np_io *io) {
     np_uring *u = np_uring_of(io);
-    struct io_uring_sqe *sqe = u->wake_armed ? entry(io) : NULL;
+    struct io_uring_sqe *sqe = u->wake_armed ? np_uring_entry(io) : NULL;
     if (sqe == NULL)
         return;
     io_uring_prep_cancel64(sqe, word_of(NP_UR_WAKE, 0, 0), 0);
@@ -298,6 +302,10 @@ static void ended(np_uring *u, uint32_t fd, int kind) {
 static int news(np_io *io, const struct io_uring_cqe *cqe) {
     np_uring *u = np_uring_of(io);
     int kind = (int)(cqe->user_data >> KIND_SHIFT);
+    if (kind == NP_UR_FILE) {
+        np_uring_file_ended(io, cqe);
+        return 1;
+    }
     uint32_t fd = (uint32_t)(cqe->user_data >> FD_SHIFT) & (FD_MAX - 1);
     bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
     if (kind == NP_UR_WAKE)

@@ -164,6 +164,12 @@ static neap_job *new_job(neap_pool *pool, const neap_job_options *o) {
     return job;
 }
 
+/* The news of its end goes to the loop. */
+static void address(neap_job *job, neap_loop *loop) {
+    job->post.loop = loop;
+    np_loop_keep(loop);
+}
+
 /* The job has a future from now on, which the runtime will complete. */
 static int32_t expect(neap_job *job, neap_loop *loop) {
     neap_future *f = np_future_new(loop, &errand_type, sizeof(errand));
@@ -172,8 +178,7 @@ static int32_t expect(neap_job *job, neap_loop *loop) {
     f->flags |= NP_F_RESOURCE | NP_F_ACTIVE;
     of_future(f)->job = job;
     job->f = f;
-    job->post.loop = loop;
-    np_loop_keep(loop);
+    address(job, loop);
     loop->jobs++;
     return 0;
 }
@@ -194,6 +199,8 @@ static int32_t hand_over(neap_job *job, neap_loop *loop, int32_t (*to)(neap_pool
                          neap_future **ret_future) {
     int32_t rc = ret_future != NULL ? expect(job, loop) : 0;
     neap_future *f = job->f;
+    if (ret_future == NULL && loop != NULL)
+        address(job, loop);
     if (rc == 0)
         rc = to(job->pool, job);
     if (rc != NEAP_PENDING) {

@@ -4,11 +4,18 @@
 #include "sys/listeners.h"
 #include "sys/resolver.h"
 #include "sys/sock.h"
+#include "sys/file.h"
+#include "sys/sock.h"
+
+void np_sys_fd_freed(neap_loop *loop) {
+    if (!np_list_empty(&loop->starved))
+        loop->fd_freed(loop);
+}
 
 void np_sys_close(neap_loop *loop, int fd) {
     np_fd_close(fd);
-    if (fd >= 0 && !np_list_empty(&loop->starved))
-        loop->fd_freed(loop);
+    if (fd >= 0)
+        np_sys_fd_freed(loop);
 }
 
 static void close_all(neap_loop *loop) {
@@ -18,6 +25,7 @@ static void close_all(neap_loop *loop) {
         np_sock_shut(s);
         np_obj_unref(&s->obj);
     }
+    np_file_close_all(loop);
     np_watch_close_all(loop);
     np_signal_close_all(loop);
     np_resolver_close(loop);

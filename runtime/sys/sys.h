@@ -9,6 +9,7 @@ void np_sys_attach(neap_loop *loop);
 
 /* Closes a descriptor of the loop's (-1: none), so that who waits for a free one hears of it. */
 void np_sys_close(neap_loop *loop, int fd);
+void np_sys_fd_freed(neap_loop *loop); /* by who closes one elsewhere */
 
 void np_lent_end(neap_loop *loop);                            /* sockop.c */
 void np_watch_close_all(neap_loop *loop);                     /* watch.c */

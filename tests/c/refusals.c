@@ -1,5 +1,6 @@
 #include "refusals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -430,6 +431,48 @@ static void refuse_process_calls(struct things *t) {
     REFUSED(neap_process_get_status(t->process, &status, sizeof status));
     REFUSED(neap_process_kill(t->process, SIGTERM));
     REFUSED(neap_process_kill_group(t->process, SIGTERM));
+static void refuse_file_calls(struct things *t) {
+    neap_future *future;
+    neap_buf *buf;
+    neap_file *file;
+    neap_stat st;
+    neap_dir_entry entry;
+    size_t cursor = 0;
+    int64_t at;
+    REFUSED(neap_file_open(t->loop, "/", 1, NEAP_OPEN_READ, 0, &future));
+    REFUSED(neap_file_adopt(t->loop, 0, &file));
+    REFUSED(neap_file_close(t->file, &future));
+    REFUSED(neap_file_fd(t->file));
+    REFUSED(neap_file_read(t->file, 1, 0, &buf, &future));
+    REFUSED(neap_file_pread(t->file, 0, 1, 0, &buf, &future));
+    REFUSED(neap_file_write(t->file, "x", 1, &future));
+    REFUSED(neap_file_pwrite(t->file, 0, "x", 1, &future));
+    REFUSED(neap_file_seek(t->file, 0, NEAP_SEEK_SET, &at, &future));
+    REFUSED(neap_file_stat(t->file, &future));
+    REFUSED(neap_file_sync(t->file, 0, &future));
+    REFUSED(neap_file_truncate(t->file, 0, &future));
+    REFUSED(neap_future_take_file(t->future, &file));
+    REFUSED(neap_future_get_stat(t->future, &st, sizeof st));
+    REFUSED(neap_future_get_entry(t->future, &cursor, &entry, sizeof entry));
+    REFUSED(neap_fs_stat(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_read(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_write(t->loop, "/", 1, "x", 1, 0, 0, &future));
+    REFUSED(neap_fs_replace(t->loop, "/", 1, "x", 1, 0, &future));
+    REFUSED(neap_fs_copy(t->loop, "/", 1, "/", 1, 0, &future));
+    REFUSED(neap_fs_rename(t->loop, "/", 1, "/", 1, 0, &future));
+    REFUSED(neap_fs_unlink(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_mkdir(t->loop, "/", 1, 0, 0, &future));
+    REFUSED(neap_fs_rmdir(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_symlink(t->loop, "/", 1, "/", 1, &future));
+    REFUSED(neap_fs_link(t->loop, "/", 1, "/", 1, &future));
+    REFUSED(neap_fs_readlink(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_realpath(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_chmod(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_utimes(t->loop, "/", 1, 0, 0, 0, &future));
+    REFUSED(neap_fs_truncate(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_mkstemp(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_mkdtemp(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_readdir(t->loop, "/", 1, 0, &future));
 }
 
 /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
@@ -469,6 +512,7 @@ int refuse_all(struct things *t) {
     refuse_sock_calls(t);
     refuse_stream_calls(t);
     refuse_name_calls(t);
+    refuse_file_calls(t);
     refuse_scope_calls(t);
     refuse_sync_calls(t);
     taken += refuse_pool_calls(t);
@@ -498,6 +542,8 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     neap_sock_unref(other);
     assert_ok(neap_stream_pair(nt.loop, &t->stream, &second));
     neap_stream_unref(second);
+    nt.closes_late = 1;
+    assert_ok(neap_file_adopt(nt.loop, open("/dev/null", O_RDWR | O_CLOEXEC), &t->file));
     assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
     assert_ok(neap_lock_new(nt.loop, &t->lock));
     assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
@@ -519,6 +565,7 @@ void unref_things(struct things *t) {
     neap_task_unref(t->task);
     neap_sock_unref(t->sock);
     neap_stream_unref(t->stream);
+    neap_file_unref(t->file);
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);

@@ -12,6 +12,7 @@ struct things {
     neap_task *task; /* awaits the future */
     neap_sock *sock;
     neap_stream *stream;
+    neap_file *file;
     neap_scope *scope;
     neap_lock *lock;
     neap_sem *sem;

@@ -90,6 +90,7 @@ typedef struct nt_test {
     const char *backend; /* NULL: the library's choice */
     uint64_t objects;    /* of the new loop: what it must come back to */
     int fds;             /* open before the test */
+    int closes_late;     /* files are let go of: the teardown waits until they are closed */
 
     char notes[NT_NOTES_MAX]; /* words, joined by one space */
     size_t notes_len;
