@@ -246,22 +246,25 @@ static void add_field(lua_State *L, luaL_Buffer *b, const char *name, const char
     }
 }
 
-/* "file:line: op address: message" of what is known. */
+static int has_field(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    int has = lua_isstring(L, -1);
+    lua_pop(L, 1);
+    return has;
+}
+
+/* "file:line: op address: message" of what is known; of files the paths are the address. */
 static int error_tostring(lua_State *L) {
     luaL_Buffer b;
     luaL_checktype(L, 1, LUA_TTABLE);
     luaL_buffinit(L, &b);
     add_field(L, &b, "where", ": ");
-    lua_getfield(L, 1, "op");
-    int has_op = lua_isstring(L, -1);
-    lua_pop(L, 1);
-    lua_getfield(L, 1, "address");
-    int has_address = lua_isstring(L, -1);
-    lua_pop(L, 1);
-    if (has_op)
-        add_field(L, &b, "op", has_address ? " " : ": ");
-    if (has_address)
-        add_field(L, &b, "address", ": ");
+    int has_path = has_field(L, "path"), has_to = has_field(L, "to");
+    if (has_field(L, "op"))
+        add_field(L, &b, "op", has_path || has_field(L, "address") ? " " : ": ");
+    if (has_path)
+        add_field(L, &b, "path", has_to ? " to " : ": ");
+    add_field(L, &b, has_to ? "to" : "address", ": ");
     add_field(L, &b, "message", "");
     luaL_pushresult(&b);
     return 1;

@@ -494,6 +494,7 @@ static void open_module(lua_State *L, nl_state *st) {
     nl_open_stream(L, st);
     nl_open_names(L, st);
     nl_open_connect(L, st);
+    nl_open_fs(L, st);
     nl_open_coroutine(L, st);
     nl_open_tree(L, st);
     nl_open_control(L, st);

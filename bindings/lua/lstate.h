@@ -22,6 +22,7 @@ typedef struct nl_loop nl_loop;
 typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
 typedef struct nl_fd nl_fd;
+typedef struct nl_file nl_file;
 typedef struct nl_stream nl_stream;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
@@ -51,6 +52,7 @@ typedef enum nl_kind {
     NL_SOCK,
     NL_FD,
     NL_STREAM,
+    NL_FILE,
     NL_LOCAL,
     NL_SCOPE,
     NL_LOCK,
@@ -236,6 +238,19 @@ struct nl_stream {
     neap_stream *stream;
     size_t limit;     /* of lines, and of what stands before delimiters */
     uint8_t standard; /* one of the process's own: what was written goes before a run ends */
+};
+
+struct nl_file {
+    nl_node node;
+    neap_file *file;
+    neap_future *reading; /* what the one reader waits for, or had last */
+    neap_buf *block;      /* what came last without a wait */
+    char *bytes;          /* read ahead of the script: from `at` to `end` */
+    size_t at, end, cap;
+    size_t wanted; /* by the read under way, in bytes */
+    size_t asked;  /* of the core */
+    size_t scanned;
+    uint8_t form; /* of that read: see lfile.c */
 };
 
 /* The head of what a script may make before it runs: it belongs to the loop of its first use, and once that is closed to

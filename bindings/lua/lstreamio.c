@@ -422,6 +422,9 @@ static neap_fd check_file(lua_State *L, nl_state *st, int index) {
     if (file != NULL && file->closef != NULL)
         return fileno(file->f);
 #endif
+    const nl_file *own = nl_test(L, st, index, NL_FILE);
+    if (own != NULL && own->file != NULL)
+        return neap_file_fd(own->file);
     if (lua_type(L, index) != LUA_TNUMBER)
         nl_type_error(L, st, index, "a file, or the number of a descriptor");
     return (neap_fd)lua_tointeger(L, index);

@@ -885,6 +885,57 @@ scenarios["signal stream recv __call"] = function(aside)
         end
         assert.equal(sent, got)
         stream:close()
+-- What is on disk afterwards is whole or not there; descriptors that nobody took are closed, as the helper checks.
+scenarios["open mkstemp mkdtemp read write append replace unlink rmdir readlink realpath stat lstat readdir mkdir"
+    .. " chmod utimes truncate rename copy symlink link"] = function()
+    local fs, dir = neap.fs, nil
+    return function()
+        dir = "/tmp/neap-each-" .. math.random(1e9)
+        assert(fs.mkdir(dir))
+        local path = dir .. "/file"
+        assert(fs.write(path, "text"))
+        assert(fs.append(path, " more"))
+        assert(fs.read(path))
+        assert(fs.copy(path, dir .. "/copy"))
+        assert(fs.replace(path, "new"))
+        assert(fs.rename(dir .. "/copy", dir .. "/moved"))
+        assert(fs.symlink("file", dir .. "/symlink"))
+        assert(fs.link(path, dir .. "/link"))
+        assert(fs.readlink(dir .. "/symlink"))
+        assert(fs.realpath(path))
+        assert(fs.stat(path) and fs.lstat(path))
+        assert(fs.chmod(path, 384))
+        assert(fs.utimes(path, "now"))
+        assert(fs.truncate(path, 1))
+        assert(fs.readdir(dir))
+        assert(fs.open(path)):close()
+        assert(fs.mkstemp(dir .. "/t-XXXXXX")):close()
+        assert(fs.rmdir(assert(fs.mkdtemp(dir .. "/d-XXXXXX"))))
+        assert(fs.unlink(dir .. "/moved"))
+    end, function()
+        local text = fs.read(dir .. "/file")
+        assert(not text or #text <= 9)
+        fs.remove_tree(dir)
+    end
+end
+
+scenarios["read_line read_some read_all fill pread write pwrite seek stat sync truncate close"] = function()
+    local fs = neap.fs
+    local path = "/tmp/neap-each-" .. math.random(1e9)
+    local file = assert(fs.open(path, "w+"))
+    return function()
+        assert(file:write(("line\n"):rep(100000)))
+        assert(file:seek("end") > 0)
+        assert(file:stat() and file:sync())
+        assert(file:seek("set", 0))
+        assert(file:read(300000) and file:read("l") and file:pread(300000, 0))
+        assert(file:fill(300000) and file:read("a"))
+        assert(file:pwrite("x", 0))
+        assert(file:truncate(1))
+        file:close()
+    end, function()
+        assert(file:close())
+        assert(fs.unlink(path))
     end
 end
 
@@ -897,6 +948,9 @@ local on_sockets = {
     ["read_exactly read_line read_until read_all read_some fill"] = true,
     ["write drain write_eof sendfile close"] = true,
     ["resolve getnameinfo connect_sock"] = true,
+    ["read_line read_some read_all fill pread write pwrite seek stat sync truncate close"] = true,
+    ["open mkstemp mkdtemp read write append replace unlink rmdir readlink realpath stat lstat readdir mkdir"
+        .. " chmod utimes truncate rename copy symlink link"] = true,
 }
 
 describe("cancelled at each wait, nothing is lost or left:", function()

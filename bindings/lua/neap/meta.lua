@@ -786,10 +786,12 @@ function neap.assert(value, err, ...) end
 ---@field errno? integer of system errors
 ---@field op? string the operation
 ---@field address? string the address or name that it was about
+---@field path? string the file that it was about; of two the first
+---@field to? string the second
 ---@field where? string the position of the script that misused something
 ---@field cause? any of a group: the first error
 ---@field errors? any[] of a group: all errors
----@field partial? integer how many bytes a send had moved
+---@field partial? integer how many bytes a send, write or copy had moved
 ---@field traceback? string of the task that the error ended first
 ---@field signal? integer of a cancellation of the main task: the signal that caused it
 ---@field scope? neap.scope of a cancellation: the scope that caused it
@@ -1618,7 +1620,7 @@ function stream:write_eof() end
 
 --- Sends `count` bytes of a file (all that is left, if none is given) from `offset` on, in its place among the writes, without
 --- copying them where the system can. LuaJIT and Lua 5.1 take the number of a descriptor only.
----@param file file*|integer
+---@param file neap.file|file*|integer
 ---@param offset? integer
 ---@param count? integer
 ---@return neap.stream? self
@@ -2017,6 +2019,387 @@ function signal_stream:try_recv() end
 --- Who waits receives nil. False if it was closed.
 ---@return boolean
 function signal_stream:close() end
+
+-- Files
+
+--- Files: each call is one trip to a pool of threads, or to the kernel (io_uring), so nobody else waits meanwhile. Paths with a zero
+--- byte inside are refused. Errors have `op`, `path` and, of two paths, `to`.
+---@class neap.fs
+local fs = {}
+neap.fs = fs
+
+--- Opens a file with the modes of `io.open`; `"wx"` makes one that must be new. Where a read or write would wait for the other end of a
+--- pipe, or for a terminal, it fails with `EAGAIN`: those are read as streams.
+---@async
+---@param path string
+---@param mode? string default `"r"`
+---@param options? neap.fs.open.options
+---@return neap.file?
+---@return neap.error? err
+function fs.open(path, mode, options) end
+
+---@class neap.fs.open.options
+---@field permissions? integer of a new file, before the umask; default 438 (octal 666)
+---@field nofollow? boolean fail if the path ends in a symbolic link
+
+--- A file of the number of a descriptor, which becomes the file's.
+---@param fd integer
+---@return neap.file?
+---@return neap.error? err
+function fs.adopt(fd) end
+
+--- Makes and opens a new file for this user only; the six X at the end of the pattern become others. `file:path()` is its name.
+---@async
+---@param pattern? string default `"/tmp/neap-XXXXXX"`
+---@return neap.file?
+---@return neap.error? err
+function fs.mkstemp(pattern) end
+
+--- Likewise a directory.
+---@async
+---@param pattern? string default `"/tmp/neap-XXXXXX"`
+---@return string? path
+---@return neap.error? err
+function fs.mkdtemp(pattern) end
+
+--- Reads a whole file.
+---@async
+---@param path string
+---@return string?
+---@return neap.error? err
+function fs.read(path) end
+
+--- Makes a file of the string, or writes over the one that is there. Answers the number of bytes.
+---@async
+---@param path string
+---@param data string|number
+---@param options? neap.fs.write.options
+---@return integer?
+---@return neap.error? err
+function fs.write(path, data, options) end
+
+---@class neap.fs.write.options
+---@field permissions? integer of a new file, before the umask; default 438 (octal 666)
+---@field exclusive? boolean `EEXIST` if it is there
+---@field sync? boolean answer when it is on the medium
+
+--- Adds the string to the end of a file, which is made if it is not there.
+---@async
+---@param path string
+---@param data string|number
+---@param options? neap.fs.write.options
+---@return integer?
+---@return neap.error? err
+function fs.append(path, data, options) end
+
+--- Replaces a file at once: whoever looks, also after a crash, finds the old bytes or the new ones. Permissions are kept.
+---@async
+---@param path string
+---@param data string|number
+---@param options? { permissions?: integer }
+---@return integer?
+---@return neap.error? err
+function fs.replace(path, data, options) end
+
+--- Copies bytes and permissions of a file. Answers the number of bytes.
+---@async
+---@param from string
+---@param to string
+---@param options? { exclusive?: boolean }
+---@return integer?
+---@return neap.error? err
+function fs.copy(from, to, options) end
+
+--- Renames; what has the new name goes, unless `exclusive` is set.
+---@async
+---@param from string
+---@param to string
+---@param options? { exclusive?: boolean }
+---@return boolean? done
+---@return neap.error? err
+function fs.rename(from, to, options) end
+
+--- Removes a name.
+---@async
+---@param path string
+---@return boolean? done
+---@return neap.error? err
+function fs.unlink(path) end
+
+--- Makes a symbolic link at `path` with the text `target`.
+---@async
+---@param target string
+---@param path string
+---@return boolean? done
+---@return neap.error? err
+function fs.symlink(target, path) end
+
+--- Gives a file another name.
+---@async
+---@param from string
+---@param to string
+---@return boolean? done
+---@return neap.error? err
+function fs.link(from, to) end
+
+--- The text of a symbolic link.
+---@async
+---@param path string
+---@return string?
+---@return neap.error? err
+function fs.readlink(path) end
+
+--- The absolute path without symbolic links, `.` and `..`.
+---@async
+---@param path string
+---@return string?
+---@return neap.error? err
+function fs.realpath(path) end
+
+--- Makes a directory; with `parents` also those above it, and one that is there is no failure.
+---@async
+---@param path string
+---@param options? { parents?: boolean, permissions?: integer }
+---@return boolean? done
+---@return neap.error? err
+function fs.mkdir(path, options) end
+
+--- Removes an empty directory.
+---@async
+---@param path string
+---@return boolean? done
+---@return neap.error? err
+function fs.rmdir(path) end
+
+--- What a path leads to.
+---@async
+---@param path string
+---@return neap.fs.stat?
+---@return neap.error? err
+function fs.stat(path) end
+
+--- As `stat`, of a symbolic link itself.
+---@async
+---@param path string
+---@return neap.fs.stat?
+---@return neap.error? err
+function fs.lstat(path) end
+
+---@class neap.fs.stat
+---@field type string `"file"`, `"directory"`, `"link"`, `"fifo"`, `"socket"`, `"char"`, `"block"` or `"unknown"`
+---@field permissions integer
+---@field size integer in bytes
+---@field allocated integer bytes on the medium
+---@field device integer
+---@field inode integer
+---@field links integer names that it has
+---@field user integer
+---@field group integer
+---@field accessed number seconds since 1970, as the next three
+---@field modified number
+---@field changed number
+---@field born? number where that is known
+
+--- Whether there is something; nil and the error if that cannot be told.
+---@async
+---@param path string
+---@return boolean?
+---@return neap.error? err
+function fs.exists(path) end
+
+--- All entries of a directory but `.` and `..`, in no order.
+---@async
+---@param path string
+---@param options? { nofollow?: boolean }
+---@return neap.fs.entry[]?
+---@return neap.error? err
+function fs.readdir(path, options) end
+
+---@class neap.fs.entry
+---@field name string
+---@field type string as in `neap.fs.stat`; a link is a link
+---@field inode integer
+
+--- `for path, entry, err in fs.walk(top) do ... end`: a directory comes before what it holds and is read when the walk goes on; no
+--- descriptor is open in between, however deep the tree. If it cannot be read, its path comes again with the error and without an entry.
+---@param top string
+---@param options? neap.fs.walk.options
+---@return fun(): string?, neap.fs.entry?, neap.error?
+function fs.walk(top, options) end
+
+---@class neap.fs.walk.options
+---@field depth? integer how many levels; 1: the entries of `top` alone
+---@field follow? boolean go through symbolic links to directories, but not in circles
+---@field sorted? boolean by name within each directory
+
+--- `for line in fs.lines(path) do ... end`: the file is closed after its last line. A failure is raised.
+---@param path string
+---@param format? string|integer
+---@return fun(): any
+function fs.lines(path, format) end
+
+--- Removes a directory with all that is in it, or a file. Symbolic links go and are not followed. Not for trees that others can
+--- write to: between the look at an entry and its removal it may become another.
+---@async
+---@param path string
+---@return boolean? done
+---@return neap.error? err
+function fs.remove_tree(path) end
+
+--- Sets the permissions.
+---@async
+---@param path string
+---@param permissions integer
+---@return boolean? done
+---@return neap.error? err
+function fs.chmod(path, permissions) end
+
+--- Sets the times, in seconds since 1970 or `"now"`; nil: it stays.
+---@async
+---@param path string
+---@param accessed? number|string
+---@param modified? number|string
+---@return boolean? done
+---@return neap.error? err
+function fs.utimes(path, accessed, modified) end
+
+--- Cuts a file to `size` bytes, or extends it by zeros.
+---@async
+---@param path string
+---@param size integer
+---@return boolean? done
+---@return neap.error? err
+function fs.truncate(path, size) end
+
+--- An open file. Reads are buffered, writes are not. One task reads at a time, a second gets `EBUSY`; writes happen in the order of the
+--- calls. `<close>` closes it.
+---@class neap.file
+local file = {}
+
+--- Reads as the method of `io`'s files: `"l"` (a line, the default), `"L"` (with its end), `"n"` (a number), `"a"` (all up to the end), or a
+--- number of bytes, of which fewer come only at the end. Stops at the first format that finds nothing.
+---@async
+---@param format? string|integer
+---@param ... string|integer
+---@return any ...
+function file:read(format, ...) end
+
+--- `for line in file:lines() do ... end`; the formats are those of `read`. A failure is raised.
+---@param format? string|integer
+---@return fun(): any
+function file:lines(format) end
+
+--- Reads a line.
+---@async
+---@param keep? boolean with its end
+---@return string?
+---@return neap.error? err
+function file:read_line(keep) end
+
+--- Reads all up to the end, which may be `""`.
+---@async
+---@return string?
+---@return neap.error? err
+function file:read_all() end
+
+--- Reads `n` bytes; fewer at the end, nil if there are none.
+---@async
+---@param n integer
+---@return string?
+---@return neap.error? err
+function file:read_some(n) end
+
+--- Reads ahead until `n` bytes can be seen by `peek`; answers how many, fewer at the end.
+---@async
+---@param n integer
+---@return integer?
+---@return neap.error? err
+function file:fill(n) end
+
+--- What has been read ahead, at most `max` bytes of it. Never waits.
+---@param max? integer
+---@return string
+function file:peek(max) end
+
+--- Takes `n` of the bytes that `peek` shows.
+---@param n integer
+---@return neap.file self
+function file:consume(n) end
+
+--- Reads `n` bytes from `offset` on and leaves the position alone; nil behind the end.
+---@async
+---@param n integer
+---@param offset integer
+---@return string?
+---@return neap.error? err
+function file:pread(n, offset) end
+
+--- Writes strings and numbers as one. After a failure `err.partial` tells how many bytes went.
+---@async
+---@param ... string|number
+---@return neap.file? self
+---@return neap.error? err
+function file:write(...) end
+
+--- Writes from `offset` on and leaves the position alone.
+---@async
+---@param data string
+---@param offset integer
+---@return neap.file? self
+---@return neap.error? err
+function file:pwrite(data, offset) end
+
+--- Moves the position, as the method of `io`'s files; answers it.
+---@async
+---@param whence? "set"|"cur"|"end" default `"cur"`
+---@param offset? integer default 0
+---@return integer?
+---@return neap.error? err
+function file:seek(whence, offset) end
+
+--- What is known of the file.
+---@async
+---@return neap.fs.stat?
+---@return neap.error? err
+function file:stat() end
+
+--- Answers when what was written is on the medium.
+---@async
+---@param data_only? boolean without what only describes the file
+---@return boolean? done
+---@return neap.error? err
+function file:sync(data_only) end
+
+--- Cuts the file to `size` bytes, or extends it by zeros; the position stays.
+---@async
+---@param size integer
+---@return boolean? done
+---@return neap.error? err
+function file:truncate(size) end
+
+--- Closes the file; what waits for it gets `closed`. Where no wait is possible that happens by itself.
+---@async
+---@return boolean? done
+---@return neap.error? err
+function file:close() end
+
+--- The number of the descriptor.
+---@return integer?
+---@return neap.error? err
+function file:fd() end
+
+--- As `fd`, for functions that want an object with a descriptor.
+---@return integer?
+---@return neap.error? err
+function file:fileno() end
+
+--- The path that the file was opened by; nil for an adopted descriptor.
+---@return string?
+function file:path() end
+
+--- Whether the file was closed.
+---@return boolean
+function file:closed() end
 
 -- Testing
 

@@ -285,13 +285,13 @@ end
 -- for ... in iterator, state, value do body(...) end, also where an iterator cannot be suspended and so cannot wait.
 function helper.each(body, iterator, state, value)
     if helper.waits_anywhere then
-        for a, b in iterator, state, value do body(a, b) end
+        for a, b, c in iterator, state, value do body(a, b, c) end
         return
     end
-    local a, b = iterator(state, value)
+    local a, b, c = iterator(state, value)
     while a ~= nil do
-        body(a, b)
-        a, b = iterator(state, a)
+        body(a, b, c)
+        a, b, c = iterator(state, a)
     end
 end
 

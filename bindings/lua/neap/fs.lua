@@ -1,0 +1,133 @@
+-- Files: what neap.fs and file objects have beyond their verbs in C.
+return function(fs, stream)
+    local methods = fs.file_methods
+    fs.file_methods = nil
+    stream(methods) -- read(...) and lines(...)
+
+    local stat, lstat, readdir, unlink, rmdir, open = fs.stat, fs.lstat, fs.readdir, fs.unlink, fs.rmdir, fs.open
+
+    -- A failure to look is neither yes nor no.
+    function fs.exists(path)
+        local found, err = stat(path)
+        if found then return true end
+        if err.code == "ENOENT" or err.code == "ENOTDIR" then return false end
+        return nil, err
+    end
+
+    -- Closes the file when its last line was read; a failure is raised.
+    function fs.lines(path, format)
+        local file, err = open(path)
+        if not file then error(err, 0) end
+        local next_line = file:lines(format)
+        return function()
+            local line = next_line()
+            if line == nil then file:close() end
+            return line
+        end
+    end
+
+    local function join(directory, name)
+        return directory:sub(-1) == "/" and directory .. name or directory .. "/" .. name
+    end
+
+    local walk_options = { follow = true, depth = true, sorted = true }
+
+    local function check_options(options)
+        for name in pairs(options) do
+            if not walk_options[name] then
+                error(("unknown option '%s' of walk: they are depth, follow and sorted"):format(tostring(name)), 3)
+            end
+        end
+    end
+
+    local function by_name(a, b)
+        return a.name < b.name
+    end
+
+    -- What a directory is known by, where links may lead back to it.
+    local function identity(path)
+        local found = stat(path)
+        return found and found.type == "directory" and found.device .. ":" .. found.inode
+    end
+
+    -- Each step answers path, entry, err. A directory is read when the walk goes on; no descriptor is open in between.
+    function fs.walk(top, options)
+        options = options or {}
+        check_options(options)
+        -- Levels under way: a list of entries, how many of them have been answered, the path of their directory.
+        local levels, pending = {}, top
+        local above = {} -- of the levels: the directories on the way down, by identity
+        local deepest = options.depth or math.huge
+
+        local function enter(path)
+            local id = options.follow and identity(path)
+            if id and above[id] then return end
+            local entries, err = readdir(path, { nofollow = #levels > 0 and not options.follow })
+            if not entries then return err end
+            if options.sorted then table.sort(entries, by_name) end
+            levels[#levels + 1] = { entries = entries, at = 0, path = path, id = id }
+            if id then above[id] = true end
+        end
+
+        local function leave()
+            local level = table.remove(levels)
+            if level.id then above[level.id] = nil end
+        end
+
+        local function descends(entry, path)
+            if #levels >= deepest then return false end
+            if entry.type == "link" and options.follow then
+                return identity(path) and true or false
+            end
+            return entry.type == "directory"
+        end
+
+        return function()
+            if pending then
+                local path = pending
+                pending = nil
+                local err = enter(path)
+                if err then return path, nil, err end
+            end
+            while levels[1] do
+                local level = levels[#levels]
+                level.at = level.at + 1
+                local entry = level.entries[level.at]
+                if entry then
+                    local path = join(level.path, entry.name)
+                    pending = descends(entry, path) and path or nil
+                    return path, entry
+                end
+                leave()
+            end
+        end
+    end
+
+    -- Empties the directory; the first failure ends it.
+    local function empty(directory)
+        local entries, err = readdir(directory, { nofollow = true })
+        if not entries then return nil, err end
+        for _, entry in ipairs(entries) do
+            local path = join(directory, entry.name)
+            local ok, failed
+            if entry.type == "directory" then
+                ok, failed = empty(path)
+                if ok then ok, failed = rmdir(path) end
+            else
+                ok, failed = unlink(path)
+            end
+            if not ok and failed.code ~= "ENOENT" then return nil, failed end
+        end
+        return true
+    end
+
+    function fs.remove_tree(path)
+        local found, err = lstat(path)
+        if not found then return nil, err end
+        if found.type ~= "directory" then return unlink(path) end
+        local ok
+        ok, err = empty(path)
+        if not ok then return nil, err end
+        return rmdir(path)
+    end
+end
