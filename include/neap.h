@@ -2955,6 +2955,67 @@ typedef struct neap_dir_entry {
 NEAP_API int32_t neap_future_get_entry(neap_future *future, size_t *cursor,
                                        neap_dir_entry *ret_entry, size_t size);
 
+/* ---- Watching files ------------------------------------------------------------------------------------ */
+
+enum {
+    NEAP_FS_CREATED = 1, /* an entry of a watched directory, as the next and both moves */
+    NEAP_FS_DELETED = 2,
+    NEAP_FS_MODIFIED = 4,    /* written to, or cut */
+    NEAP_FS_WRITTEN = 8,     /* closed by somebody who could write */
+    NEAP_FS_ATTRIBUTES = 16, /* permissions, times, number of names */
+    NEAP_FS_MOVED_FROM = 32,
+    NEAP_FS_MOVED_TO = 64,
+    NEAP_FS_GONE = 128,     /* what is watched itself was deleted, moved or unmounted */
+    NEAP_FS_ENDED = 256,    /* it is watched no more; the last event of its number */
+    NEAP_FS_OVERFLOW = 512, /* events were lost, of anything that is watched; id is -1 */
+    NEAP_FS_IS_DIRECTORY = 1024
+};
+
+typedef struct neap_fs_event {
+    size_t size;     /* sizeof(neap_fs_event) */
+    int32_t id;      /* as neap_fs_watch_add answered */
+    uint32_t kinds;  /* NEAP_FS_CREATED ... */
+    uint32_t cookie; /* the same in both halves of a move, else 0 */
+    const char *
+        name; /* of the entry, in a watched directory, with a zero behind it; borrowed until the next call of
+                         neap_fs_watch_next */
+    size_t name_len;
+} neap_fs_event;
+
+/* Makes a watch of nothing yet.  The system keeps the events until they are asked for, up to a bound of its own; then one says that
+   others were lost.  Returns a new reference.
+   [L] */
+NEAP_API int32_t neap_fs_watch_new(neap_loop *loop, neap_fs_watch **ret_watch);
+
+/* Takes another reference; returns watch.
+   [M] */
+NEAP_API neap_fs_watch *neap_fs_watch_ref(neap_fs_watch *watch);
+
+/* Ends a reference; the last one closes the watch.
+   [M] */
+NEAP_API void neap_fs_watch_unref(neap_fs_watch *watch);
+
+/* Closes the watch; who waits for an event gets NEAP_ECLOSED.  Idempotent.
+   [L] */
+NEAP_API int32_t neap_fs_watch_close(neap_fs_watch *watch);
+
+/* Watches a file, or a directory and its entries, but not those of directories in it.  Returns a number that its events have: of
+   what is watched already the same again.  Looks the path up at once.
+   Errors: NEAP_EVALUE for a zero inside the path, NEAP_ENOSPC for more than the system allows.
+   [L] */
+NEAP_API int32_t neap_fs_watch_add(neap_fs_watch *watch, const char *path, size_t len);
+
+/* Watches it no more; a last event says so.
+   Errors: NEAP_EINVAL for a number that is not watched.
+   [L] */
+NEAP_API int32_t neap_fs_watch_remove(neap_fs_watch *watch, int32_t id);
+
+/* Takes the oldest event: 1, or NEAP_PENDING with a future (kind INT) after which to ask again; with ret_future NULL,
+   NEAP_EAGAIN.  One at a time waits: NEAP_EBUSY_FD.
+   [L] */
+NEAP_API int32_t neap_fs_watch_next(neap_fs_watch *watch, neap_fs_event *ret_event, size_t size,
+                                    neap_future **ret_future);
+
 /* ---- Servers ------------------------------------------------------------------------------------------- */
 
 /* A server listens on one or several addresses, accepts, and knows its connections until they are closed, so that it can be

@@ -582,5 +582,8 @@ void nl_open_file(lua_State *L, nl_state *st) {
     st->drops[NL_FILE] = drop;
     nl_functions(L, st, functions);
     nl_class(L, st, NL_FILE, "neap.file", methods, waits, metas);
-    lua_setfield(L, -2, "file_methods"); /* neap/fs.lua adds to them */
+    lua_getfield(L, -3, "methods"); /* the module's: neap/fs.lua adds to ours */
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "file");
+    lua_pop(L, 1);
 }

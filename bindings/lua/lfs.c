@@ -550,5 +550,6 @@ void nl_open_fs(lua_State *L, nl_state *st) {
     lua_newtable(L);
     nl_waits(L, st, waits);
     nl_open_file(L, st);
+    nl_open_fs_watch(L, st);
     lua_setfield(L, -2, "fs");
 }

@@ -245,7 +245,7 @@ extern const luaL_Reg nl_name_futures[];
 void nl_open_names(lua_State *L, nl_state *st);
 void nl_open_connect(lua_State *L, nl_state *st);
 
-/* lfs.c, lfile.c */
+/* lfs.c, lfile.c, lfswatch.c */
 nl_file *nl_new_file(lua_State *L, nl_state *st);
 int64_t nl_offset(lua_State *L, nl_state *st, int index);
 int nl_fs_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *path,
@@ -255,6 +255,7 @@ int nl_fs_fail_waited(lua_State *L, nl_state *st, neap_future *future, const cha
 int nl_fs_push(lua_State *L, neap_future *future);
 void nl_open_fs(lua_State *L, nl_state *st);
 void nl_open_file(lua_State *L, nl_state *st);
+void nl_open_fs_watch(lua_State *L, nl_state *st);
 
 /* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,
    lidle.c, ltesting.c */

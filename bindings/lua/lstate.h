@@ -23,6 +23,7 @@ typedef struct nl_handle nl_handle;
 typedef struct nl_sock nl_sock;
 typedef struct nl_fd nl_fd;
 typedef struct nl_file nl_file;
+typedef struct nl_fs_watch nl_fs_watch;
 typedef struct nl_stream nl_stream;
 typedef struct nl_callback nl_callback;
 typedef struct nl_trace nl_trace;
@@ -53,6 +54,7 @@ typedef enum nl_kind {
     NL_FD,
     NL_STREAM,
     NL_FILE,
+    NL_FS_WATCH,
     NL_LOCAL,
     NL_SCOPE,
     NL_LOCK,
@@ -238,6 +240,11 @@ struct nl_stream {
     neap_stream *stream;
     size_t limit;     /* of lines, and of what stands before delimiters */
     uint8_t standard; /* one of the process's own: what was written goes before a run ends */
+};
+
+struct nl_fs_watch {
+    nl_node node;
+    neap_fs_watch *watch;
 };
 
 struct nl_file {

@@ -17,6 +17,8 @@ void np_signal_close_all(neap_loop *loop);                    /* signal.c */
 void np_pools_close_all(neap_loop *loop);                     /* looppool.c */
 void np_watch_close_of(neap_loop *loop, const np_desc *desc); /* a socket takes its watches along */
 void np_process_close_all(neap_loop *loop);                   /* process.c */
+void np_watch_close_fd(neap_loop *loop,
+                       int fd); /* likewise whoever closes a descriptor of its own */
 void np_signals_arrived(neap_loop *loop, uint64_t bits);
 
 #endif

@@ -377,3 +377,11 @@ void np_watch_close_of(neap_loop *loop, const np_desc *desc) {
             end_with_code(loop, w, NEAP_ECLOSED);
     }
 }
+
+void np_watch_close_fd(neap_loop *loop, int fd) {
+    np_desc *desc = np_io_owner(&loop->io, fd);
+    if (desc != NULL) {
+        np_watch_close_of(loop, desc);
+        np_reap(loop);
+    }
+}

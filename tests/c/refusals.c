@@ -437,6 +437,8 @@ static void refuse_file_calls(struct things *t) {
     neap_file *file;
     neap_stat st;
     neap_dir_entry entry;
+    neap_fs_watch *watch;
+    neap_fs_event event;
     size_t cursor = 0;
     int64_t at;
     REFUSED(neap_file_open(t->loop, "/", 1, NEAP_OPEN_READ, 0, &future));
@@ -473,6 +475,11 @@ static void refuse_file_calls(struct things *t) {
     REFUSED(neap_fs_mkstemp(t->loop, "/", 1, &future));
     REFUSED(neap_fs_mkdtemp(t->loop, "/", 1, &future));
     REFUSED(neap_fs_readdir(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_watch_new(t->loop, &watch));
+    REFUSED(neap_fs_watch_add(t->watch, "/", 1));
+    REFUSED(neap_fs_watch_remove(t->watch, 1));
+    REFUSED(neap_fs_watch_next(t->watch, &event, sizeof event, &future));
+    REFUSED(neap_fs_watch_close(t->watch));
 }
 
 /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
@@ -543,6 +550,7 @@ void make_things(struct things *t, nt_script *script, int32_t expected) {
     assert_ok(neap_stream_pair(nt.loop, &t->stream, &second));
     neap_stream_unref(second);
     nt.closes_late = 1;
+    assert_ok(neap_fs_watch_new(nt.loop, &t->watch));
     assert_ok(neap_file_adopt(nt.loop, open("/dev/null", O_RDWR | O_CLOEXEC), &t->file));
     assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
     assert_ok(neap_lock_new(nt.loop, &t->lock));
@@ -566,6 +574,7 @@ void unref_things(struct things *t) {
     neap_sock_unref(t->sock);
     neap_stream_unref(t->stream);
     neap_file_unref(t->file);
+    neap_fs_watch_unref(t->watch);
     neap_scope_unref(t->scope);
     neap_lock_unref(t->lock);
     neap_sem_unref(t->sem);

@@ -13,6 +13,7 @@ struct things {
     neap_sock *sock;
     neap_stream *stream;
     neap_file *file;
+    neap_fs_watch *watch;
     neap_scope *scope;
     neap_lock *lock;
     neap_sem *sem;

@@ -172,7 +172,12 @@ static void a_full_disk_tells_how_much_went_and_keeps_what_was(void **state) {
     nt_assert_file("disk/kept", "old");
     nt_put_file("big", data, sizeof data);
     assert_code(copy_code(nt_path("big"), nt_path("disk/copy"), 0), NEAP_ENOSPC);
-    assert_int_equal(umount(nt_path("disk")), 0);
+}
+
+/* Also when the test has failed. */
+static int teardown_disk(void **state) {
+    (void)umount2(nt_path("disk"), MNT_DETACH);
+    return nt_teardown_dir(state);
 }
 
 /* ---- Names -------------------------------------------------------------------------------------- */
@@ -337,7 +342,8 @@ NT_MAIN(NT_TEST_DIR(a_file_is_written_and_read_whole),
         NT_TEST_DIR(a_replacement_that_fails_leaves_the_old_and_nothing_else),
         NT_TEST_DIR(a_replacement_takes_the_place_of_a_link),
         NT_TEST_DIR(a_copy_has_bytes_and_permissions),
-        NT_TEST_DIR(a_full_disk_tells_how_much_went_and_keeps_what_was),
+        cmocka_unit_test_setup_teardown(a_full_disk_tells_how_much_went_and_keeps_what_was,
+                                        nt_setup_dir, teardown_disk),
         NT_TEST_DIR(names_are_given_changed_and_removed),
         NT_TEST_DIR(directories_are_made_with_their_parents_and_removed),
         NT_TEST_DIR(a_directory_is_read_whole_with_types),

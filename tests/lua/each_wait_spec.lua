@@ -939,7 +939,23 @@ scenarios["read_line read_some read_all fill pread write pwrite seek stat sync t
     end
 end
 
+scenarios["next_event"] = function(aside)
+    local fs, dir = neap.fs, assert(neap.fs.mkdtemp())
+    local watch = assert(fs.watch(dir))
+    aside(function()
+        neap.sleep(0.003)
+        fs.write(dir .. "/file", "")
+    end)
+    return function()
+        assert(watch:next())
+    end, function()
+        watch:close()
+        fs.remove_tree(dir)
+    end
+end
+
 local on_sockets = {
+    next_event = true,
     accept = true, connect = true, recv = true, ["send sendall"] = true, ["recvfrom sendto"] = true,
     recv_many = true, send_many = true, ["send_fds recv_fds"] = true,
     ["raw wait for a descriptor"] = true,

@@ -535,3 +535,104 @@ describe("a cancelled operation", function()
         end)
     end))
 end)
+
+describe("a watch", function()
+    -- The next event about this path that has this kind; others go by.
+    local function await(watch, path, kind)
+        for _ = 1, 1000 do
+            local event = assert(watch:next())
+            if event.path == path and event[kind] then return event end
+        end
+        error("no event " .. kind .. " of " .. path)
+    end
+
+    it("tells what happens to the entries of a directory", in_dir(function(dir)
+        local watch = assert(fs.watch(dir))
+        assert(fs.write(dir .. "/a", "x"))
+        assert.equal("a", await(watch, dir .. "/a", "created").name)
+        await(watch, dir .. "/a", "modified")
+        await(watch, dir .. "/a", "written")
+        assert(fs.rename(dir .. "/a", dir .. "/b"))
+        local from = await(watch, dir .. "/a", "moved_from")
+        assert.equal(from.cookie, await(watch, dir .. "/b", "moved_to").cookie)
+        assert(fs.chmod(dir .. "/b", 384))
+        await(watch, dir .. "/b", "attributes")
+        assert(fs.unlink(dir .. "/b"))
+        await(watch, dir .. "/b", "deleted")
+        assert(fs.mkdir(dir .. "/sub"))
+        assert.is_true(await(watch, dir .. "/sub", "created").is_directory)
+        assert(watch:close())
+        assert.is_nil(watch:next())
+    end))
+
+    it("wakes who waits for an event, and who waits when it is closed", in_dir(function(dir)
+        local watch = assert(fs.watch(dir))
+        local waiting = neap.spawn(watch.next, watch)
+        neap.sleep(0.001)
+        assert.is_false(waiting:done())
+        assert(fs.write(dir .. "/a", ""))
+        assert.equal(dir .. "/a", waiting:await().path)
+        while neap.move_on(0.01, watch.next, watch) do end
+        waiting = neap.spawn(watch.next, watch)
+        neap.sleep(0.001)
+        assert(watch:close())
+        assert.is_nil(waiting:await())
+    end))
+
+    it("says when the watched thing is gone", in_dir(function(dir)
+        assert(fs.write(dir .. "/file", "x"))
+        local watch = assert(fs.watch(dir .. "/file"))
+        assert(fs.unlink(dir .. "/file"))
+        await(watch, dir .. "/file", "gone")
+        await(watch, dir .. "/file", "ended")
+        assert(watch:close())
+        fails("ENOENT", fs.watch(dir .. "/file"))
+    end))
+
+    it("a recursive one sees directories that are made later, and what was in them already", in_dir(function(dir)
+        assert(fs.mkdir(dir .. "/a/b", { parents = true }))
+        local watch = assert(fs.watch(dir, { recursive = true }))
+        assert(fs.write(dir .. "/a/b/file", "x"))
+        await(watch, dir .. "/a/b/file", "created")
+        assert(fs.mkdir(dir .. "/new/deep", { parents = true }))
+        assert(fs.write(dir .. "/new/deep/file", "x"))
+        await(watch, dir .. "/new", "created")
+        await(watch, dir .. "/new/deep/file", "created")
+        assert(fs.write(dir .. "/new/deep/second", "x"))
+        await(watch, dir .. "/new/deep/second", "created")
+        assert(watch:close())
+        assert.matches("unknown option 'deep'", select(2, pcall(fs.watch, dir, { deep = true })))
+    end))
+
+    it("tells that events were lost", in_dir(function(dir)
+        local watch = assert(fs.watch(dir))
+        local limit = tonumber(fs.read "/proc/sys/fs/inotify/max_queued_events")
+        local path = dir .. "/file"
+        -- Equal events in a row are one, so two kinds take turns; by io, which is faster.
+        for _ = 1, limit / 2 + 100 do
+            local f = assert(io.open(path, "w"))
+            f:write("x")
+            f:close()
+            os.remove(path)
+        end
+        local lost
+        for _ = 1, limit + 10 do
+            local event = watch:next()
+            lost = event.overflow
+            if lost then break end
+        end
+        assert.is_true(lost)
+        assert(watch:close())
+    end))
+
+    it("its iteration is a loop over events", in_dir(function(dir)
+        local watch = assert(fs.watch(dir))
+        assert(fs.write(dir .. "/a", "x"))
+        local seen = 0
+        each(function(event)
+            seen = seen + 1
+            if event.written then watch:close() end
+        end, watch)
+        assert.is_true(seen >= 2)
+    end))
+end)

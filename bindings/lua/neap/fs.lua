@@ -1,8 +1,12 @@
 -- Files: what neap.fs and file objects have beyond their verbs in C.
-return function(fs, stream)
-    local methods = fs.file_methods
-    fs.file_methods = nil
+return function(core, methods, stream)
     stream(methods) -- read(...) and lines(...)
+
+    local fs = {}
+    for name, value in pairs(core) do
+        fs[name] = value
+    end
+    fs.new_watch = nil
 
     local stat, lstat, readdir, unlink, rmdir, open = fs.stat, fs.lstat, fs.readdir, fs.unlink, fs.rmdir, fs.open
 
@@ -130,4 +134,96 @@ return function(fs, stream)
         if not ok then return nil, err end
         return rmdir(path)
     end
+
+    -- Watches: which number is which path; of a recursive one, directories are added as they appear.
+    local new_watch = core.new_watch
+    local watch = {}
+    watch.__index = watch
+    watch.__name = "neap.fs.watch"
+
+    local watch_names = { recursive = true }
+
+    -- Adds a directory and those below it.
+    -- With a queue, entries that are there already are told as created: they may have
+    -- come before their directory was watched.
+    local function add_tree(self, path, queue)
+        local id, err = self.events:add(path)
+        if not id then return nil, err end
+        self.paths[id] = path
+        for _, entry in ipairs(readdir(path, { nofollow = true }) or {}) do
+            local below = join(path, entry.name)
+            if queue then
+                queue[#queue + 1] = {
+                    path = below, name = entry.name, created = true, is_directory = entry.type == "directory" or nil,
+                }
+            end
+            if entry.type == "directory" then add_tree(self, below, queue) end
+        end
+        return id
+    end
+
+    function fs.watch(path, options)
+        options = options or {}
+        for name in pairs(options) do
+            if not watch_names[name] then
+                error(("unknown option '%s' of watch: there is recursive"):format(tostring(name)), 2)
+            end
+        end
+        local events, err = new_watch()
+        if not events then return nil, err end
+        local self = { events = events, paths = {}, queue = {}, at = 1, recursive = options.recursive }
+        local found = options.recursive and lstat(path)
+        local id
+        if found and found.type == "directory" then
+            id, err = add_tree(self, path)
+        else
+            id, err = events:add(path)
+            if id then self.paths[id] = path end
+        end
+        if not id then
+            events:close()
+            return nil, err
+        end
+        return setmetatable(self, watch)
+    end
+
+    local function queued(self)
+        local event = self.queue[self.at]
+        if event then
+            self.at = self.at + 1
+        elseif self.at > 1 then
+            self.queue, self.at = {}, 1
+        end
+        return event
+    end
+
+    function watch.next(self)
+        while true do
+            local waiting = queued(self)
+            if waiting then return waiting end
+            local event, err = self.events:next_event()
+            if not event then
+                if err.code == "closed" then return nil end
+                return nil, err
+            end
+            local directory = self.paths[event.id]
+            event.path = directory and (event.name and join(directory, event.name) or directory)
+            if event.ended then self.paths[event.id] = nil end
+            if self.recursive and event.is_directory and event.name and (event.created or event.moved_to) then
+                add_tree(self, event.path, self.queue)
+            end
+            event.id = nil
+            if directory or event.overflow then return event end
+        end
+    end
+
+    watch.__call = watch.next
+
+    function watch.close(self)
+        return self.events:close()
+    end
+
+    watch.__close = watch.close
+
+    return fs
 end

@@ -11,6 +11,7 @@ local private = {
     waits = true, token = true, resumed = true, protect = true, wired = true, run_command = true,
     scopes = true, selects = true, methods = true, trace = true, interrupted = true, line = true,
     testing = true, control = true, workers = true, servers = true, processes = true, signals = true,
+    testing = true, control = true, fs = true, workers = true, servers = true,
 }
 local neap = { _VERSION = "neap 0.1.0", pcall = pcall, xpcall = xpcall, assert = assert }
 
@@ -24,7 +25,7 @@ local join_all = require "neap.scope"(neap, core.scopes, core.methods.scope)
 require "neap.select"(neap, core.selects, core.scopes, join_all)
 require "neap.stream"(core.methods.stream)
 require "neap.stdio"(neap)
-require "neap.fs"(core.fs, require "neap.stream")
+neap.fs = require "neap.fs"(core.fs, core.methods.file, require "neap.stream")
 require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
 core.workers.command = require "neap.workers"(neap, core.workers)
 local hold = require "neap.serve"(neap, core.servers, core.methods.server, core.scopes.keep_trace)

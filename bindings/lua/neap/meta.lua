@@ -2271,6 +2271,44 @@ function fs.utimes(path, accessed, modified) end
 ---@return neap.error? err
 function fs.truncate(path, size) end
 
+--- Watches a file, or a directory and its entries, by inotify. The system keeps events until they are asked for, up to a bound of its
+--- own; then one event says `overflow`: look at everything anew. `for event in watch do ... end`; the loop ends when the watch is closed.
+---@async
+---@param path string
+---@param options? { recursive?: boolean } recursive: also all directories below, and those that appear later
+---@return neap.fs.watch?
+---@return neap.error? err
+function fs.watch(path, options) end
+
+---@class neap.fs.watch
+local watch = {}
+
+--- Waits for the next event; nil when the watch was closed.
+---@async
+---@return neap.fs.event?
+---@return neap.error? err
+function watch:next() end
+
+--- Closes the watch.
+---@return boolean done
+function watch:close() end
+
+---@class neap.fs.event
+---@field path? string
+---@field name? string of the entry, in a watched directory
+---@field created? boolean an entry, as the next and both moves
+---@field deleted? boolean
+---@field modified? boolean written to, or cut
+---@field written? boolean closed by somebody who could write
+---@field attributes? boolean permissions, times, number of names
+---@field moved_from? boolean
+---@field moved_to? boolean
+---@field gone? boolean what is watched itself was deleted, moved or unmounted
+---@field ended? boolean it is watched no more
+---@field overflow? boolean events were lost
+---@field is_directory? boolean
+---@field cookie? integer the same in both halves of a move
+
 --- An open file. Reads are buffered, writes are not. One task reads at a time, a second gets `EBUSY`; writes happen in the order of the
 --- calls. `<close>` closes it.
 ---@class neap.file
