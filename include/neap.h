@@ -8,7 +8,6 @@
    - Results: zero or a positive count is success, a negative code is a failure.  Failures of the system are
      -errno; neap's own start below -4000.  `errno` is never part of the contract.
    - Handles (neap_loop, neap_future, neap_sock and so on) are reference-counted.  A
-   - Handles (neap_loop, neap_handle, neap_future, neap_task, neap_sock, neap_stream, neap_file, neap_buf, neap_server) are reference-counted.  A
      function that hands out a *new* reference says so; the caller ends it with the matching _unref.  *Borrowed*
      pointers stay valid until the stated event.  _ref and _unref accept any thread; _unref accepts NULL.
    - Implied errors of every function marked [L]: NEAP_EINVAL (a wrong argument), NEAP_ENOMEM,

@@ -10,7 +10,9 @@
 
 /* Whether the frame is one of the functions that our own files in Lua put around those in C. */
 int nl_is_wrapper(const lua_Debug *ar) {
-    static const char *const files[] = {"wrap.lua", "require.lua", "scope.lua", "select.lua", "sync.lua", "workers.lua", "serve.lua", "protocol.lua", "signal.lua", "process.lua"};
+    static const char *const files[] = {"wrap.lua",   "require.lua", "scope.lua", "select.lua",
+                                        "sync.lua",   "workers.lua", "serve.lua", "protocol.lua",
+                                        "signal.lua", "process.lua"};
     const char *slash = strrchr(ar->short_src, '/');
     if (slash == NULL || slash - ar->short_src < 4 || memcmp(slash - 4, "neap", 4) != 0)
         return 0;

@@ -885,6 +885,9 @@ scenarios["signal stream recv __call"] = function(aside)
         end
         assert.equal(sent, got)
         stream:close()
+    end
+end
+
 -- What is on disk afterwards is whole or not there; descriptors that nobody took are closed, as the helper checks.
 scenarios["open mkstemp mkdtemp read write append replace unlink rmdir readlink realpath stat lstat readdir mkdir"
     .. " chmod utimes truncate rename copy symlink link"] = function()
