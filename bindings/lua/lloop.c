@@ -435,9 +435,5 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     nl_functions(L, st, nl_name_futures);
     lua_setfield(L, -2, "loop");
     lua_pop(L, 1);
-    lua_getfield(L, -2, "methods");
-    lua_pushvalue(L, -2);
-    lua_setfield(L, -2, "loop");
-    lua_pop(L, 2);
     nl_functions(L, st, functions);
 }

@@ -431,166 +431,168 @@ static void refuse_process_calls(struct things *t) {
     REFUSED(neap_process_get_status(t->process, &status, sizeof status));
     REFUSED(neap_process_kill(t->process, SIGTERM));
     REFUSED(neap_process_kill_group(t->process, SIGTERM));
-    static void refuse_file_calls(struct things * t) {
-        neap_future *future;
-        neap_buf *buf;
-        neap_file *file;
-        neap_stat st;
-        neap_dir_entry entry;
-        neap_fs_watch *watch;
-        neap_fs_event event;
-        size_t cursor = 0;
-        int64_t at;
-        REFUSED(neap_file_open(t->loop, "/", 1, NEAP_OPEN_READ, 0, &future));
-        REFUSED(neap_file_adopt(t->loop, 0, &file));
-        REFUSED(neap_file_close(t->file, &future));
-        REFUSED(neap_file_fd(t->file));
-        REFUSED(neap_file_read(t->file, 1, 0, &buf, &future));
-        REFUSED(neap_file_pread(t->file, 0, 1, 0, &buf, &future));
-        REFUSED(neap_file_write(t->file, "x", 1, &future));
-        REFUSED(neap_file_pwrite(t->file, 0, "x", 1, &future));
-        REFUSED(neap_file_seek(t->file, 0, NEAP_SEEK_SET, &at, &future));
-        REFUSED(neap_file_stat(t->file, &future));
-        REFUSED(neap_file_sync(t->file, 0, &future));
-        REFUSED(neap_file_truncate(t->file, 0, &future));
-        REFUSED(neap_future_take_file(t->future, &file));
-        REFUSED(neap_future_get_stat(t->future, &st, sizeof st));
-        REFUSED(neap_future_get_entry(t->future, &cursor, &entry, sizeof entry));
-        REFUSED(neap_fs_stat(t->loop, "/", 1, 0, &future));
-        REFUSED(neap_fs_read(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_write(t->loop, "/", 1, "x", 1, 0, 0, &future));
-        REFUSED(neap_fs_replace(t->loop, "/", 1, "x", 1, 0, &future));
-        REFUSED(neap_fs_copy(t->loop, "/", 1, "/", 1, 0, &future));
-        REFUSED(neap_fs_rename(t->loop, "/", 1, "/", 1, 0, &future));
-        REFUSED(neap_fs_unlink(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_mkdir(t->loop, "/", 1, 0, 0, &future));
-        REFUSED(neap_fs_rmdir(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_symlink(t->loop, "/", 1, "/", 1, &future));
-        REFUSED(neap_fs_link(t->loop, "/", 1, "/", 1, &future));
-        REFUSED(neap_fs_readlink(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_realpath(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_chmod(t->loop, "/", 1, 0, &future));
-        REFUSED(neap_fs_utimes(t->loop, "/", 1, 0, 0, 0, &future));
-        REFUSED(neap_fs_truncate(t->loop, "/", 1, 0, &future));
-        REFUSED(neap_fs_mkstemp(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_mkdtemp(t->loop, "/", 1, &future));
-        REFUSED(neap_fs_readdir(t->loop, "/", 1, 0, &future));
-        REFUSED(neap_fs_watch_new(t->loop, &watch));
-        REFUSED(neap_fs_watch_add(t->watch, "/", 1));
-        REFUSED(neap_fs_watch_remove(t->watch, 1));
-        REFUSED(neap_fs_watch_next(t->watch, &event, sizeof event, &future));
-        REFUSED(neap_fs_watch_close(t->watch));
-    }
+}
 
-    /* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
-    static void harmless_calls(struct things * t) {
-        static const char tag;
-        (void)neap_loop_get_data(t->loop, &tag);
-        (void)neap_loop_resolver(t->loop);
-        (void)neap_future_list_get(t->future, 0);
-        (void)neap_future_message(t->future);
-        (void)neap_future_exception(t->future, &tag);
-        (void)neap_future_site(t->future);
-        (void)neap_task_cancel_message(t->task);
-        (void)neap_task_current(t->loop);
-        (void)neap_task_awaiting(t->task);
-        (void)neap_task_user(t->task);
-        (void)neap_task_name(t->task);
-        (void)neap_task_site(t->task);
-        (void)neap_task_steps(t->task);
-        (void)neap_task_step_time(t->task);
-        (void)neap_task_waiting_since(t->task);
-        (void)neap_task_waits_for(t->task);
-        (void)neap_task_group(t->task);
-        (void)neap_task_parent(t->task);
-        (void)neap_task_cancelled_by(t->task);
-        (void)neap_scope_owner(t->scope);
-        (void)neap_scope_parent(t->scope);
-        (void)neap_lock_holder(t->lock);
-        (void)neap_server_loop(t->server);
-        (void)neap_server_listener(t->server, 0);
-        (void)neap_server_scope(t->server);
-    }
+static void refuse_file_calls(struct things *t) {
+    neap_future *future;
+    neap_buf *buf;
+    neap_file *file;
+    neap_stat st;
+    neap_dir_entry entry;
+    neap_fs_watch *watch;
+    neap_fs_event event;
+    size_t cursor = 0;
+    int64_t at;
+    REFUSED(neap_file_open(t->loop, "/", 1, NEAP_OPEN_READ, 0, &future));
+    REFUSED(neap_file_adopt(t->loop, 0, &file));
+    REFUSED(neap_file_close(t->file, &future));
+    REFUSED(neap_file_fd(t->file));
+    REFUSED(neap_file_read(t->file, 1, 0, &buf, &future));
+    REFUSED(neap_file_pread(t->file, 0, 1, 0, &buf, &future));
+    REFUSED(neap_file_write(t->file, "x", 1, &future));
+    REFUSED(neap_file_pwrite(t->file, 0, "x", 1, &future));
+    REFUSED(neap_file_seek(t->file, 0, NEAP_SEEK_SET, &at, &future));
+    REFUSED(neap_file_stat(t->file, &future));
+    REFUSED(neap_file_sync(t->file, 0, &future));
+    REFUSED(neap_file_truncate(t->file, 0, &future));
+    REFUSED(neap_future_take_file(t->future, &file));
+    REFUSED(neap_future_get_stat(t->future, &st, sizeof st));
+    REFUSED(neap_future_get_entry(t->future, &cursor, &entry, sizeof entry));
+    REFUSED(neap_fs_stat(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_read(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_write(t->loop, "/", 1, "x", 1, 0, 0, &future));
+    REFUSED(neap_fs_replace(t->loop, "/", 1, "x", 1, 0, &future));
+    REFUSED(neap_fs_copy(t->loop, "/", 1, "/", 1, 0, &future));
+    REFUSED(neap_fs_rename(t->loop, "/", 1, "/", 1, 0, &future));
+    REFUSED(neap_fs_unlink(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_mkdir(t->loop, "/", 1, 0, 0, &future));
+    REFUSED(neap_fs_rmdir(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_symlink(t->loop, "/", 1, "/", 1, &future));
+    REFUSED(neap_fs_link(t->loop, "/", 1, "/", 1, &future));
+    REFUSED(neap_fs_readlink(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_realpath(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_chmod(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_utimes(t->loop, "/", 1, 0, 0, 0, &future));
+    REFUSED(neap_fs_truncate(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_mkstemp(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_mkdtemp(t->loop, "/", 1, &future));
+    REFUSED(neap_fs_readdir(t->loop, "/", 1, 0, &future));
+    REFUSED(neap_fs_watch_new(t->loop, &watch));
+    REFUSED(neap_fs_watch_add(t->watch, "/", 1));
+    REFUSED(neap_fs_watch_remove(t->watch, 1));
+    REFUSED(neap_fs_watch_next(t->watch, &event, sizeof event, &future));
+    REFUSED(neap_fs_watch_close(t->watch));
+}
 
-    int refuse_all(struct things * t) {
-        int taken = refuse_taking_calls(t);
-        refuse_loop_calls(t);
-        refuse_future_calls(t);
-        refuse_sock_calls(t);
-        refuse_stream_calls(t);
-        refuse_name_calls(t);
-        refuse_file_calls(t);
-        refuse_scope_calls(t);
-        refuse_sync_calls(t);
-        taken += refuse_pool_calls(t);
-        refuse_server_calls(t);
-        refuse_process_calls(t);
-        harmless_calls(t);
-        return taken;
-    }
+/* Functions that answer a pointer or a count have no room for a code: they must do no harm. */
+static void harmless_calls(struct things *t) {
+    static const char tag;
+    (void)neap_loop_get_data(t->loop, &tag);
+    (void)neap_loop_resolver(t->loop);
+    (void)neap_future_list_get(t->future, 0);
+    (void)neap_future_message(t->future);
+    (void)neap_future_exception(t->future, &tag);
+    (void)neap_future_site(t->future);
+    (void)neap_task_cancel_message(t->task);
+    (void)neap_task_current(t->loop);
+    (void)neap_task_awaiting(t->task);
+    (void)neap_task_user(t->task);
+    (void)neap_task_name(t->task);
+    (void)neap_task_site(t->task);
+    (void)neap_task_steps(t->task);
+    (void)neap_task_step_time(t->task);
+    (void)neap_task_waiting_since(t->task);
+    (void)neap_task_waits_for(t->task);
+    (void)neap_task_group(t->task);
+    (void)neap_task_parent(t->task);
+    (void)neap_task_cancelled_by(t->task);
+    (void)neap_scope_owner(t->scope);
+    (void)neap_scope_parent(t->scope);
+    (void)neap_lock_holder(t->lock);
+    (void)neap_server_loop(t->server);
+    (void)neap_server_listener(t->server, 0);
+    (void)neap_server_scope(t->server);
+}
 
-    void make_things(struct things * t, nt_script * script, int32_t expected) {
-        static nt_act acts[3];
-        neap_sock *other = NULL;
-        neap_stream *second = NULL;
-        neap_process_options o = {.size = sizeof o,
-                                  .args = (const char *const[]){"/bin/sleep", "1000", NULL},
-                                  .flags = NEAP_PROCESS_KILL};
-        memset(t, 0, sizeof *t);
-        t->loop = nt.loop;
-        t->expected = expected;
-        t->handle = nt_later_handle(3600 * NT_SEC, "timer");
-        t->future = nt_future();
-        acts[0] = (nt_act)NT_AWAIT(t->future);
-        acts[1] = (nt_act)NT_PASS;
-        t->task = nt_spawn(script, "t", acts);
-        nt_turn();
-        assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
-        neap_sock_unref(other);
-        assert_ok(neap_stream_pair(nt.loop, &t->stream, &second));
-        neap_stream_unref(second);
-        nt.closes_late = 1;
-        assert_ok(neap_fs_watch_new(nt.loop, &t->watch));
-        assert_ok(neap_file_adopt(nt.loop, open("/dev/null", O_RDWR | O_CLOEXEC), &t->file));
-        assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
-        assert_ok(neap_lock_new(nt.loop, &t->lock));
-        assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
-        assert_ok(neap_event_new(nt.loop, &t->event));
-        assert_ok(neap_cond_new(t->lock, &t->cond));
-        assert_ok(neap_barrier_new(nt.loop, 1, &t->barrier));
-        assert_ok(neap_limiter_new(nt.loop, 1, &t->limiter));
-        assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
-        assert_ok(neap_loop_pool(nt.loop, NEAP_POOL_USER, &t->pool));
-        assert_ok(neap_server_new(nt.loop, NULL, 0, NULL, &t->server, NULL));
-        assert_int_equal(neap_server_abort(t->server), 1); /* an open one would hold itself */
-        nt_turn();
-        assert_ok(neap_process_spawn(nt.loop, &o, &t->process));
-    }
+int refuse_all(struct things *t) {
+    int taken = refuse_taking_calls(t);
+    refuse_loop_calls(t);
+    refuse_future_calls(t);
+    refuse_sock_calls(t);
+    refuse_stream_calls(t);
+    refuse_name_calls(t);
+    refuse_file_calls(t);
+    refuse_scope_calls(t);
+    refuse_sync_calls(t);
+    taken += refuse_pool_calls(t);
+    refuse_server_calls(t);
+    refuse_process_calls(t);
+    harmless_calls(t);
+    return taken;
+}
 
-    void unref_things(struct things * t) {
-        neap_handle_unref(t->handle);
-        neap_future_unref(t->future);
-        neap_task_unref(t->task);
-        neap_sock_unref(t->sock);
-        neap_stream_unref(t->stream);
-        neap_file_unref(t->file);
-        neap_fs_watch_unref(t->watch);
-        neap_scope_unref(t->scope);
-        neap_lock_unref(t->lock);
-        neap_sem_unref(t->sem);
-        neap_event_unref(t->event);
-        neap_cond_unref(t->cond);
-        neap_barrier_unref(t->barrier);
-        neap_limiter_unref(t->limiter);
-        neap_chan_unref(t->chan);
-        neap_pool_unref(t->pool);
-        neap_server_unref(t->server);
-        neap_process_unref(t->process);
-    }
+void make_things(struct things *t, nt_script *script, int32_t expected) {
+    static nt_act acts[3];
+    neap_sock *other = NULL;
+    neap_stream *second = NULL;
+    neap_process_options o = {.size = sizeof o,
+                              .args = (const char *const[]){"/bin/sleep", "1000", NULL},
+                              .flags = NEAP_PROCESS_KILL};
+    memset(t, 0, sizeof *t);
+    t->loop = nt.loop;
+    t->expected = expected;
+    t->handle = nt_later_handle(3600 * NT_SEC, "timer");
+    t->future = nt_future();
+    acts[0] = (nt_act)NT_AWAIT(t->future);
+    acts[1] = (nt_act)NT_PASS;
+    t->task = nt_spawn(script, "t", acts);
+    nt_turn();
+    assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &t->sock, &other));
+    neap_sock_unref(other);
+    assert_ok(neap_stream_pair(nt.loop, &t->stream, &second));
+    neap_stream_unref(second);
+    nt.closes_late = 1;
+    assert_ok(neap_fs_watch_new(nt.loop, &t->watch));
+    assert_ok(neap_file_adopt(nt.loop, open("/dev/null", O_RDWR | O_CLOEXEC), &t->file));
+    assert_ok(neap_scope_new(nt.loop, NULL, 0, &t->scope));
+    assert_ok(neap_lock_new(nt.loop, &t->lock));
+    assert_ok(neap_sem_new(nt.loop, 1, &t->sem));
+    assert_ok(neap_event_new(nt.loop, &t->event));
+    assert_ok(neap_cond_new(t->lock, &t->cond));
+    assert_ok(neap_barrier_new(nt.loop, 1, &t->barrier));
+    assert_ok(neap_limiter_new(nt.loop, 1, &t->limiter));
+    assert_ok(neap_chan_new(nt.loop, 1, &t->chan));
+    assert_ok(neap_loop_pool(nt.loop, NEAP_POOL_USER, &t->pool));
+    assert_ok(neap_server_new(nt.loop, NULL, 0, NULL, &t->server, NULL));
+    assert_int_equal(neap_server_abort(t->server), 1); /* an open one would hold itself */
+    nt_turn();
+    assert_ok(neap_process_spawn(nt.loop, &o, &t->process));
+}
 
-    void drop_things(struct things * t) {
-        neap_handle_cancel(t->handle);
-        unref_things(t);
-        while (nt_metrics().operations > 0) /* the process dies */
-            assert_true(neap_loop_run_once(nt.loop, NT_SEC) >= 0);
-    }
+void unref_things(struct things *t) {
+    neap_handle_unref(t->handle);
+    neap_future_unref(t->future);
+    neap_task_unref(t->task);
+    neap_sock_unref(t->sock);
+    neap_stream_unref(t->stream);
+    neap_file_unref(t->file);
+    neap_fs_watch_unref(t->watch);
+    neap_scope_unref(t->scope);
+    neap_lock_unref(t->lock);
+    neap_sem_unref(t->sem);
+    neap_event_unref(t->event);
+    neap_cond_unref(t->cond);
+    neap_barrier_unref(t->barrier);
+    neap_limiter_unref(t->limiter);
+    neap_chan_unref(t->chan);
+    neap_pool_unref(t->pool);
+    neap_server_unref(t->server);
+    neap_process_unref(t->process);
+}
+
+void drop_things(struct things *t) {
+    neap_handle_cancel(t->handle);
+    unref_things(t);
+    while (nt_metrics().operations > 0) /* the process dies */
+        assert_true(neap_loop_run_once(nt.loop, NT_SEC) >= 0);
+}
