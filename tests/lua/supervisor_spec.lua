@@ -15,6 +15,7 @@ local function supervise(text)
     write(text)
     local child = process.start { helper.command, script, path }
     child.extra = dir
+    finally(function() child:dispose() end)
     return child, write
 end
 
