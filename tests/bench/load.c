@@ -2,7 +2,7 @@
  * on each, every byte that comes back compared with the byte that went out.
  *
  *   load --port P [--conns 64] [--size 64] [--depth 1] [--idle 0] [--pid SERVER]
- *        [--warmup 0.3] [--greeting TEXT] [--churn] (--seconds 1 | --requests N)
+ *        [--warmup 0.3] [--greeting TEXT] [--churn] [--lines] (--seconds 1 | --requests N)
  *   load --port P --hold 100,10000
  *
  * The first form prints one JSON line: requests and seconds of the measured window, percentiles of
@@ -13,6 +13,7 @@
  *
  * With --churn a request is a whole connection: opened, one message sent and echoed, closed. The
  * connections come from 200 addresses in turn, because a closed one keeps its port for a minute.
+ * With --lines each message is a line: letters, and a newline as its last byte.
  * The greeting is sent once at the start of each connection and not echoed: HTTP wants a request
  * before it lets go of a socket.
  *
@@ -77,6 +78,7 @@ struct options {
     const char *greeting;
     size_t greeting_len;
     bool churn;
+    bool lines;
 };
 
 /* Everything that is read at both ends of the measured window. */
@@ -158,18 +160,30 @@ static struct snapshot take_snapshot(void) {
     return s;
 }
 
+/* The pattern repeats after so many bytes. */
+static size_t period(void) {
+    return opt.lines ? PATTERN_PERIOD / opt.size * opt.size : PATTERN_PERIOD;
+}
+
+static unsigned char shown(uint64_t x, size_t i) {
+    unsigned char byte = (unsigned char)(x >> 32);
+    if (!opt.lines)
+        return byte;
+    return i % opt.size == opt.size - 1 ? '\n' : (unsigned char)('a' + byte % 26);
+}
+
 static void fill_pattern(void) {
     uint64_t x = 0x9e3779b97f4a7c15ull;
     for (size_t i = 0; i < sizeof(pattern); i++) {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        pattern[i] = i < PATTERN_PERIOD ? (unsigned char)(x >> 32) : pattern[i - PATTERN_PERIOD];
+        pattern[i] = i < period() ? shown(x, i) : pattern[i - period()];
     }
 }
 
 static const unsigned char *pattern_at(const struct conn *c, uint64_t position) {
-    return pattern + (c->base + position) % PATTERN_PERIOD;
+    return pattern + (c->base + position) % period();
 }
 
 /* --- descriptors and connections --- */
@@ -250,7 +264,7 @@ static void open_active(void) {
         die("no memory for %d connections", opt.conns);
     for (int i = 0; i < opt.conns; i++) {
         struct conn *c = &conns[i];
-        c->base = (size_t)i * 977;
+        c->base = opt.lines ? (size_t)i * opt.size : (size_t)i * 977;
         c->stamps = stamps + (size_t)i * (size_t)opt.depth;
         if (opt.churn)
             continue; /* each message opens its own */
@@ -472,7 +486,7 @@ static void parse_options(int argc, char **argv) {
         {"port", 1, NULL, 'p'},   {"conns", 1, NULL, 'c'},    {"size", 1, NULL, 'b'},
         {"depth", 1, NULL, 'd'},  {"idle", 1, NULL, 'i'},     {"seconds", 1, NULL, 's'},
         {"warmup", 1, NULL, 'w'}, {"requests", 1, NULL, 'n'}, {"pid", 1, NULL, 'P'},
-        {"hold", 1, NULL, 'h'},   {"greeting", 1, NULL, 'g'}, {"churn", 0, NULL, 'C'},
+        {"hold", 1, NULL, 'h'},   {"greeting", 1, NULL, 'g'}, {"churn", 0, NULL, 'C'}, {"lines", 0, NULL, 'L'},
         {NULL, 0, NULL, 0},
     };
     int which;
@@ -514,6 +528,9 @@ static void parse_options(int argc, char **argv) {
             break;
         case 'C':
             opt.churn = true;
+            break;
+        case 'L':
+            opt.lines = true;
             break;
         default:
             die("unknown option; the head of load.c lists them");

@@ -21,6 +21,7 @@ class Workload:
     size: int = 64
     idle: int = 0
     churn: bool = False  # each request is a connection of its own
+    lines: bool = False  # each message is a line
     unit: str = "req"
     default: bool = False
 
@@ -30,6 +31,7 @@ WORKLOADS = [
     Workload("echo1", "echo, one connection", 1),
     Workload("echo1000", "echo, 1,000 connections", 1000),
     Workload("pipe16", "echo, 64 connections, pipelined by 16", 64, depth=16),
+    Workload("lines", "echo, 64 connections, lines of 64 bytes", 64, lines=True),
     Workload("idle10k", "echo, 64 active beside 10,000 idle connections", 64, idle=10000),
     # One in flight: with more, the socket buffers outgrow the caches, now and then.
     Workload("large", "echo, writes of 1 MiB on one connection", 1, size=1 << 20, unit="MiB"),
@@ -86,6 +88,8 @@ class EchoBench:
                          "--seconds", self.seconds, *greeting(program)]
             if work.churn:
                 arguments.append("--churn")
+            if work.lines:
+                arguments.append("--lines")
             meter = machine.Meter({self.server_cpu, self.load_cpu})
             before = server.cpu_ns()
             result, own = run_load(self.load, self.load_cpu, port, arguments,

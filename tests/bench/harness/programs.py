@@ -26,6 +26,7 @@ class Program:
     env: dict = field(default_factory=dict)  # beside this process's own
     greeting: str = ""  # what a server wants to hear before it echoes
     max_conns: int = 1 << 30  # a limit of its own, such as select's
+    only: tuple = ()  # the workloads that it is for; empty: all
     neap: str = ""  # the part of neap that it needs: "c", "lua", or none
     note: str = ""  # for whoever has to install it
 
@@ -133,6 +134,8 @@ class Catalogue:
             Program("ideal54", [built("coro_echo_lua54")], (LUA54,)),
             Program("idealjit", [built("coro_echo_luajit")], (LUAJIT,)),
             *self._neap("neap_echo", at("neap", "echo.lua")),
+            *self._streams("exact", ("pipe16",)),
+            *self._streams("lines", ("lines",)),
             Program("libuv", [built("uv_echo")], (LIBUV,)),
             Program("luv54", ["lua5.4", luv], _scripted("lua5.4", "luv")),
             Program("luvjit", ["luajit", luv], _scripted("luajit", "luv")),
@@ -151,6 +154,13 @@ class Catalogue:
             Program("uvloop-streams", [PYTHON, asyncio, "streams", "uvloop"], UVLOOP),
             Program("uvloop-proto", [PYTHON, asyncio, "protocol", "uvloop"], UVLOOP),
         ]
+
+    def _streams(self, kind, workloads):
+        """neap's echo over streams, which handles each message by itself."""
+        script = self.at("neap", kind + ".lua")
+        for name, command, needs in (("neap54", "neap", LUA54), ("neapjit", "neap-luajit", LUAJIT)):
+            yield Program(f"{name}-{kind}", [self.builder.command(command), script], (needs,),
+                          only=workloads, neap="lua")
 
     def _nginx(self):
         """Its Lua module conflicts with Debian's LuaJIT, so it may also be unpacked here."""
