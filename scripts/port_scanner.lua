@@ -1,5 +1,5 @@
--- A port scanner: tries to connect to each port of a range, a limited number at the same time, and prints those that are
--- open.
+-- A port scanner: tries to connect to each port of a range, a limited number at the same time, and prints those that
+-- are open.
 local USAGE = [[
 usage: neap scripts/port_scanner.lua [options] HOST PORTS...
   HOST              a name, of which all addresses are tried, or a numeric address

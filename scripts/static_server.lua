@@ -67,7 +67,8 @@ end
 local reasons = { ENOENT = "404 Not Found", ENOTDIR = "404 Not Found", ENAMETOOLONG = "404 Not Found",
     ELOOP = "404 Not Found", EACCES = "403 Forbidden", EPERM = "403 Forbidden" }
 
--- The open file and its size; or nil and a status. Where a file is tells the open one: its name may be another's by now.
+-- The open file and its size; or nil and a status. Where it lies is asked of the open file, because meanwhile its name
+-- may have become another's.
 local function open(path)
     local file, err = fs.open(root .. path)
     if not file then return nil, reasons[err.code] or "500 Internal Server Error" end
@@ -125,7 +126,8 @@ end
 local function serve(stream, peer)
     local head, err = neap.move_on(settings.timeout, stream.read_until, stream, { "\r\n\r\n", "\n\n" }, HEAD_MAX)
     if not head then
-        local status = not err and "408 Request Timeout" or err.code == "limit" and "431 Request Header Fields Too Large"
+        local status = not err and "408 Request Timeout"
+            or err.code == "limit" and "431 Request Header Fields Too Large"
         log(peer, "no request", status or tostring(err), 0)
         if status then refuse(stream, status) end
         return

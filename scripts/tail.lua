@@ -1,5 +1,5 @@
--- Follows log files: prints each line that is added to them after the name of its file, or sends it to who has connected.
--- A file may be cut, be moved away and made anew, or not be there yet.
+-- Follows log files: prints each line that is added to them, after the name of its file, or sends it to all who have
+-- connected. A file may be cut, be moved away and made anew, or not be there yet.
 local USAGE = [[
 usage: neap scripts/tail.lua [options] FILE...
   --all             begin with what is in the files; default: with what is added
@@ -10,6 +10,7 @@ local neap = require "neap"
 local fs = neap.fs
 
 local CHUNK = 65536 -- bytes per read, and of a line: a longer one comes in pieces
+local PATIENCE = 1 -- seconds that files wait for a slow subscriber
 local GOODBYE = 1 -- seconds that subscribers have to take what was sent to them
 
 local settings = { all = false }
@@ -40,21 +41,34 @@ end
 
 -- Where lines go
 
+local function print_lines(lines)
+    assert(neap.stdout:write(lines))
+end
+
 local subscribers = {} -- stream -> number of lines that it has missed since it was last told
+local turn = neap.lock() -- of one file's lines after the other's
 
-local function print_line(text)
-    assert(neap.stdout:write(text))
+-- Files can wait a little for who reads slowly, but not for who has missed something already.
+local function await_subscribers()
+    neap.move_on(PATIENCE, neap.group, function(group)
+        for stream, missed in pairs(subscribers) do
+            if missed == 0 then group:spawn(stream.drain, stream) end
+        end
+    end)
 end
 
--- The stream takes all of it or nothing.
-local function send_line(text)
-    for stream, missed in pairs(subscribers) do
-        local note = missed > 0 and ("* %d lines missed\n"):format(missed) or ""
-        subscribers[stream] = stream:try_write(note, text) and 0 or missed + 1
-    end
+-- A stream takes all of it or nothing.
+local function send_lines(lines)
+    turn:with(function()
+        await_subscribers()
+        for stream, missed in pairs(subscribers) do
+            local note = missed > 0 and ("* %d lines missed\n"):format(missed) or ""
+            subscribers[stream] = stream:try_write(note, lines) and 0 or missed + #lines
+        end
+    end)
 end
 
-local emit = print_line
+local emit = print_lines
 
 -- What a subscriber sends is of no interest, only that it hangs up.
 local function subscribe(stream)
@@ -68,8 +82,21 @@ end
 -- Files. A log is { name, path, file, offset of what was not read, the beginning of a line, changed = event }.
 
 local function finish_line(log)
-    if log.rest ~= "" then emit(log.name .. ": " .. log.rest .. "\n") end
+    if log.rest ~= "" then emit { log.name .. ": " .. log.rest .. "\n" } end
     log.rest = ""
+end
+
+-- Answers the whole lines; what stands behind the last is kept.
+local function split(log, text)
+    local lines, at = {}, 1
+    local stop = text:find("\n", at, true)
+    while stop do
+        lines[#lines + 1] = log.name .. ": " .. text:sub(at, stop)
+        at = stop + 1
+        stop = text:find("\n", at, true)
+    end
+    log.rest = text:sub(at)
+    return lines
 end
 
 local function read_rest(log)
@@ -77,14 +104,8 @@ local function read_rest(log)
         local data, err = log.file:pread(CHUNK, log.offset)
         if not data then return err and complain(err) end
         log.offset = log.offset + #data
-        local text, at = log.rest .. data, 1
-        local stop = text:find("\n", at, true)
-        while stop do
-            emit(log.name .. ": " .. text:sub(at, stop))
-            at = stop + 1
-            stop = text:find("\n", at, true)
-        end
-        log.rest = text:sub(at)
+        local lines = split(log, log.rest .. data)
+        if lines[1] then emit(lines) end
         if #log.rest >= CHUNK then finish_line(log) end
     end
 end
@@ -172,7 +193,7 @@ end
 local function start_server()
     local server, err = neap.serve(settings.listen, subscribe)
     if not server then error(err, 0) end
-    emit = send_line
+    emit = send_lines
     print("listening on " .. server:addresses()[1])
     io.stdout:flush()
     return server
