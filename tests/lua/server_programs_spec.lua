@@ -190,7 +190,7 @@ ip link set lo up && echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range ||
 exec %s %s 127.0.0.1 40000
 ]]):format(process.quote(helper.command), process.quote(dir .. "port_scanner.lua"))
         local result = process.run { "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script }
-        if result.code == 77 or result.err:find "^unshare:" then
+        if result.code == 77 or result.err:find "unshare" then
             pending("needs a network namespace of its own, which this machine refuses: " .. result.err)
             return
         end
