@@ -1,4 +1,5 @@
--- A client for line servers such as echo_server.lua: sends what it reads to the server, and prints what comes back. Both
+-- A client for line servers such as echo_server.lua: sends what it reads to the server, and prints what
+-- comes back. Both
 -- happen at the same time, so neither side has to wait for the other to be done.
 local USAGE = [[
 usage: neap scripts/echo_client.lua [ADDRESS]
