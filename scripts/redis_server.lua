@@ -1,10 +1,11 @@
--- A server that speaks the protocol of Redis: strings, lists, hashes, expiry, transactions, channels, and an append-only file from
--- which it starts again after a crash. redis-cli, redis-benchmark and the clients of all languages can talk to it.
+-- A server that speaks the protocol of Redis: strings, lists, hashes, expiry, transactions, channels, and an
+-- append-only file from which it starts again after a crash. redis-cli, redis-benchmark and the clients of all
+-- languages can talk to it.
 --
 --   neap scripts/redis_server.lua [--bind ADDRESS] [--log FILE [--sync always|everysec|no]] [--max-clients N]
 --
--- The address is 127.0.0.1:6379 if none is given; a path makes a Unix socket. SIGTERM and SIGINT end it in order: the last
--- requests are answered, and the log is on the disk.
+-- The address is 127.0.0.1:6379 if none is given; a path makes a Unix socket. SIGTERM and SIGINT end it in order:
+-- requests that have come are answered, and the log is on the disk.
 local neap = require "neap"
 
 local here = arg[0]:match "^(.*)/[^/]*$" or "."
@@ -12,6 +13,10 @@ package.path = here .. "/?.lua;" .. package.path
 
 local log = require "redis.log"
 local server = require "redis.server"
+
+for _, kind in ipairs { "keys", "strings", "lists", "hashes", "connection", "transactions", "waiting", "channels" } do
+    require("redis.commands." .. kind) -- adds its commands to the table
+end
 
 local function usage(message)
     io.stderr:write(message and "redis_server: " .. message .. "\n" or "",
@@ -49,13 +54,16 @@ local function fail(what, err)
     neap.exit(1)
 end
 
--- Does again what the log has, and goes on with it.
+-- Does again what the log has, and goes on with it. Answers the task that writes.
 local function open_log(redis, o)
-    local redone = redis:client()
-    local n, left = log.replay(o.log, function(words) redis:redo(redone, words) end)
+    local client = redis:client()
+    redis.loading = true
+    local n, left = log.replay(o.log, function(words) redis:redo(client, words) end)
+    redis.loading = false
     if not n then fail("cannot read " .. o.log, left) end
     if left > 0 then
-        io.stderr:write(("redis_server: %s ended in the middle of a request: %d bytes are dropped\n"):format(o.log, left))
+        local note = "redis_server: %s ended in the middle of a request: %d bytes are dropped\n"
+        io.stderr:write(note:format(o.log, left))
     end
     local opened, err = log.open(o.log, o.sync)
     if not opened then fail("cannot open " .. o.log, err) end
@@ -73,7 +81,7 @@ end
 local o = options()
 local redis = server.new(clock())
 local writer = o.log and open_log(redis, o)
-neap.spawn { sweep, redis, name = "expiry" }
+local sweeper = neap.spawn { sweep, redis, name = "expiry" }
 
 local listening, err = neap.serve(o.bind, function(stream) redis:handle(stream) end, {
     max_connections = o["max-clients"],
@@ -83,9 +91,10 @@ io.stdout:write("listening on ", table.concat(listening:addresses(), ", "), "\n"
 io.stdout:flush()
 
 neap.wait_shutdown()
+sweeper:cancel()
+redis:hang_up()
 listening:close { grace = 2 }
-if writer then
-    writer:cancel()
-    neap.wait { writer }
-    redis.log:close()
+listening:wait_closed()
+if writer and not redis.log:close(writer) then
+    fail("what is not in " .. o.log .. " is lost", redis.log.failed)
 end

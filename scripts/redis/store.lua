@@ -4,10 +4,12 @@ local floor = math.floor
 local store = {}
 store.__index = store
 
--- `clock` answers the time of day in milliseconds.
-function store.new(clock)
+-- `clock` answers the time of day in milliseconds; `expired` is called with each key whose time was over.
+function store.new(clock, expired)
     return setmetatable({
-        values = {}, deadlines = {}, due = {}, size = 0, changes = 0, clock = clock, watched = {},
+        values = {}, deadlines = {}, due = {}, size = 0, changes = 0, clock = clock, expired = expired,
+        watched = {}, -- sets of clients, by key
+        waiting = {}, -- lists of who waits for an element, by key
     }, store)
 end
 
@@ -24,7 +26,8 @@ end
 
 function store:remove(key)
     if self.values[key] == nil then return false end
-    self.values[key], self.deadlines[key] = nil, nil
+    self.values[key] = nil
+    if self.deadlines[key] then self:set_deadline(key, nil) end
     self.size = self.size - 1
     self:touch(key)
     return true
@@ -34,6 +37,7 @@ function store:get(key)
     local deadline = self.deadlines[key]
     if deadline and deadline <= self.clock() then
         self:remove(key)
+        self.expired(key)
     end
     return self.values[key]
 end
@@ -48,7 +52,7 @@ end
 -- Sets the value, for ever.
 function store:set(key, value)
     self:put(key, value)
-    self.deadlines[key] = nil
+    if self.deadlines[key] then self:set_deadline(key, nil) end
 end
 
 function store:clear()
@@ -57,31 +61,28 @@ function store:clear()
     self.values, self.deadlines, self.due, self.size = {}, {}, {}, 0
 end
 
--- The key goes at that time, in milliseconds; nil: never. Keys with deadlines also stand in a list for each second, in which
--- they stay if the deadline is moved.
+-- The key goes at that time, in milliseconds; nil: never. A key with a deadline is also in the set of the
+-- second in which that is.
 function store:set_deadline(key, deadline)
+    local before = self.deadlines[key]
+    local due = before and self.due[floor(before / 1000) + 1]
+    if due then due[key] = nil end
     self.deadlines[key] = deadline
     if not deadline then return end
     local second = floor(deadline / 1000) + 1
-    local due = self.due[second]
-    if due then
-        due[#due + 1] = key
-    else
-        self.due[second] = { key }
+    if not self.due[second] then
+        self.due[second] = {}
         if not self.swept or second <= self.swept then self.swept = second - 1 end
     end
+    self.due[second][key] = true
 end
 
 -- Removes the keys whose time is over and that nobody has asked for since.
 function store:sweep()
-    local now = self.clock()
-    local current = floor(now / 1000)
+    local current = floor(self.clock() / 1000)
     if not self.swept then return end
     for second = self.swept + 1, current do
-        for _, key in ipairs(self.due[second] or {}) do
-            local deadline = self.deadlines[key]
-            if deadline and deadline <= now then self:remove(key) end
-        end
+        for key in pairs(self.due[second] or {}) do self:get(key) end
         self.due[second] = nil
     end
     if current > self.swept then self.swept = current end
