@@ -40,7 +40,8 @@ local function options()
     return o
 end
 
--- The time of day in milliseconds, which the loop's clock carries on.
+-- The time of day in milliseconds, which the loop's clock carries on. It begins with a whole second, so keys
+-- may live a second longer after a restart.
 local function clock()
     local loop = neap.loop()
     local begin = os.time() - loop:time()

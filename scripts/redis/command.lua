@@ -11,7 +11,7 @@ local command = {
     SYNTAX = failure "ERR syntax error",
     NO_KEY = failure "ERR no such key",
 
-    INTEGER_MOST = 2 ^ 53, -- beyond it LuaJIT and Lua 5.1 would lose digits
+    INTEGER_MOST = 2 ^ 53 - 1, -- LuaJIT, Lua 5.1 and 5.2 lose digits of larger numbers
 }
 
 -- --- The table ------------------------------------------------------------------------------------------

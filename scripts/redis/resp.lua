@@ -187,18 +187,24 @@ resp.NONE = "$-1\r\n"
 resp.NO_LIST = "*-1\r\n"
 resp.QUEUED = "+QUEUED\r\n"
 
-local small = {}
-for n = 0, 1023 do small[n] = (":%d\r\n"):format(n) end
-
-function resp.bulk(text)
-    return text and "$" .. #text .. "\r\n" .. text .. "\r\n" or "$-1\r\n"
+-- Most numbers are small, and making text of one costs more than the rest of a reply.
+local integers, heads = {}, {}
+for n = 0, 1023 do
+    integers[n] = (":%d\r\n"):format(n)
+    heads[n] = ("$%d\r\n"):format(n)
 end
+
+resp.ZERO, resp.ONE = integers[0], integers[1]
 
 function resp.integer(n)
-    return small[n] or (":%d\r\n"):format(n)
+    return integers[n] or (":%d\r\n"):format(n)
 end
 
-resp.ZERO, resp.ONE = small[0], small[1]
+local function bulk(text)
+    return text and (heads[#text] or "$" .. #text .. "\r\n") .. text .. "\r\n" or "$-1\r\n"
+end
+
+resp.bulk = bulk
 
 function resp.failure(text)
     return "-" .. text .. "\r\n"
@@ -208,10 +214,7 @@ end
 function resp.list(values, n)
     n = n or #values
     local out = { "*" .. n .. "\r\n" }
-    for i = 1, n do
-        local text = values[i]
-        out[i + 1] = text and "$" .. #text .. "\r\n" .. text .. "\r\n" or "$-1\r\n"
-    end
+    for i = 1, n do out[i + 1] = bulk(values[i]) end
     return concat(out)
 end
 

@@ -165,29 +165,26 @@ function server:ask(client, known, words)
 end
 
 local LOG_FAILS = failure "MISCONF Errors writing to the append-only file: writes are refused until it works again"
+local NOT_SUBSCRIBED =
+    "ERR Can't execute '%s': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT are allowed in this context"
 
-local function refusal(self, client, known, words)
-    local n = #words
-    if not known then
-        return failure("ERR unknown command '" .. words[1]:sub(1, 128):gsub("%c", " ") .. "'")
-    elseif n < known.least or known.most and n > known.most then
-        return command.wrong_count(known.name)
-    elseif client.subscriptions > 0 and not known.subscribed then
-        return failure("ERR Can't execute '" .. known.name:lower()
-            .. "': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT are allowed in this context")
-    elseif known.writes and self.log and self.log.failed then
-        return LOG_FAILS
-    end
+local function refuse(client, reply)
+    if client.queue then client.broken = true end -- EXEC will refuse, too
+    return reply
 end
 
 -- Answers the reply.
 function server:execute(client, words)
-    local known = command.find(words[1])
+    local known, n = command.find(words[1]), #words
     self.done = self.done + 1
-    local refused = refusal(self, client, known, words)
-    if refused then
-        if client.queue then client.broken = true end
-        return refused
+    if not known then
+        return refuse(client, failure("ERR unknown command '" .. words[1]:sub(1, 128):gsub("%c", " ") .. "'"))
+    elseif n < known.least or known.most and n > known.most then
+        return refuse(client, command.wrong_count(known.name))
+    elseif client.subscriptions > 0 and not known.subscribed then
+        return refuse(client, failure(NOT_SUBSCRIBED:format(known.name:lower())))
+    elseif known.writes and self.log and self.log.failed then
+        return refuse(client, LOG_FAILS)
     elseif client.queue and not known.at_once then
         client.queue[#client.queue + 1] = words
         return resp.QUEUED

@@ -11,9 +11,8 @@ local SYNTAX, INTEGER_MOST = command.SYNTAX, command.INTEGER_MOST
 
 define("GET", 2, 2, function(db, words)
     local value = db:get(words[2])
-    if value == nil then return NONE end
-    if type(value) ~= "string" then return WRONG_KIND end
-    return "$" .. #value .. "\r\n" .. value .. "\r\n"
+    if value ~= nil and type(value) ~= "string" then return WRONG_KIND end
+    return bulk(value)
 end)
 
 -- The options of SET: nx, xx, keep, get, deadline; or nil and a reply.
