@@ -1,6 +1,5 @@
--- A client for line servers such as echo_server.lua: sends what it reads to the server, and prints what
--- comes back. Both
--- happen at the same time, so neither side has to wait for the other to be done.
+-- A client for servers such as echo_server.lua: sends what it reads to the server, and prints what comes back. Both
+-- happen at the same time, so neither side waits for the other to be done.
 local USAGE = [[
 usage: neap scripts/echo_client.lua [ADDRESS]
   ADDRESS           HOST:PORT, or the path of a Unix socket (default 127.0.0.1:9527)
