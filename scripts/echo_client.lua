@@ -16,7 +16,6 @@ local function copy(from, to)
     assert(not err, err)
 end
 
--- What has been written may still be on its way to a pipe that is full.
 local function converse(server)
     neap.group(function(group)
         local sender = group:spawn(function()
@@ -26,7 +25,7 @@ local function converse(server)
         copy(server, neap.stdout)
         sender:cancel() -- the server has hung up: nobody waits for the rest of the input
     end)
-    assert(neap.stdout:drain())
+    assert(neap.stdout:drain()) -- a pipe may be full
 end
 
 if #arg > 1 or arg[1] and arg[1]:find "^%-" then
@@ -39,10 +38,10 @@ local server, err = neap.connect(arg[1] or "127.0.0.1:9527")
 local ok = server ~= nil
 if ok then
     ok, err = neap.pcall(converse, server)
-    server:abort() -- all was read, or it is of no use any more
+    if ok and server:unsent() == 0 then server:close() else server:abort() end
 end
 if not ok then
     if neap.is_cancelled(err) then error(err, 0) end
-    io.stderr:write("echo_client: ", tostring(err), "\n")
+    io.stderr:write("echo_client: ", tostring(err.errors and err.errors[1] or err), "\n")
     neap.exit(1)
 end
