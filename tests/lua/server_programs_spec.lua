@@ -5,8 +5,27 @@ local contains = helper.contains
 
 local dir = helper.source_dir .. "/scripts/"
 
+-- What a program has complained of, without what a busy machine makes slow.
+local function complaints(text)
+    local list = {}
+    for line in text:gmatch "[^\n]*\n" do
+        if not (line:find "^neap: slow: " or line:find "^neap: shutdown waits " or line:find "^stack traceback:"
+            or line:find "^\t") then
+            list[#list + 1] = line
+        end
+    end
+    return table.concat(list)
+end
+
+-- Runs a program to its end; err are its complaints.
+local function finish(argv, options)
+    local result = process.run(argv, options)
+    result.err = complaints(result.err)
+    return result
+end
+
 local function run(script, args, options)
-    return process.run({ helper.command, dir .. script, helper.unpack(args) }, options)
+    return finish({ helper.command, dir .. script, helper.unpack(args) }, options)
 end
 
 local function start(script, args, options)
@@ -34,22 +53,10 @@ local function new_dir()
     return path
 end
 
--- What a program has complained of, without what a busy machine makes slow.
-local function complaints(child)
-    local list = {}
-    for line in child:err():gmatch "[^\n]+" do
-        if not (line:find "^neap: slow: " or line:find "^neap: shutdown waits " or line:find "^stack traceback:"
-            or line:find "^\t") then
-            list[#list + 1] = line
-        end
-    end
-    return table.concat(list, "\n")
-end
-
 local function stop(child)
     child:signal "TERM"
     assert.equal(0, child:wait())
-    assert.equal("", complaints(child))
+    assert.equal("", complaints(child:err()))
     return child:out()
 end
 
@@ -132,7 +139,7 @@ c.shutdown(socket.SHUT_WR)
 while c.recv(65536): pass
 ]], function(path)
             local fifo = new_dir() .. "/fifo" -- open for writing by its reader itself: it has no end
-            local result = process.run { "sh", "-c", 'mkfifo "$1" && exec 3<>"$1" && shift && exec "$@" <&3', "sh",
+            local result = finish { "sh", "-c", 'mkfifo "$1" && exec 3<>"$1" && shift && exec "$@" <&3', "sh",
                 fifo, helper.command, dir .. "echo_client.lua", path }
             assert.equal("goodbye\n", result.out)
             assert.equal(0, result.code)
@@ -201,7 +208,7 @@ describe("port_scanner.lua", function()
 ip link set lo up && echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range || exit 77
 exec %s %s 127.0.0.1 40000
 ]]):format(process.quote(helper.command), process.quote(dir .. "port_scanner.lua"))
-        local result = process.run { "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script }
+        local result = finish { "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script }
         if result.code == 77 or result.err:find "unshare" then
             pending("needs a network namespace of its own, which this machine refuses: " .. result.err)
             return
@@ -233,7 +240,7 @@ time.sleep(1000)
     end)
 
     it("too few descriptors are a failure that says so, and no closed port", function()
-        local result = process.run { "sh", "-c", "ulimit -n 20; exec " .. process.quote(helper.command) .. " "
+        local result = finish { "sh", "-c", "ulimit -n 20; exec " .. process.quote(helper.command) .. " "
             .. process.quote(dir .. "port_scanner.lua") .. " --limit 100 127.0.0.1 1-500" }
         assert.equal(1, result.code)
         assert.matches("^port_scanner: [^\n]*too many open files\n$", result.err)
@@ -337,7 +344,7 @@ for data, answer in ((b"\r\n\r\n", "HTTP/1.0 400 Bad Request"),
         (b"GET /hello.html HTTP/1.0\n\n", "HTTP/1.0 200 OK")):
     assert raw(data) == answer, (data, raw(data))
 ]], address)
-        assert.equal("", complaints(child))
+        assert.equal("", complaints(child:err()))
     end)
 
     it("a hundred clients at once get each all, also beside one that does not read", function()
@@ -371,7 +378,7 @@ for i in range(50):
 assert request("/hello.html")[0] == 200
 ]], address)
         process.await("descriptors", function() return child:descriptors() <= before end)
-        assert.equal("", complaints(child))
+        assert.equal("", complaints(child:err()))
     end)
 
     it("SIGTERM lets a file that is under way end", function()
@@ -580,7 +587,7 @@ assert heard > 0 and heard + missed >= MUCH, (heard, missed)
         until_out(child, "sub/a: here\n")
         process.remove(path .. "/sub")
         assert.equal(1, child:wait())
-        assert.matches("^tail: [^\n]*sub/ cannot be watched any more: it is gone\n$", child:err())
+        assert.matches("^tail: [^\n]*sub/ cannot be watched any more: it is gone\n$", complaints(child:err()))
         local result = run("tail.lua", { path .. "/nowhere/a" })
         assert.equal(1, result.code)
         contains("/nowhere", result.err)
