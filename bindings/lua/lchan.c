@@ -36,7 +36,6 @@ static int new_chan(lua_State *L) {
     size_t capacity = nl_capacity(L, st, 1);
     nl_chan *c = nl_make(L, st, NL_CHAN, sizeof *c, 0);
     c->capacity = capacity;
-    nl_track(&c->b.node);
     return 1;
 }
 
@@ -47,7 +46,6 @@ static int new_queue(lua_State *L) {
         nl_arg_error(L, st, 1, NEAP_EVALUE, "a number of at least 1, or \"unbounded\", is needed");
     nl_chan *c = nl_make(L, st, NL_QUEUE, sizeof *c, 0);
     c->capacity = capacity;
-    nl_track(&c->b.node);
     return 1;
 }
 

@@ -7,7 +7,6 @@
 nl_fd *nl_new_fd(lua_State *L, nl_state *st) {
     nl_fd *d = nl_make(L, st, NL_FD, sizeof *d, 0);
     d->fd = -1;
-    nl_track(&d->node);
     return d;
 }
 

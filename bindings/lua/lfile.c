@@ -16,9 +16,7 @@ enum {
 
 /* Pushes a file object that has no file yet, so that none is lost when memory is out. */
 nl_file *nl_new_file(lua_State *L, nl_state *st) {
-    nl_file *f = nl_make(L, st, NL_FILE, sizeof *f, 0);
-    nl_track(&f->node);
-    return f;
+    return nl_make(L, st, NL_FILE, sizeof(nl_file), 0);
 }
 
 static void drop(nl_node *node) {
@@ -201,7 +199,7 @@ static void end_reading(nl_file *f) {
 static int read_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_file *f = lua_touserdata(L, 1);
+    nl_file *f = nl_block(L, 1);
     const void *data;
     size_t len;
     if (neap_future_get_bytes(future, &data, &len) < 0) {
@@ -306,7 +304,7 @@ static int file_consume(lua_State *L) {
 static int op_end(lua_State *L, const char *op) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    const nl_file *f = lua_touserdata(L, 1);
+    const nl_file *f = nl_block(L, 1);
     if (neap_future_error(future) < 0)
         return nl_fs_fail_waited(L, st, future, op, path_of(f), NULL);
     int n = nl_fs_push(L, future);
@@ -371,7 +369,7 @@ static int file_pread(lua_State *L) {
 static int write_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    const nl_file *f = lua_touserdata(L, 1);
+    const nl_file *f = nl_block(L, 1);
     if (neap_future_error(future) < 0)
         return nl_fs_fail_waited(L, st, future, "write", path_of(f), NULL);
     nl_wait_end(st->task);
@@ -547,13 +545,13 @@ static int file_tostring(lua_State *L) {
 
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int file_gc(lua_State *L) {
-    nl_file *f = lua_touserdata(L, 1);
-    if (f == NULL || f->node.at == NULL)
+    nl_file *f = nl_finalized(L);
+    if (f == NULL)
         return 0;
     neap_loop *loop = f->file != NULL ? neap_file_loop(f->file) : NULL;
     if (loop != NULL && neap_file_fd(f->file) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a file was collected before it was closed", NULL, NULL);
-    nl_drop(&f->node);
+    nl_drop(L, &f->node);
     return 0;
 }
 

@@ -136,7 +136,7 @@ int nl_fs_push(lua_State *L, neap_future *future) {
         lua_pushlstring(L, value.bytes.data, value.bytes.len);
     } else if (kind == NEAP_KIND_FILE) {
         lua_rawgeti(L, 1, KEPT_FILE);
-        neap_future_take_file(future, &((nl_file *)lua_touserdata(L, -1))->file);
+        neap_future_take_file(future, &((nl_file *)nl_block(L, -1))->file);
     } else {
         return push_nothing(L, future);
     }

@@ -12,7 +12,6 @@ static int new_watch(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_loop *l = nl_loop_now(L, st);
     nl_fs_watch *w = nl_make(L, st, NL_FS_WATCH, sizeof *w, 0);
-    nl_track(&w->node);
     int32_t code = neap_fs_watch_new(l->loop, &w->watch);
     return code < 0 ? nl_fs_fail(L, st, code, "watch", NULL, NULL) : 1;
 }
@@ -100,7 +99,7 @@ static int next_end(lua_State *L) {
         return nl_fs_fail_waited(L, st, future, "watch", NULL, NULL);
     nl_wait_end(st->task);
     lua_settop(L, 1);
-    return ask(L, st, lua_touserdata(L, 1));
+    return ask(L, st, nl_block(L, 1));
 }
 
 static int watch_next(lua_State *L) {

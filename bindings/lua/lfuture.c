@@ -75,9 +75,7 @@ static void drop(nl_node *node) {
 /* ---- Making and finding ---- */
 
 nl_object *nl_new_object(lua_State *L, nl_state *st) {
-    nl_object *o = nl_make(L, st, NL_FUTURE, sizeof *o, NL_SLOTS);
-    nl_track(&o->node);
-    return o;
+    return nl_make(L, st, NL_FUTURE, sizeof(nl_object), NL_SLOTS);
 }
 
 /* The future or task at index, or NULL. */
@@ -89,7 +87,7 @@ nl_object *nl_to_object(lua_State *L, nl_state *st, int index) {
 nl_object *nl_check_object(lua_State *L, nl_state *st, int index) {
     nl_object *o = nl_to_object(L, st, index);
     if (o == NULL)
-        nl_type_error(L, st, index, "a future or task");
+        nl_refuse(L, st, index, "a future or task");
     int gone = o->node.flags & NL_KEPT ? !nl_is_kept(L, index)
                                        : o->future == NULL && o->node.kind != NL_TASK;
     if (st->closed || gone)
@@ -149,7 +147,7 @@ static int push_shared(lua_State *L, nl_state *st, neap_future *future) {
     lua_pushlightuserdata(L, future);
     lua_rawget(L, -2);
     lua_replace(L, -2);
-    nl_object *o = lua_touserdata(L, -1);
+    nl_object *o = nl_block(L, -1);
     if (o != NULL && o->future == future)
         return 1;
     lua_pop(L, 1);
@@ -287,13 +285,13 @@ static int future_tostring(lua_State *L) {
 }
 
 static int future_gc(lua_State *L) {
-    nl_object *o = lua_touserdata(L, 1);
-    if (o == NULL || o->node.at == NULL)
+    nl_object *o = nl_finalized(L);
+    if (o == NULL)
         return 0;
     if (o->holds > 0)
         nl_closing(o->node.st);
     else
-        nl_drop(&o->node);
+        nl_drop(L, &o->node);
     return 0;
 }
 

@@ -34,7 +34,7 @@ static int push_values(lua_State *L, nl_state *st, int n) {
 
 static int32_t member_state(lua_State *L, int i) {
     lua_rawgeti(L, 1, i);
-    nl_object *o = lua_touserdata(L, -1);
+    nl_object *o = nl_block(L, -1);
     lua_pop(L, 1);
     return nl_state_of_object(o);
 }
@@ -138,7 +138,7 @@ static int gather(lua_State *L) {
     neap_future **futures = nl_push_futures(L, st, 1, n);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
-        nl_reach(L, lua_touserdata(L, -1), lua_gettop(L));
+        nl_reach(L, nl_block(L, -1), lua_gettop(L));
         lua_pop(L, 1);
     }
     neap_loop *loop = neap_future_loop(st->task->o.future);

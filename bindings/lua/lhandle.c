@@ -11,7 +11,6 @@ nl_handle *nl_new_handle(lua_State *L, nl_state *st, neap_loop *loop, int first)
         nl_type_error(L, st, first, "a function");
     nl_handle *h = nl_make(L, st, NL_HANDLE, sizeof *h, NL_HANDLE_SLOTS);
     h->loop = loop;
-    nl_track(&h->node);
     if (nargs == 0 && lua_isfunction(L, first))
         lua_pushvalue(L, first);
     else
@@ -175,13 +174,13 @@ static void drop(nl_node *node) {
 }
 
 static int handle_gc(lua_State *L) {
-    nl_handle *h = lua_touserdata(L, 1);
-    if (h == NULL || h->node.at == NULL)
+    nl_handle *h = nl_finalized(L);
+    if (h == NULL)
         return 0;
     if (h->node.ref >= 0)
         nl_closing(h->node.st);
     else
-        nl_drop(&h->node);
+        nl_drop(L, &h->node);
     return 0;
 }
 

@@ -71,8 +71,7 @@ static nl_lock *check_lock(lua_State *L, nl_state *st, int index) {
 }
 
 static int new_lock(lua_State *L) {
-    nl_lock *l = nl_make(L, NL_STATE(L), NL_LOCK, sizeof *l, 0);
-    nl_track(&l->b.node);
+    nl_make(L, NL_STATE(L), NL_LOCK, sizeof(nl_lock), 0);
     return 1;
 }
 
@@ -131,10 +130,9 @@ static nl_cond *check_cond(lua_State *L, nl_state *st) {
 static int new_cond(lua_State *L) {
     nl_state *st = NL_STATE(L);
     (void)nl_check(L, st, 1, NL_LOCK, "a lock");
-    nl_cond *c = nl_make(L, st, NL_COND, sizeof *c, NL_COND_SLOTS);
+    nl_make(L, st, NL_COND, sizeof(nl_cond), NL_COND_SLOTS);
     lua_pushvalue(L, 1);
     nl_setslot(L, -2, NL_COND_LOCK);
-    nl_track(&c->b.node);
     return 1;
 }
 

@@ -337,15 +337,22 @@ void nl_loop_drop(nl_loop *l) {
         neap_loop_unref(loop);
 }
 
+/* At the end of the state loops go after what is on them: see nl_closing. */
+static void drop(nl_node *node) {
+    nl_loop *l = (nl_loop *)node;
+    if (l->loop != NULL && !node->st->closed)
+        nl_loop_drop(l);
+}
+
 static int loop_gc(lua_State *L) {
-    nl_loop *l = lua_touserdata(L, 1);
-    if (l == NULL || l->loop == NULL)
+    nl_loop *l = nl_finalized(L);
+    if (l == NULL)
         return 0;
     nl_state *st = l->node.st;
     if (l->holds > 0) {
         nl_closing(st);
     } else {
-        nl_loop_drop(l);
+        nl_drop(L, &l->node);
         nl_tidy(st);
     }
     return 0;
@@ -425,6 +432,7 @@ void nl_open_loop(lua_State *L, nl_state *st) {
     };
     static const luaL_Reg functions[] = {{"new_loop", new_loop}, {"loop", get_loop}, {NULL, NULL}};
     lua_getfield(L, -1, "methods"); /* neap/protocol.lua adds to them */
+    st->drops[NL_LOOP] = drop;
     nl_class(L, st, NL_LOOP, "neap.loop", methods, NULL, metas);
     nl_functions(L, st, nl_handle_calls);
     nl_functions(L, st, nl_watch_calls);

@@ -10,9 +10,15 @@ nl_state *nl_find_state(lua_State *L); /* NULL: neap was not loaded */
 int nl_anchor(lua_State *L, nl_state *st);
 void nl_unanchor(nl_state *st, int ref);
 void nl_anchored(lua_State *L, int ref);
+/* The block of what is nil or known to be a userdata of ours; NULL if there is none. */
+static inline void *nl_block(lua_State *L, int index) {
+    nl_box *box = lua_touserdata(L, index);
+    return box != NULL ? box->node : NULL;
+}
 nl_node *nl_node_at(lua_State *L, nl_state *st, int index);
 void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
+void nl_refuse(lua_State *L, nl_state *st, int index, const char *what);
 void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
               const luaL_Reg *waits, const luaL_Reg *metas);
 void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions);
@@ -29,7 +35,8 @@ void nl_life_unref(nl_life *life);
 void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
 void nl_closing(nl_state *st);
-void nl_drop(nl_node *node);
+void *nl_finalized(lua_State *L);
+void nl_drop(lua_State *L, nl_node *node);
 int nl_is_bound(const nl_bound *b);
 neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b);
 void nl_unbind(nl_bound *b);

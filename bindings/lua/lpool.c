@@ -248,7 +248,6 @@ static int new_pool(lua_State *L) {
     }
     p->pool = f->pool;
     p->finishing = f;
-    nl_track(&p->node);
     return 1;
 }
 
@@ -369,6 +368,8 @@ static int pool_shutdown(lua_State *L) {
 static void drop(nl_node *node) {
     nl_pool *p = (nl_pool *)node;
     nl_state *st = node->st;
+    if (p->pool == NULL)
+        return;
     (void)neap_pool_close(p->pool, NEAP_POOL_FINISH);
     p->finishing->next = st->finishing;
     st->finishing = p->finishing;

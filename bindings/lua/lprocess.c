@@ -353,7 +353,6 @@ static int spawn(lua_State *L) {
     read_rest(&p);
     nl_loop *l = nl_loop_now(L, p.st);
     nl_process *made = nl_make(L, p.st, NL_PROCESS, sizeof *made, 0);
-    nl_track(&made->node);
     int32_t code = neap_process_spawn(l->loop, &p.o, &made->process);
     return code < 0 ? refuse(&p, code, step) : 1;
 }

@@ -56,7 +56,7 @@ static void add_task(lua_State *L, nl_state *st, neap_task *task) {
     lua_setfield(L, 1, "task");
     lua_pushvalue(L, -1);
     lua_setfield(L, 1, "future");
-    lua_State *co = ((nl_task *)lua_touserdata(L, -1))->co.L;
+    lua_State *co = ((nl_task *)nl_block(L, -1))->co.L;
     nl_getslot(L, -1, NL_LINK);
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "traceback");

@@ -122,7 +122,6 @@ static neap_scope *push_new(lua_State *L, nl_state *st, neap_loop *loop, const k
         return scope;
     }
     nl_scope *s = nl_make(L, st, NL_SCOPE, sizeof *s, 0);
-    nl_track(&s->node);
     s->races = (k->flags & NEAP_SCOPE_ANY) != 0;
     nl_check_code(L, st, neap_scope_new(loop, NULL, k->flags, &s->scope));
     note(L, st, s->scope);

@@ -124,7 +124,6 @@ static int listen_on(lua_State *L) {
         return fail_at(L, st, code, failed);
     nl_loop *l = nl_loop_now(L, st);
     nl_server *s = nl_make(L, st, NL_SERVER, sizeof *s, SLOTS);
-    nl_track(&s->node);
     code = neap_server_new(l->loop, addrs, n, &o, &s->server, &failed);
     if (code < 0)
         return fail_at(L, st, code, failed);
@@ -351,7 +350,7 @@ static int server_wait_closed(lua_State *L) {
 /* Who leaves the block while the server closes aborts it. */
 static int left_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    const nl_server *s = lua_touserdata(L, 1);
+    const nl_server *s = nl_block(L, 1);
     if (neap_server_state(s->server) != NEAP_SERVER_CLOSED)
         (void)neap_server_abort(s->server);
     nl_woken(L, st);
@@ -381,7 +380,7 @@ static int server_left(lua_State *L) {
 static int accept_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_sock *conn = lua_touserdata(L, 1);
+    nl_sock *conn = nl_block(L, 1);
     neap_addr addr;
     int32_t code = neap_future_take_sock(future, &conn->sock);
     if (neap_future_get_addr(future, &addr) < 0)

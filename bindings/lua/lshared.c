@@ -27,7 +27,6 @@ static int new_shared(lua_State *L) {
     size_t capacity = nl_capacity(L, st, 1);
     nl_shared *s = nl_make(L, st, NL_SHARED_CHAN, sizeof *s, 0);
     nl_check_code(L, st, neap_shared_chan_new(NULL, capacity, &s->chan));
-    nl_track(&s->node);
     return 1;
 }
 
@@ -233,7 +232,6 @@ static void drop(nl_node *node) {
 void neap_lua_push_shared_chan(lua_State *L, neap_shared_chan *chan) {
     nl_shared *s = nl_make(L, nl_state_of(L), NL_SHARED_CHAN, sizeof *s, 0);
     s->chan = neap_shared_chan_ref(chan);
-    nl_track(&s->node);
 }
 
 neap_shared_chan *neap_lua_to_shared_chan(lua_State *L, int index) {

@@ -176,7 +176,6 @@ static int new_stream(lua_State *L) {
     nl_loop *l = nl_loop_now(L, st);
     size_t size = sizeof(nl_signal_stream) + (size_t)n * sizeof(source);
     nl_signal_stream *s = nl_make(L, st, NL_SIGNAL_STREAM, size, 0);
-    nl_track(&s->node);
     nl_check_code(L, st, neap_loop_hold(l->loop));
     s->loop = neap_loop_ref(l->loop);
     s->n = n;

@@ -8,9 +8,7 @@
 
 /* Pushes a socket object that has no socket yet, so that none is lost when memory is out. */
 nl_sock *nl_new_sock(lua_State *L, nl_state *st) {
-    nl_sock *s = nl_make(L, st, NL_SOCK, sizeof *s, NL_SOCK_SLOTS);
-    nl_track(&s->node);
-    return s;
+    return nl_make(L, st, NL_SOCK, sizeof(nl_sock), NL_SOCK_SLOTS);
 }
 
 nl_sock *nl_check_sock(lua_State *L, nl_state *st, int index) {
@@ -197,19 +195,19 @@ static int sock_end(lua_State *L) {
     nl_sock *s = nl_check(L, NL_STATE(L), 1, NL_SOCK, "a socket");
     if (s->node.st->worker == NULL || lua_isnoneornil(L, 2))
         return sock_close(L);
-    nl_drop(&s->node);
+    drop(&s->node);
     return 0;
 }
 
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int sock_gc(lua_State *L) {
-    nl_sock *s = lua_touserdata(L, 1);
-    if (s == NULL || s->node.at == NULL)
+    nl_sock *s = nl_finalized(L);
+    if (s == NULL)
         return 0;
     neap_loop *loop = s->sock != NULL ? neap_sock_loop(s->sock) : NULL;
     if (loop != NULL && neap_sock_fd(s->sock) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a socket was collected before it was closed", NULL, NULL);
-    nl_drop(&s->node);
+    nl_drop(L, &s->node);
     return 0;
 }
 

@@ -68,7 +68,7 @@ static int fail_now(lua_State *L, nl_state *st, int32_t code, const char *op) {
 static int recv_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_sock *s = lua_touserdata(L, 1);
+    nl_sock *s = nl_block(L, 1);
     const void *data;
     size_t len;
     if (neap_future_get_bytes(future, &data, &len) < 0)
@@ -107,7 +107,7 @@ static int sock_recv(lua_State *L) {
 static int recvfrom_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_sock *s = lua_touserdata(L, 1);
+    nl_sock *s = nl_block(L, 1);
     const void *data;
     size_t len;
     neap_addr addr;
@@ -231,7 +231,7 @@ static int push_connection(lua_State *L, const neap_addr *addr) {
 static int accept_end(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_sock *s = lua_touserdata(L, 1);
+    nl_sock *s = nl_block(L, 1);
     neap_addr addr;
     if (neap_future_error(future) < 0)
         return nl_fail_waited(L, st, future, "accept");

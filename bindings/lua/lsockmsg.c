@@ -374,7 +374,7 @@ static void push_fds(lua_State *L, nl_state *st, neap_future *future, neap_fds *
         (void)neap_future_take_fds(future, got);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, -1, i);
-        ((nl_fd *)lua_touserdata(L, -1))->fd = fds[i - 1];
+        ((nl_fd *)nl_block(L, -1))->fd = fds[i - 1];
         lua_pop(L, 1);
     }
 }

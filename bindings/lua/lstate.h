@@ -76,17 +76,28 @@ typedef enum nl_kind {
     NL_KINDS
 } nl_kind;
 
-/* First in each of our userdata.  Its kind is told from here: nobody else can know the state's address.  Those that hold
-   references of the core are in the state's list, because at its end some engines run no finalizers for what other
-   finalizers made. */
-typedef struct nl_node {
+typedef struct nl_node nl_node;
+
+/* First in each of our userdata, which is told from those of others by the state's address: nobody else can know it. */
+typedef struct nl_box {
+    nl_state *st;
+    nl_node *node; /* NULL: its finalizer was run */
+} nl_box;
+
+/* First in each block that a box leads to.  What has a finalizer is in memory of its own and in the state's list until that
+   is run, or else until the state's end: where memory is out an engine may fail to call a finalizer, and frees the userdata
+   all the same; and some run none at their end for what other finalizers made.  Tasks and task-locals have no finalizer
+   and are inside their userdata, behind the box. */
+struct nl_node {
     nl_state *st;
     uint8_t kind;  /* NL_FUTURE ... */
     uint8_t flags; /* of a future: NL_INTERNAL ... */
     uint8_t form;  /* of a future: NL_NONE ... */
-    int ref;       /* an anchor while the core can call back, else LUA_NOREF */
-    struct nl_node *next, **at;
-} nl_node;
+    uint8_t
+        units; /* of 16 bytes: the size of a block of its own; 0: it is too large to be used again */
+    int ref;   /* an anchor while the core can call back, else LUA_NOREF */
+    nl_node *next, **at;
+};
 
 /* Lua values that hang from a future's userdata. */
 enum {
@@ -116,7 +127,7 @@ enum {
     NL_KEPT = 64      /* of a task: its future is the keeper's */
 };
 
-/* The head of the userdata of futures and tasks. */
+/* The head of futures and tasks. */
 struct nl_object {
     nl_node node;
     neap_future *future; /* a reference; a task's: see nl_task */
@@ -329,7 +340,9 @@ struct nl_signals {
 };
 
 enum {
-    NL_POOL_MAX = 1024
+    NL_POOL_MAX = 1024,
+    NL_SPARE_MAX = 32768, /* blocks of a size */
+    NL_SPARE_UNITS = 9    /* sizes */
 };
 
 struct nl_state {
@@ -339,8 +352,11 @@ struct nl_state {
     nl_loop *running; /* the loop that runs, or NULL */
     nl_loop *loops;
     nl_node *nodes;
+    nl_node *ended; /* blocks that the end of the state has dropped, to be freed last */
+    nl_node *spare[NL_SPARE_UNITS]; /* by size: blocks to be used again, linked by next */
+    int spares[NL_SPARE_UNITS];
     void (*drops[NL_KINDS])(
-        nl_node *); /* by kind: ends what a node that was in the list holds of the core */
+        nl_node *); /* by kind: ends what a node in the list holds of the core, if it does yet */
     const nl_case *cases[NL_KINDS];
     nl_task *task; /* whose step runs */
     nl_link *chain;

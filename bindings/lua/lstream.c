@@ -15,7 +15,6 @@ enum {
 nl_stream *nl_new_stream(lua_State *L, nl_state *st) {
     nl_stream *s = nl_make(L, st, NL_STREAM, sizeof *s, 0);
     s->limit = LINE_LIMIT;
-    nl_track(&s->node);
     return s;
 }
 
@@ -54,16 +53,27 @@ static int shared_stream(lua_State *L) {
     return code < 0 ? nl_fail(L, st, code, "stream", NULL) : 1;
 }
 
-/* Runs the loop until what was written to the process's own streams has gone, or the run is to end. */
-void nl_drain_standard(lua_State *L, nl_loop *l) {
+/* A future that what was written to one of the process's own streams has gone, or NULL. */
+static neap_future *next_drain(const nl_loop *l) {
     for (nl_node *node = l->node.st->nodes; node != NULL; node = node->next) {
         nl_stream *s = (nl_stream *)node;
         neap_future *future = NULL;
-        int is_full = node->kind == NL_STREAM && s->standard && s->stream != NULL &&
+        int is_ours = node->kind == NL_STREAM && s->standard && s->stream != NULL &&
                       neap_sock_loop(neap_stream_sock(s->stream)) == l->loop;
-        if (!is_full || neap_stream_drain(s->stream, 0, &future) != NEAP_PENDING)
-            continue;
+        if (is_ours && neap_stream_drain(s->stream, 0, &future) == NEAP_PENDING)
+            return future;
+    }
+    return NULL;
+}
+
+/* Runs the loop until what was written to the process's own streams has gone, or the run is to end.  The list is another
+   after each run. */
+void nl_drain_standard(lua_State *L, nl_loop *l) {
+    neap_future *future;
+    int done = 1;
+    while (done && (future = next_drain(l)) != NULL) {
         nl_run_loop(L, l, future, 0);
+        done = neap_future_done(future);
         neap_future_unref(future);
     }
 }
@@ -196,14 +206,14 @@ static void drop(nl_node *node) {
 
 /* The collector closes what nobody closed, and says so in debug mode. */
 static int stream_gc(lua_State *L) {
-    nl_stream *s = lua_touserdata(L, 1);
-    if (s == NULL || s->node.at == NULL)
+    nl_stream *s = nl_finalized(L);
+    if (s == NULL)
         return 0;
     neap_sock *sock = s->stream != NULL ? neap_stream_sock(s->stream) : NULL;
     neap_loop *loop = sock != NULL ? neap_sock_loop(sock) : NULL;
     if (loop != NULL && neap_sock_fd(sock) >= 0 && neap_loop_debug(loop, -1) > 0)
         neap_loop_fail(loop, 0, "a stream was collected before it was closed", NULL, NULL);
-    nl_drop(&s->node);
+    nl_drop(L, &s->node);
     return 0;
 }
 

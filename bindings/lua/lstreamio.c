@@ -80,7 +80,7 @@ static int push_answer(lua_State *L, nl_state *st, neap_stream *stream, const ch
 static int read_end(lua_State *L, read_form form) {
     nl_state *st = NL_STATE(L);
     neap_future *future = nl_woken(L, st);
-    nl_stream *s = lua_touserdata(L, 1);
+    nl_stream *s = nl_block(L, 1);
     const void *data;
     size_t len;
     if (neap_future_get_bytes(future, &data, &len) < 0)

@@ -50,7 +50,6 @@ static int new_sem(lua_State *L) {
     lua_Integer n = nl_count(L, st, 1, 1, "a number of permits");
     nl_sem *s = nl_make(L, st, NL_SEM, sizeof *s, 0);
     s->permits = n;
-    nl_track(&s->b.node);
     return 1;
 }
 
@@ -102,7 +101,6 @@ static int new_limiter(lua_State *L) {
     lua_Integer n = nl_count(L, st, 1, 1, "a number of tokens");
     nl_limiter *l = nl_make(L, st, NL_LIMITER, sizeof *l, 0);
     l->total = (uint32_t)n;
-    nl_track(&l->b.node);
     return 1;
 }
 
@@ -165,8 +163,7 @@ static neap_event *check_event(lua_State *L, nl_state *st, int index) {
 }
 
 static int new_event(lua_State *L) {
-    nl_event *e = nl_make(L, NL_STATE(L), NL_EVENT, sizeof *e, 0);
-    nl_track(&e->b.node);
+    nl_make(L, NL_STATE(L), NL_EVENT, sizeof(nl_event), 0);
     return 1;
 }
 
@@ -220,7 +217,6 @@ static int new_barrier(lua_State *L) {
         nl_arg_error(L, st, 1, NEAP_EVALUE, "a number of at least 1 is needed");
     nl_barrier *b = nl_make(L, st, NL_BARRIER, sizeof *b, 0);
     b->parties = (uint32_t)n;
-    nl_track(&b->b.node);
     return 1;
 }
 

@@ -132,7 +132,7 @@ static void load_thread(lua_State *L, nl_state *st, nl_task *t, int ud, int n) {
 
 /* Keeps a name for the time when the core's task is gone. */
 static void note_name(lua_State *L, int ud, const char *name) {
-    ((nl_task *)lua_touserdata(L, ud))->named = 1;
+    ((nl_task *)nl_block(L, ud))->named = 1;
     nl_push_notes(L, ud);
     lua_pushstring(L, name);
     lua_setfield(L, -2, "name");
@@ -481,7 +481,7 @@ int nl_is_kept(lua_State *L, int ud) {
     nl_getslot(L, ud, NL_LINK);
     if (lua_istable(L, -1))
         lua_getfield(L, -1, "keeper");
-    nl_object *keeper = lua_touserdata(L, -1);
+    nl_object *keeper = nl_block(L, -1);
     lua_settop(L, top);
     return keeper != NULL && keeper->future != NULL;
 }
@@ -504,7 +504,7 @@ static nl_loop *loop_of_ended(lua_State *L, nl_state *st, const nl_task *t) {
 /* The task at `ud` let go of the core, which now needs a future with its outcome. */
 void nl_revive(lua_State *L, nl_state *st, int ud) {
     ud = lua_absindex(L, ud);
-    nl_object *o = lua_touserdata(L, ud);
+    nl_object *o = nl_block(L, ud);
     nl_loop *l = loop_of_ended(L, st, (nl_task *)o);
     nl_object *keeper = push_keeper(L, st, ud);
     nl_check_code(L, st, neap_future_new(l->loop, &keeper->future));

@@ -135,7 +135,7 @@ int32_t nl_settle_again(lua_State *L, nl_state *st, nl_object *o, int ud, neap_f
 
 /* Fails the future of the userdata at `ud` with the value at `error`. */
 int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error) {
-    nl_object *o = lua_touserdata(L, ud);
+    nl_object *o = nl_block(L, ud);
     if (neap_future_done(o->future))
         return NEAP_EINVALID_STATE;
     lua_pushvalue(L, error);
@@ -149,11 +149,11 @@ int32_t nl_settle_error(lua_State *L, nl_state *st, int ud, int error) {
 /* Pushes the userdata whose slots hold the Lua values of the one at `ud`. */
 static nl_object *push_source(lua_State *L, int ud) {
     lua_pushvalue(L, ud);
-    nl_object *o = lua_touserdata(L, -1);
+    nl_object *o = nl_block(L, -1);
     while (o->node.flags & NL_DERIVED) {
         nl_getslot(L, -1, NL_LINK);
         lua_replace(L, -2);
-        o = lua_touserdata(L, -1);
+        o = nl_block(L, -1);
     }
     return o;
 }
@@ -186,7 +186,7 @@ static int push_form(lua_State *L, int form) {
 
 /* The userdata at `ud` if it is this future's own, so that it may remember an outcome. */
 static nl_object *own_object(lua_State *L, neap_future *future, int ud) {
-    nl_object *o = ud != 0 ? lua_touserdata(L, ud) : NULL;
+    nl_object *o = ud != 0 ? nl_block(L, ud) : NULL;
     return o != NULL && o->future == future ? o : NULL;
 }
 
@@ -300,7 +300,7 @@ void nl_push_failure(lua_State *L, nl_state *st, neap_future *future, int ud) {
 
 /* The bytes that a receive has put into its buffer. */
 static int push_received(lua_State *L, int ud, size_t count) {
-    nl_object *o = ud != 0 ? lua_touserdata(L, ud) : NULL;
+    nl_object *o = ud != 0 ? nl_block(L, ud) : NULL;
     if (o == NULL || (o->node.flags & (NL_RECEIVED | NL_DERIVED)) == 0)
         return 0;
     o = push_source(L, ud);
@@ -355,7 +355,7 @@ int nl_push_outcome(lua_State *L, nl_state *st, neap_future *future, int ud) {
 
 /* The outcome of the userdata at `ud` itself, also of a task that let go of the core. */
 int nl_push_own_outcome(lua_State *L, nl_state *st, int ud) {
-    nl_object *o = lua_touserdata(L, ud);
+    nl_object *o = nl_block(L, ud);
     if (o->future != NULL)
         return nl_push_outcome(L, st, o->future, ud);
     if (o->node.form == NL_NONE)

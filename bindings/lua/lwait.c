@@ -102,7 +102,7 @@ static int wait_end(lua_State *L) {
     lua_newtable(L);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
-        nl_object *o = lua_touserdata(L, -1);
+        nl_object *o = nl_block(L, -1);
         if (nl_state_of_object(o) != NEAP_STATE_PENDING)
             lua_rawseti(L, 2, ++done);
         else

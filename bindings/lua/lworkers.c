@@ -24,7 +24,6 @@ static int new_places(lua_State *L) {
     nl_places *p = nl_make(L, st, NL_PLACES, sizeof *p, 0);
     nl_check_code(L, st, neap_listeners_new(NULL, n, &p->listeners));
     p->count = n;
-    nl_track(&p->node);
     return 1;
 }
 
@@ -151,7 +150,6 @@ static int start(lua_State *L) {
     nl_worker *w = c->w = nl_worker_new();
     if (w == NULL)
         nl_throw_code(L, st, NEAP_ENOMEM);
-    nl_track(&c->node);
     w->id = (int)luaL_checkinteger(L, 2);
     w->count = p->count;
     w->listeners = neap_listeners_ref(p->listeners);
@@ -292,6 +290,8 @@ static int failure(lua_State *L) {
 static void drop_worker(nl_node *node) {
     nl_hired *c = (nl_hired *)node;
     nl_worker *w = c->w;
+    if (w == NULL)
+        return;
     c->w = NULL;
     nl_worker_stop(w);
     nl_worker_unref(w);
