@@ -201,6 +201,36 @@ static void looks_at_the_program(void) {
                "end)");
 }
 
+static void streams(void) {
+    run_script("neap.spawn(function()\n"
+               "  local a, b = neap.stream_pair()\n"
+               "  if not a then return end\n"
+               "  local reader = neap.spawn(function()\n"
+               "    b:read_exactly(5)\n"
+               "    b:read_until('--')\n"
+               "    for line in b:lines() do\n"
+               "      if line == 'last' then break end\n"
+               "    end\n"
+               "    b:read(10)\n"
+               "    b:read('a')\n"
+               "    b:close()\n"
+               "  end)\n"
+               "  a:write('12345')\n"
+               "  neap.yield()\n"
+               "  a:write({'head', '--', 'one\\n'}, 'two\\nlast\\n')\n"
+               "  a:write(('x'):rep(300000))\n"
+               "  a:drain()\n"
+               "  a:write_eof()\n"
+               "  pcall(reader.await, reader)\n"
+               "  a:close()\n"
+               "  b:abort()\n"
+               "  neap.move_on(1, function()\n"
+               "    local c, d = neap.stream_pair()\n"
+               "    if c then c:read('l') end\n"
+               "  end)\n"
+               "end)");
+}
+
 static void functions_in_other_states(void) {
     run_script("neap.spawn(function()\n"
                "  local pool, channel = neap.pool{threads = 1}, neap.shared_channel(2)\n"
@@ -238,6 +268,60 @@ static void processes_and_signals(void) {
         0);
 }
 
+/* Collects from a thread whose stack is too full for a finalizer to be called without memory. */
+static void collect_without_memory(lua_State *L) {
+    lua_State *co = lua_newthread(L);
+    lua_checkstack(co, LUA_MINSTACK + 10);
+    lua_settop(co, LUA_MINSTACK + 10);
+    nt_heap_fail(&nt.heap, 1, 1);
+    lua_gc(co, LUA_GCCOLLECT, 0); /* tries the finalizers */
+    lua_gc(co, LUA_GCCOLLECT, 0); /* frees what they were for */
+    assert_true(atomic_load(&nt.heap.failed) > 0);
+    nt_heap_fail(&nt.heap, 0, 0);
+    lua_pop(L, 1);
+}
+
+/* One object of each class (but a worker, which is a thread besides), which holds something of the core where it can. */
+static const char all_classes[] =
+    "local loop, lock = neap.loop(), neap.lock()\n"
+    "neap.spawn(function()\n"
+    "  neap.group(function(group) group:spawn(function() end) end)\n"
+    "  local changed = neap.condition(lock)\n"
+    "  lock:with(changed.notify_all, changed)\n"
+    "  local semaphore, limiter = neap.semaphore(1), neap.limiter(1)\n"
+    "  semaphore:acquire() limiter:acquire() limiter:release()\n"
+    "  neap.event():set()\n"
+    "  neap.barrier(1):wait()\n"
+    "  neap.channel(1):send({}) neap.queue(1):put({})\n"
+    "  neap.shared_channel(1):send({})\n"
+    "  neap.pool{threads = 1}:run(function() end)\n"
+    "  neap.task_local():set({})\n"
+    "  pcall(neap.await, neap.spawn(error))\n"
+    "  local a, b = neap.socketpair()\n"
+    "  a:send_fds('x', {a}) b:recv_fds()\n"
+    "  assert(neap.stream_pair())\n"
+    "  loop:call_soon(function() end) loop:call_later(1, function() end):cancel()\n"
+    "  neap.new_loop()\n"
+    "  neap.signal('HUP')\n"
+    "  require 'neap.core'.workers.places(1)\n"
+    "  return neap.future()\n"
+    "end)";
+
+/* What the collector could not finalize is gone for Lua, not for the state, which ends it when it closes. */
+static void a_finalizer_that_cannot_be_called_leaves_nothing_behind(void **state) {
+    (void)state;
+    neap_loop *loop = nt_loop_new(NEAP_LOOP_VIRTUAL_CLOCK);
+    lua_State *L = state_on(loop, all_classes);
+    if (lua_pcall(L, 0, 0, 0) != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+    run_tasks(loop);
+    collect_without_memory(L);
+    if (luaL_dostring(L, "neap.future() neap.tcp() collectgarbage()") != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+    lua_close(L);
+    nt_loop_end(loop);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -251,6 +335,7 @@ SWEEP(scopes_and_groups)
 SWEEP(channels_and_locks)
 SWEEP(selects_and_what_tasks_share)
 SWEEP(looks_at_the_program)
+SWEEP(streams)
 SWEEP(functions_in_other_states)
 SWEEP(processes_and_signals)
 
@@ -261,5 +346,7 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_channels_and_locks),
         NT_TEST_BARE(under_failing_memory_selects_and_what_tasks_share),
         NT_TEST_BARE(under_failing_memory_looks_at_the_program),
+        NT_TEST_BARE(under_failing_memory_streams),
         NT_TEST_BARE(under_failing_memory_functions_in_other_states),
-        NT_TEST_BARE(under_failing_memory_processes_and_signals))
+        NT_TEST_BARE(under_failing_memory_processes_and_signals),
+        NT_TEST_BARE(a_finalizer_that_cannot_be_called_leaves_nothing_behind))
