@@ -486,8 +486,8 @@ static void parse_options(int argc, char **argv) {
         {"port", 1, NULL, 'p'},   {"conns", 1, NULL, 'c'},    {"size", 1, NULL, 'b'},
         {"depth", 1, NULL, 'd'},  {"idle", 1, NULL, 'i'},     {"seconds", 1, NULL, 's'},
         {"warmup", 1, NULL, 'w'}, {"requests", 1, NULL, 'n'}, {"pid", 1, NULL, 'P'},
-        {"hold", 1, NULL, 'h'},   {"greeting", 1, NULL, 'g'}, {"churn", 0, NULL, 'C'}, {"lines", 0, NULL, 'L'},
-        {NULL, 0, NULL, 0},
+        {"hold", 1, NULL, 'h'},   {"greeting", 1, NULL, 'g'}, {"churn", 0, NULL, 'C'},
+        {"lines", 0, NULL, 'L'},  {NULL, 0, NULL, 0},
     };
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
