@@ -30,7 +30,7 @@ end
 
 -- Engines without integers print integral numbers without a fraction.
 local function adapt(output)
-    return helper.has_subtypes and output or output:gsub("(%d)%.0%f[%D]", "%1")
+    return helper.has_subtypes and output or output:gsub("%f[%d.](%d+)%.0%f[^%d.]", "%1")
 end
 
 -- What the guide says of this engine: it refuses an iterator that waits.
