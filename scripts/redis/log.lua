@@ -207,6 +207,7 @@ function log:close(writer)
     self.ended:set()
     self.news:set()
     neap.wait { writer }
+    self.lock:with(write_pending, self) -- what came while the writer had its last look behind it
     if not self.failed then self.file:sync() end
     self.file:close()
     return not self.failed
