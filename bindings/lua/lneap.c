@@ -80,96 +80,6 @@ void nl_life_unref(nl_life *life) {
 
 /* ---- Classes ---- */
 
-/* The guard was finalized: nothing of the state is left but its record. */
-static int is_over(const nl_state *st) {
-    return st->life == NULL;
-}
-
-/* The box in a userdata of ours, or NULL.  A light userdata has no length. */
-static nl_box *box_at(lua_State *L, nl_state *st, int index) {
-    nl_box *box = lua_touserdata(L, index);
-    if (box == NULL || lua_rawlen(L, index) < sizeof *box)
-        return NULL;
-    return box->st == st ? box : NULL;
-}
-
-/* What is in a userdata of ours, or NULL. */
-nl_node *nl_node_at(lua_State *L, nl_state *st, int index) {
-    nl_box *box = box_at(L, st, index);
-    return box != NULL && !is_over(st) ? box->node : NULL;
-}
-
-/* The block of a userdata of this kind, or NULL. */
-void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind) {
-    nl_node *node = nl_node_at(L, st, index);
-    return node != NULL && node->kind == kind ? node : NULL;
-}
-
-void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what) {
-    void *block = nl_test(L, st, index, kind);
-    if (block == NULL)
-        nl_refuse(L, st, index, what);
-    return block;
-}
-
-/* Raises that the value at index is not `what`, or that it is closed: finalizers see what was finalized before them. */
-void nl_refuse(lua_State *L, nl_state *st, int index, const char *what) {
-    nl_box *box = box_at(L, st, index);
-    if (box != NULL && nl_node_at(L, st, index) == NULL)
-        nl_throw_code(L, st, NEAP_ECLOSED);
-    nl_type_error(L, st, index, what);
-}
-
-static int has_finalizer(int kind) {
-    return kind != NL_TASK && kind != NL_LOCAL;
-}
-
-/* A block that is used again is warm, and leaves the allocator out of what scripts make by the thousand. */
-static nl_node *new_block(lua_State *L, nl_state *st, size_t size) {
-    size_t units = (size + 15) / 16;
-    if (units >= NL_SPARE_UNITS)
-        return nl_alloc(L, size);
-    nl_node *node = st->spare[units];
-    if (node != NULL) {
-        st->spare[units] = node->next;
-        st->spares[units]--;
-        memset(node, 0, size);
-    } else {
-        node = nl_alloc(L, 16 * units);
-    }
-    node->units = (uint8_t)units;
-    return node;
-}
-
-static void free_block(nl_state *st, nl_node *node) {
-    int units = node->units;
-    if (units == 0 || st->spares[units] == NL_SPARE_MAX) {
-        free(node);
-        return;
-    }
-    node->next = st->spare[units];
-    st->spare[units] = node;
-    st->spares[units]++;
-}
-
-/* Pushes a userdata and answers its block, zeroed but for the head.  One with a finalizer is in the state's list from now
-   on, whatever becomes of it. */
-void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots) {
-    int apart = has_finalizer(kind);
-    if (is_over(st))
-        nl_throw_code(L, st, NEAP_ECLOSED);
-    nl_box *box = nl_newblock(L, apart ? sizeof *box : sizeof *box + size, slots);
-    box->st = st;
-    box->node = apart ? new_block(L, st, size) : memset(box + 1, 0, size);
-    box->node->st = st;
-    box->node->kind = (uint8_t)kind;
-    box->node->ref = LUA_NOREF;
-    if (apart)
-        nl_track(box->node);
-    nl_setmeta(L, st, kind);
-    return box->node;
-}
-
 void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, st->meta_ref[kind]);
     lua_setmetatable(L, -2);
@@ -378,47 +288,6 @@ static void note_passers(lua_State *L, nl_state *st) {
     lua_pop(L, 1);
 }
 
-void nl_track(nl_node *node) {
-    nl_state *st = node->st;
-    node->next = st->nodes;
-    node->at = &st->nodes;
-    if (node->next != NULL)
-        node->next->at = &node->next;
-    st->nodes = node;
-}
-
-void nl_untrack(nl_node *node) {
-    if (node->at == NULL)
-        return;
-    *node->at = node->next;
-    if (node->next != NULL)
-        node->next->at = node->at;
-    node->at = NULL;
-}
-
-/* What the running finalizer is for, or NULL: the end of the state sees to it. */
-void *nl_finalized(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    return st->closed ? NULL : nl_node_at(L, st, 1);
-}
-
-/* The end of a finalizer: the node lets go of the core and is freed. */
-void nl_drop(lua_State *L, nl_node *node) {
-    nl_box *box = lua_touserdata(L, 1);
-    box->node = NULL;
-    nl_untrack(node);
-    node->st->drops[node->kind](node);
-    free_block(node->st, node);
-}
-
-/* A finalizer for what may go at any time. */
-int nl_gc(lua_State *L) {
-    nl_node *node = nl_finalized(L);
-    if (node != NULL)
-        nl_drop(L, node);
-    return 0;
-}
-
 /* ---- What belongs to the loop of its first use ---- */
 
 int nl_is_bound(const nl_bound *b) {
@@ -441,28 +310,6 @@ void nl_unbind(nl_bound *b) {
 
 /* ---- The end ---- */
 
-/* Boxes may still lead to the blocks, which stay until no finalizer is to come. */
-static void end_nodes(nl_state *st) {
-    while (st->nodes != NULL) {
-        nl_node *node = st->nodes;
-        nl_untrack(node);
-        st->drops[node->kind](node);
-        if (has_finalizer(node->kind)) {
-            node->next = st->ended;
-            st->ended = node;
-        }
-    }
-    nl_end_pools(st);
-}
-
-static void free_all(nl_node *node) {
-    while (node != NULL) {
-        nl_node *next = node->next;
-        free(node);
-        node = next;
-    }
-}
-
 /* The Lua state closes: whatever is open goes silently, and Lua is never called again.  Called by the first finalizer
    that sees an object which only the end of the state can have taken. */
 void nl_closing(nl_state *st) {
@@ -473,7 +320,8 @@ void nl_closing(nl_state *st) {
     for (nl_loop *l = st->loops; l != NULL; l = l->next)
         if (!l->attached)
             neap_loop_close(l->loop, NEAP_CLOSE_SILENT);
-    end_nodes(st);
+    nl_end_nodes(st);
+    nl_end_pools(st);
     nl_drop_received(st);
     while (st->loops != NULL)
         nl_loop_drop(st->loops);
@@ -489,10 +337,9 @@ static int state_gc(lua_State *L) {
     if (st->life == NULL)
         return 0;
     nl_closing(st);
-    end_nodes(st); /* made while the state closed */
-    free_all(st->ended);
-    for (int units = 0; units < NL_SPARE_UNITS; units++)
-        free_all(st->spare[units]);
+    nl_end_nodes(st); /* made while the state closed */
+    nl_end_pools(st);
+    nl_free_blocks(st);
     nl_life_unref(st->life);
     st->life = NULL;
     free(st->free_refs);

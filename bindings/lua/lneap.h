@@ -10,6 +10,30 @@ nl_state *nl_find_state(lua_State *L); /* NULL: neap was not loaded */
 int nl_anchor(lua_State *L, nl_state *st);
 void nl_unanchor(nl_state *st, int ref);
 void nl_anchored(lua_State *L, int ref);
+void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
+              const luaL_Reg *waits, const luaL_Reg *metas);
+void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions);
+void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions);
+void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind);
+typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
+int nl_enter(nl_state *st, nl_body body, void *arg);
+void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
+void *nl_alloc(lua_State *L, size_t size);
+void *nl_alloc_with(lua_State *L, nl_state *st, size_t size, int ref);
+nl_life *nl_life_ref(nl_state *st);
+void nl_life_unref(nl_life *life);
+void nl_closing(nl_state *st);
+int nl_is_bound(const nl_bound *b);
+neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b);
+void nl_unbind(nl_bound *b);
+void nl_loop_drop(nl_loop *l);
+void nl_tidy(nl_state *st);
+void nl_takeback(nl_state *st);
+int64_t nl_seconds(lua_State *L, int index);
+lua_Integer nl_count(lua_State *L, nl_state *st, int index, lua_Integer otherwise,
+                     const char *what);
+
+/* lnode.c: our userdata and their finalizers */
 /* The block of what is nil or known to be a userdata of ours; NULL if there is none. */
 static inline void *nl_block(lua_State *L, int index) {
     nl_box *box = lua_touserdata(L, index);
@@ -19,34 +43,14 @@ nl_node *nl_node_at(lua_State *L, nl_state *st, int index);
 void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
 void nl_refuse(lua_State *L, nl_state *st, int index, const char *what);
-void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
-              const luaL_Reg *waits, const luaL_Reg *metas);
-void nl_functions(lua_State *L, nl_state *st, const luaL_Reg *functions);
-void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions);
 void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots);
-void nl_setmeta(lua_State *L, nl_state *st, nl_kind kind);
-typedef void (*nl_body)(lua_State *L, nl_state *st, void *arg);
-int nl_enter(nl_state *st, nl_body body, void *arg);
-void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg);
-void *nl_alloc(lua_State *L, size_t size);
-void *nl_alloc_with(lua_State *L, nl_state *st, size_t size, int ref);
-nl_life *nl_life_ref(nl_state *st);
-void nl_life_unref(nl_life *life);
 void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
-void nl_closing(nl_state *st);
 void *nl_finalized(lua_State *L);
 void nl_drop(lua_State *L, nl_node *node);
-int nl_is_bound(const nl_bound *b);
-neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b);
-void nl_unbind(nl_bound *b);
 int nl_gc(lua_State *L);
-void nl_loop_drop(nl_loop *l);
-void nl_tidy(nl_state *st);
-void nl_takeback(nl_state *st);
-int64_t nl_seconds(lua_State *L, int index);
-lua_Integer nl_count(lua_State *L, nl_state *st, int index, lua_Integer otherwise,
-                     const char *what);
+void nl_end_nodes(nl_state *st);
+void nl_free_blocks(nl_state *st);
 
 /* lerror.c */
 void nl_push_error(lua_State *L, nl_state *st, int32_t code, const char *message);
