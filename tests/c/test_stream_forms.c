@@ -96,7 +96,7 @@ static void every_read_waits_for_its_bytes(void **state) {
         neap_stream *s = st_tcp(&peer);
         assert_int_equal(read_by(kind, s, 0, &data, &future), NEAP_PENDING);
         for (int i = 0; i < 4 && kind != 0; i++) {
-            net_write(peer, "abc\n" + i, 1);
+            net_write(peer, &"abc\n"[i], 1);
             nt_settle();
         }
         if (kind == 0)

@@ -83,7 +83,7 @@ static void a_waiting_read_is_not_done_before_all_has_come(void **state) {
     neap_stream *stream = make(&peer);
     neap_future *future = park_exactly(stream, 6);
     for (int i = 0; i < 5; i++) {
-        net_write(peer, "abcdef" + i, 1);
+        net_write(peer, &"abcdef"[i], 1);
         nt_turn();
         assert_state(future, NEAP_STATE_PENDING);
     }
@@ -104,7 +104,7 @@ static void a_task_is_woken_once_for_bytes_that_come_one_by_one(void **state) {
     nt_settle();
     for (int i = 0; i < 5; i++) {
         assert_int_equal(script.n_wakes, 1);
-        net_write(peer, "hello" + i, 1);
+        net_write(peer, &"hello"[i], 1);
         nt_settle();
     }
     assert_int_equal(script.n_wakes, 2);
