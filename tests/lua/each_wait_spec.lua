@@ -863,11 +863,12 @@ scenarios["process wait communicate close"] = function()
 end
 
 scenarios["signal stream recv __call"] = function(aside)
-    local stream, sent, got = neap.signal("USR1", "USR2"), 0, 0
+    local stream, sent, got = neap.signal("USR1", "USR2", "WINCH", "URG"), 0, 0
     aside(function()
+        local names = { "USR1", "USR2", "WINCH", "URG" } -- the same twice could count once
         for i = 1, 4 do
             neap.sleep(0.005)
-            os.execute("kill -" .. (i % 2 == 0 and "USR1" or "USR2") .. " $PPID")
+            os.execute("kill -" .. names[i] .. " $PPID")
             sent = sent + 1
         end
     end)
