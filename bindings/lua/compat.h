@@ -6,6 +6,7 @@
 #include <lua.h>
 #include <lualib.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* The second half of a function that suspends: finds what it kept at index 1 and nothing else. */
 typedef int (*nl_cont)(lua_State *L);
@@ -237,6 +238,23 @@ static inline int nl_cpcall(lua_State *L, lua_CFunction fn, void *arg) {
 #else
     return lua_cpcall(L, fn, arg);
 #endif
+}
+
+/* ---- Files of the io library ---- */
+
+/* The open file at index, or NULL: in all engines its userdata begins with it. */
+static inline FILE *nl_stdio_file(lua_State *L, int index) {
+    FILE *const *file = lua_touserdata(L, index);
+    if (file == NULL || !lua_getmetatable(L, index))
+        return NULL;
+    luaL_getmetatable(L, LUA_FILEHANDLE);
+    int is_file = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+#if LUA_VERSION_NUM >= 502
+    if (is_file && ((const luaL_Stream *)(const void *)file)->closef == NULL)
+        return NULL;
+#endif
+    return is_file ? *file : NULL;
 }
 
 /* ---- Garbage ---- */

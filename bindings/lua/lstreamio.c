@@ -342,7 +342,7 @@ static int flatten(lua_State *L, nl_state *st) {
     return n + 1;
 }
 
-static int64_t write_parts(lua_State *L, nl_state *st, nl_stream *s, int first, uint32_t flags,
+static int64_t write_parts(lua_State *L, const nl_stream *s, int first, uint32_t flags,
                            neap_future **future) {
     neap_iov few[PARTS_FEW];
     size_t count = (size_t)(lua_gettop(L) - first + 1);
@@ -350,7 +350,6 @@ static int64_t write_parts(lua_State *L, nl_state *st, nl_stream *s, int first, 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (count > PARTS_FEW)
         parts = lua_newuserdata(L, count * sizeof *parts);
-    (void)st;
     for (size_t i = 0; i < count; i++)
         parts[i].data = lua_tolstring(L, first + (int)i, &parts[i].len);
     return neap_stream_writev(s->stream, parts, count, flags, future);
@@ -363,7 +362,7 @@ static int64_t write_args(lua_State *L, nl_state *st, nl_stream *s, uint32_t fla
         const char *data = lua_tolstring(L, 2, &len);
         return neap_stream_write(s->stream, data, len, flags, future);
     }
-    return write_parts(L, st, s, flatten(L, st), flags, future);
+    return write_parts(L, s, flatten(L, st), flags, future);
 }
 
 /* Strings, numbers and lists of them, as one write; answers the stream. */
@@ -417,11 +416,9 @@ static int stream_write_eof(lua_State *L) {
 }
 
 static neap_fd check_file(lua_State *L, nl_state *st, int index) {
-#if LUA_VERSION_NUM >= 502
-    luaL_Stream *file = luaL_testudata(L, index, LUA_FILEHANDLE);
-    if (file != NULL && file->closef != NULL)
-        return fileno(file->f);
-#endif
+    FILE *file = nl_stdio_file(L, index);
+    if (file != NULL)
+        return fileno(file);
     const nl_file *own = nl_test(L, st, index, NL_FILE);
     if (own != NULL && own->file != NULL)
         return neap_file_fd(own->file);

@@ -1619,7 +1619,7 @@ function stream:drain() end
 function stream:write_eof() end
 
 --- Sends `count` bytes of a file (all that is left, if none is given) from `offset` on, in its place among the writes, without
---- copying them where the system can. LuaJIT and Lua 5.1 take the number of a descriptor only.
+--- copying them where the system can.
 ---@param file neap.file|file*|integer
 ---@param offset? integer
 ---@param count? integer
