@@ -3,6 +3,7 @@ local neap = require "neap"
 local helper = require "support.helper"
 local process = require "support.process"
 local dns = require "support.dns"
+local dnsmasq = require "support.dnsmasq"
 local in_real_loop, in_loop, fails, raises, contains =
     helper.in_real_loop, helper.in_loop, helper.fails, helper.raises, helper.contains
 
@@ -30,16 +31,6 @@ end
 
 local function threads()
     return tonumber((process.read_file "/proc/self/status":match "Threads:%s+(%d+)"))
-end
-
--- Of both protocols; another program may still be quicker.
-local function free_address()
-    return neap.run(function()
-        local address, socket, listener = dns.bind_both()
-        socket:close()
-        listener:close()
-        return address
-    end)
 end
 
 describe("a name that needs no lookup", function()
@@ -136,35 +127,11 @@ describe("a name in a real name server", function()
         "--host-record=one.test,192.0.2.1,2001:db8::1", "--host-record=four.test,192.0.2.4",
         "--host-record=many.test,192.0.2.11", "--host-record=many.test,192.0.2.12",
         "--host-record=many.test,192.0.2.13", "--cname=alias.test,one.test", "--cname=far.test,alias.test",
-        "--ptr-record=9.2.0.192.in-addr.arpa,nine.test",
+        "--ptr-record=9.2.0.192.in-addr.arpa,nine.test", "--local=/test/", "--local=/2.0.192.in-addr.arpa/",
     }
 
-    local function start()
-        address = free_address()
-        local dir = process.temp_dir()
-        local argv = { "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=" .. dir .. "/pid",
-            "--no-resolv", "--no-hosts", "--local=/test/", "--local=/2.0.192.in-addr.arpa/",
-            "--port=" .. address:match ":(%d+)$", "--listen-address=127.0.0.1", "--bind-interfaces",
-            "--log-facility=-", "--user=" .. process.capture "id -un":gsub("%s", "") }
-        for _, line in ipairs(zone) do
-            argv[#argv + 1] = line
-        end
-        server = process.start(argv, { env = { PATH = os.getenv "PATH" .. ":/usr/sbin:/sbin" } })
-        server.extra = dir
-        return process.await("dnsmasq", function()
-            return server:err():find("started", 1, true) or server:ended() and "ended"
-        end) ~= "ended"
-    end
-
     setup(function()
-        for _ = 1, 10 do
-            if start() then
-                return
-            end
-            local complaint = server:err()
-            server:dispose()
-            assert(complaint:find("already in use", 1, true), complaint)
-        end
+        server, address = dnsmasq.start(zone)
     end)
 
     teardown(function()

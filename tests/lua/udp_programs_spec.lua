@@ -2,6 +2,7 @@
 local neap = require "neap"
 local helper = require "support.helper"
 local process = require "support.process"
+local dnsmasq = require "support.dnsmasq"
 
 local echo_script = helper.source_dir .. "/scripts/udp_echo.lua"
 local stub_script = helper.source_dir .. "/scripts/dns_stub.lua"
@@ -156,24 +157,12 @@ describe("dns_stub", function()
                 return
             end
         end
-        local port = in_time(function()
-            local probe = neap.udp()
-            assert(probe:bind "127.0.0.1:0")
-            local found = probe:getsockname():match ":(%d+)$"
-            probe:close()
-            return found
-        end)
-        local dns = process.start { "sh", "-c", 'PATH=$PATH:/usr/sbin; exec dnsmasq "$@"', "sh", "--no-daemon",
-            "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=" .. port, "--listen-address=127.0.0.1",
-            "--bind-interfaces", "--local-ttl=60", "--address=/a.test/192.0.2.7", "--address=/six.test/2001:db8::7",
-            "--txt-record=text.test,hello", "--user=", "--pid-file=" }
+        local dns, upstream = dnsmasq.start { "--local-ttl=60", "--address=/a.test/192.0.2.7",
+            "--address=/six.test/2001:db8::7", "--txt-record=text.test,hello" }
         finally(function()
             dns:dispose()
         end)
-        process.await("dnsmasq to answer", function()
-            return dns:err():find "cleared cache" or dns:out():find "cleared cache"
-        end)
-        local child, address = start(stub_script, "--upstream", "127.0.0.1:" .. port, "127.0.0.1:0")
+        local child, address = start(stub_script, "--upstream", upstream, "127.0.0.1:0")
         local stub = address:match ":(%d+)$"
         local function dig(...)
             local result = process.run { "dig", "+tries=1", "+time=20", "@127.0.0.1", "-p", stub, ... }
