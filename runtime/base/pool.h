@@ -13,7 +13,7 @@
 
 #ifndef NP_POOL_SLAB
 #define NP_POOL_SLAB \
-    8192 /* bytes; 0 in sanitizer builds: no slabs, so that they see each use after free */
+    16384 /* bytes; 0 in sanitizer builds: no slabs, so that they see each use after free */
 #endif
 
 typedef struct np_slab np_slab;

@@ -25,19 +25,19 @@ struct neap_task {
     uint16_t yields;       /* bare ones in a row, since the last wait */
     uint8_t wake;          /* NEAP_WAKE_* of the open step */
     uint8_t staged;        /* the state that the step has set */
-    bool started;
-    bool asleep;         /* from neap_task_sleep until the wake-up */
-    bool rested;         /* the time of the sleep was over before the step was */
-    bool open;           /* a step is under way, or a task event waits for its answer */
-    bool must_cancel;    /* a cancellation is to be delivered */
-    bool lost;           /* that one lost against a completed operation: not before the next wait */
-    bool cancel_sent;    /* a cancellation went to what it awaits */
-    bool cancel_seen;    /* this step was woken by a cancellation */
-    bool by_scope;       /* that was a scope's */
-    bool scope_sent;     /* a scope has cancelled what it awaits */
-    bool preempted;      /* the last step ended where no cancellation may come in */
-    bool background : 1; /* in the loop's other list */
-    bool cancelling : 1; /* a request is on its way down the chain of awaits; short-lived */
+    bool started : 1;
+    bool asleep : 1;      /* from neap_task_sleep until the wake-up */
+    bool rested : 1;      /* the time of the sleep was over before the step was */
+    bool open : 1;        /* a step is under way, or a task event waits for its answer */
+    bool must_cancel : 1; /* a cancellation is to be delivered */
+    bool lost : 1; /* that one lost against a completed operation: not before the next wait */
+    bool cancel_sent : 1; /* a cancellation went to what it awaits */
+    bool cancel_seen : 1; /* this step was woken by a cancellation */
+    bool by_scope : 1;    /* that was a scope's */
+    bool scope_sent : 1;  /* a scope has cancelled what it awaits */
+    bool preempted : 1;   /* the last step ended where no cancellation may come in */
+    bool background : 1;  /* in the loop's other list */
+    bool cancelling : 1;  /* a request is on its way down the chain of awaits; short-lived */
 };
 
 /* What surrounds a step. */

@@ -27,7 +27,7 @@ enum {
 
 enum {
     NP_OP_POLL = 1, /* readiness itself; moves nothing */
-    NP_OP_ACCEPT,   /* result: the descriptor */
+    NP_OP_ACCEPT,   /* result: the descriptor; buf: the upper floor's */
     NP_OP_CONNECT,
     NP_OP_RECV, /* with addr: the sender */
     NP_OP_SEND, /* with addr: the receiver */
@@ -79,12 +79,14 @@ struct np_op {
         neap_addr *addr; /* to fill, to use, or NULL */
         int64_t at;      /* of a SENDFILE */
     };
-    int file;     /* likewise */
+    union {
+        int file;        /* likewise */
+        uint32_t stride; /* of a batch */
+    };
     uint8_t kind; /* NP_OP_* */
     uint8_t dir;  /* NP_DIR_* */
     uint8_t state;
-    bool begun;      /* of a connect: the kernel is at it */
-    uint32_t stride; /* of a batch */
+    bool begun; /* of a connect: the kernel is at it */
 };
 
 /* A descriptor as the backend sees it; embedded in what owns it. */

@@ -95,14 +95,14 @@ void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer) {
     c->since = s->obj.loop->now;
     c->len = peer->len < c->room ? peer->len : c->room;
     memcpy(c->peer, peer->data, c->len);
-    sock->owner = &c->owner;
+    np_sock_own(sock, &c->owner);
     np_list_append(&s->conns, &c->link);
     s->open++;
 }
 
 void np_conn_forget(np_conn *c) {
     if (c->sock != NULL) {
-        c->sock->owner = NULL;
+        np_sock_disown(c->sock, &c->owner);
         c->server->open--;
     }
     if (c->waiter.node.where != NP_AT_NONE)
@@ -115,6 +115,13 @@ void np_conn_forget(np_conn *c) {
 
 /* ---- For users */
 
+static np_conn *conn_of(const neap_sock *sock) {
+    np_sock_owner *owner = sock->owners;
+    while (owner != NULL && owner->closed != closed)
+        owner = owner->next;
+    return owner != NULL ? np_container(owner, np_conn, owner) : NULL;
+}
+
 int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *task) {
     int32_t rc =
         server == NULL || sock == NULL || task == NULL ? NEAP_EINVAL : np_enter(server->obj.loop);
@@ -122,9 +129,7 @@ int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *ta
         return rc;
     if (task->f.obj.loop != server->obj.loop || sock->obj.loop != server->obj.loop)
         return NEAP_EOTHER_LOOP;
-    np_conn *c = sock->owner != NULL && sock->owner->closed == closed
-                     ? np_container(sock->owner, np_conn, owner)
-                     : NULL;
+    np_conn *c = conn_of(sock);
     if (c == NULL || c->server != server || c->task != NULL)
         return NEAP_EINVALID_STATE;
     c->task = &task->f;

@@ -86,7 +86,7 @@ static void end_calls(neap_handle *h) {
     np_source_call_of(h)->source = NULL;
     unpark(p);
     s->push = NULL;
-    s->sock->stream = NULL;
+    np_sock_disown(s->sock, &p->owner);
     np_pool_put(&s->obj.loop->pool, p, sizeof *p);
     np_obj_unref(&s->obj);
 }
@@ -322,7 +322,7 @@ static void init(np_push *p, neap_stream *s, neap_handle *h, const neap_stream_c
     np_obj_ref(&s->obj);
     s->push = p;
     p->owner.closed = sock_closed;
-    s->sock->stream = &p->owner;
+    np_sock_own(s->sock, &p->owner);
     np_source_call_of(h)->owner = p;
     np_source_call_of(h)->source = &source;
     h->fn.call = turn;

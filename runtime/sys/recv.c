@@ -187,7 +187,7 @@ int32_t neap_sock_recvfrom(neap_sock *sock, void *data, size_t len, uint32_t fla
 static int32_t lent_future(neap_sock *s, np_op *op, neap_future **ret_future) {
     size_t n = 0;
     if (op->len > 0 && !has_back(s))
-        return np_sockop_start_future(s, op, NULL, ret_future);
+        return np_sockop_start_future(s, op, ret_future);
     np_sockop *so = np_sockop_make(s, op);
     if (so == NULL)
         return NEAP_ENOMEM;
@@ -216,7 +216,7 @@ static int32_t lent_now(neap_sock *s, np_op *op, uint32_t flags, const void **re
     if (result != NP_WAIT)
         return (int32_t)result;
     op->buf = NULL;
-    return np_sockop_park(s, op, NULL, ret_future);
+    return np_sockop_park(s, op, ret_future);
 }
 
 static int32_t recv_lent(neap_sock *s, size_t max, uint32_t flags, const void **ret_data,

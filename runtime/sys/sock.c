@@ -14,11 +14,26 @@
 
 /* ---- Made and gone */
 
-static void tell_closed(np_sock_owner **at) {
-    np_sock_owner *owner = *at;
-    *at = NULL;
-    if (owner != NULL)
+void np_sock_own(neap_sock *s, np_sock_owner *owner) {
+    owner->next = s->owners;
+    s->owners = owner;
+}
+
+void np_sock_disown(neap_sock *s, np_sock_owner *owner) {
+    for (np_sock_owner **at = &s->owners; *at != NULL; at = &(*at)->next) {
+        if (*at == owner) {
+            *at = owner->next;
+            return;
+        }
+    }
+}
+
+static void tell_closed(neap_sock *s) {
+    np_sock_owner *owner;
+    while ((owner = s->owners) != NULL) {
+        s->owners = owner->next;
         owner->closed(owner);
+    }
 }
 
 void np_sock_shut(neap_sock *s) {
@@ -43,8 +58,7 @@ void np_sock_shut(neap_sock *s) {
     neap_buf_unref(s->back);
     s->back = NULL;
     s->back_len = 0;
-    tell_closed(&s->stream);
-    tell_closed(&s->owner);
+    tell_closed(s);
 }
 
 static void destroy(np_obj *obj) {

@@ -14,10 +14,12 @@ enum {
     NP_SORT_PLAIN = 0
 };
 
-/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed. */
+/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed.  The newest is told
+   first: the stream before the server. */
 typedef struct np_sock_owner np_sock_owner;
 struct np_sock_owner {
     void (*closed)(np_sock_owner *owner); /* may only queue and settle */
+    np_sock_owner *next;
 };
 
 struct neap_sock {
@@ -31,9 +33,8 @@ struct neap_sock {
     bool chosen;   /* bound to a port of the kernel's choice, and may share that when it listens */
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
-    np_sock_owner *owner;  /* the server's, or NULL */
-    np_sock_owner *stream; /* likewise the stream's */
-    neap_buf *back;        /* kept until the next receive after it is empty: it may be lent */
+    np_sock_owner *owners;
+    neap_buf *back; /* kept until the next receive after it is empty: it may be lent */
 };
 
 /* A socket without a descriptor and one inner reference; NULL when there is no memory. */
@@ -41,6 +42,9 @@ neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort);
 
 /* Gives a fresh descriptor to a husk.  Cannot fail: what needs memory is made up for at the first wait. */
 void np_sock_give_fd(neap_sock *s, int fd, unsigned bits);
+
+void np_sock_own(neap_sock *s, np_sock_owner *owner);
+void np_sock_disown(neap_sock *s, np_sock_owner *owner); /* also one that was told */
 
 /* Opens the descriptor if that was put off until the family is known. */
 int32_t np_sock_open(neap_sock *s, uint32_t family);

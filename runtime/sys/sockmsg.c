@@ -115,8 +115,7 @@ static int32_t send_passing(neap_sock *s, np_op *op, uint32_t flags, neap_future
     int32_t rc = own_fds(op->buf);
     if (rc < 0)
         return rc;
-    rc = future ? np_sockop_start_future(s, op, NULL, ret_future)
-                : np_sockop_park(s, op, NULL, ret_future);
+    rc = future ? np_sockop_start_future(s, op, ret_future) : np_sockop_park(s, op, ret_future);
     np_passing_close(op->buf); /* there is something left only if no block was made */
     return rc;
 }

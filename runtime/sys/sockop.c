@@ -9,8 +9,8 @@
 /* ---- Completion */
 
 void np_sockop_let_go(np_sockop *so) {
-    neap_sock *s = so->sock;
-    so->sock = NULL;
+    neap_sock *s = np_sockop_sock(so);
+    so->op.desc = NULL;
     np_obj_unref(&s->obj);
     np_future_deactivate(&so->f);
 }
@@ -34,11 +34,12 @@ static void settle_failed(np_sockop *so, int32_t code) {
 }
 
 static void settle_accepted(np_sockop *so, int fd) {
-    np_sock_give_fd(so->conn, fd, 0);
-    np_obj_publish(&so->conn->obj);
+    neap_sock *conn = so->op.buf;
+    np_sock_give_fd(conn, fd, 0);
+    np_obj_publish(&conn->obj);
     so->f.kind = NEAP_KIND_SOCK;
-    so->f.value.sock = so->conn;
-    so->conn = NULL;
+    so->f.value.sock = conn;
+    so->op.buf = NULL;
     np_future_settle(&so->f, NEAP_STATE_RESULT);
 }
 
@@ -74,7 +75,7 @@ void np_sockop_done(np_op *op) {
 
 static int32_t cancel(neap_future *f, const char *msg) {
     np_sockop *so = np_sockop_of(f);
-    neap_sock *s = so->sock;
+    neap_sock *s = np_sockop_sock(so);
     if (!np_sockop_io(s)->backend->cancel(np_sockop_io(s), &so->op))
         return 1; /* it comes when the kernel has let go */
     so->op.result = NEAP_ECANCELED;
@@ -99,8 +100,9 @@ static size_t size_of(const np_op *op) {
 
 static void destroy(np_obj *obj) {
     np_sockop *so = np_sockop_of(np_container(obj, neap_future, obj));
-    if (so->conn != NULL)
-        np_obj_unref(&so->conn->obj);
+    neap_sock *conn = so->op.kind == NP_OP_ACCEPT ? so->op.buf : NULL;
+    if (conn != NULL)
+        np_obj_unref(&conn->obj);
     if (np_op_passes(&so->op))
         np_passing_close(so->op.buf);
     np_future_fini(&so->f);
@@ -125,22 +127,22 @@ static bool address_of(const np_sockop *so, neap_addr *ret_addr) {
     bool given = op->addr != NULL && op->kind != NP_OP_RECV && op->kind != NP_OP_ACCEPT;
     if (given)
         *ret_addr = *op->addr;
-    return given || neap_sock_peer(so->sock, ret_addr) == 0 ||
-           neap_sock_local(so->sock, ret_addr) == 0;
+    return given || neap_sock_peer(np_sockop_sock(so), ret_addr) == 0 ||
+           neap_sock_local(np_sockop_sock(so), ret_addr) == 0;
 }
 
 static void detail(const neap_future *f, char *buf, size_t cap) {
     const np_sockop *so = np_container(f, np_sockop, f);
     neap_addr addr;
     char text[160] = "";
-    if (so->sock == NULL)
+    if (so->op.desc == NULL)
         return;
     if (address_of(so, &addr))
         neap_addr_format(&addr, text, sizeof text);
     if (text[0] != '\0')
-        snprintf(buf, cap, " on %s (descriptor %d)", text, so->sock->desc.fd);
+        snprintf(buf, cap, " on %s (descriptor %d)", text, so->op.desc->fd);
     else
-        snprintf(buf, cap, " on descriptor %d", so->sock->desc.fd);
+        snprintf(buf, cap, " on descriptor %d", so->op.desc->fd);
 }
 
 static const neap_addr *addr_of(const neap_future *f) {
@@ -183,19 +185,21 @@ np_sockop *np_sockop_make(neap_sock *s, const np_op *from) {
     f->flags |= NP_F_RESOURCE | NP_F_ACTIVE;
     np_future_ref(f);
     np_obj_ref(&s->obj);
-    so->sock = s;
     return so;
 }
 
+/* The husk of an accept stays the caller's. */
 void np_sockop_unmake(np_sockop *so) {
+    if (so->op.kind == NP_OP_ACCEPT)
+        so->op.buf = NULL;
     np_list_unlink(&so->f.all);
     so->f.state = NEAP_STATE_CANCELLED; /* nobody has seen it */
-    np_obj_unref(&so->sock->obj);
+    np_obj_unref(&np_sockop_sock(so)->obj);
     np_future_deactivate(&so->f);
     np_future_unref(&so->f);
 }
 
-int32_t np_sockop_park(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future) {
+int32_t np_sockop_park(neap_sock *s, np_op *op, neap_future **ret_future) {
     np_sockop *so = np_sockop_make(s, op);
     int32_t rc =
         so == NULL ? NEAP_ENOMEM : np_sockop_io(s)->backend->park(np_sockop_io(s), &so->op);
@@ -204,13 +208,12 @@ int32_t np_sockop_park(neap_sock *s, np_op *op, neap_sock *conn, neap_future **r
             np_sockop_unmake(so);
         return rc;
     }
-    so->conn = conn;
     np_future_give(&so->f, ret_future);
     return NEAP_PENDING;
 }
 
 /* A future in any case: made before the call, so that no result can be lost to a lack of memory. */
-int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future) {
+int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_future **ret_future) {
     np_sockop *so = np_sockop_make(s, op);
     if (so == NULL)
         return NEAP_ENOMEM;
@@ -224,7 +227,6 @@ int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_sock *conn, neap_fu
         np_sockop_unmake(so);
         return rc;
     }
-    so->conn = conn;
     np_future_give(&so->f, ret_future);
     if (result != NP_WAIT) {
         so->op.result = result;
@@ -271,10 +273,10 @@ int32_t np_sockop_ended(neap_sock *s, np_op *op, int64_t result, neap_future **r
 
 int32_t np_sockop_start(neap_sock *s, np_op *op, uint32_t flags, neap_future **ret_future) {
     if ((flags & NEAP_WANT_FUTURE) != 0)
-        return np_sockop_start_future(s, op, NULL, ret_future);
+        return np_sockop_start_future(s, op, ret_future);
     int64_t result = np_sockop_begin(s, op, flags);
     if (result == NP_WAIT)
-        return np_sockop_park(s, op, NULL, ret_future);
+        return np_sockop_park(s, op, ret_future);
     if (result < 0 && op->moved > 0) /* how much went travels with the future */
         return np_sockop_ended(s, op, result, ret_future);
     return (int32_t)result;
@@ -298,11 +300,11 @@ int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock, 
     neap_sock *conn = rc < 0 ? NULL : np_sock_husk(sock->obj.loop, sock->sort);
     if (conn == NULL)
         return rc < 0 ? rc : NEAP_ENOMEM;
-    np_op op = np_sockop_op(sock, NP_OP_ACCEPT, NP_DIR_READ, NULL, 0);
+    np_op op = np_sockop_op(sock, NP_OP_ACCEPT, NP_DIR_READ, conn, 0);
     op.addr = &addr;
     memset(&addr, 0, sizeof addr);
     if ((flags & NEAP_WANT_FUTURE) != 0) {
-        rc = np_sockop_start_future(sock, &op, conn, ret_future);
+        rc = np_sockop_start_future(sock, &op, ret_future);
     } else {
         int64_t result = np_sockop_begin(sock, &op, flags);
         if (result >= 0) {
@@ -310,7 +312,7 @@ int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock, 
                 *ret_addr = addr;
             return accepted(conn, (int)result, ret_sock);
         }
-        rc = result == NP_WAIT ? np_sockop_park(sock, &op, conn, ret_future) : (int32_t)result;
+        rc = result == NP_WAIT ? np_sockop_park(sock, &op, ret_future) : (int32_t)result;
     }
     if (rc < 0 && rc != NEAP_PENDING)
         np_obj_unref(&conn->obj);

@@ -8,9 +8,7 @@
 
 typedef struct np_sockop {
     neap_future f;
-    np_op op;
-    neap_sock *sock; /* held while pending */
-    neap_sock *conn; /* of an accept: the husk for the connection */
+    np_op op; /* while pending it holds the socket, whose descriptor it works on; then on none */
     neap_addr addr
         []; /* one, for those that carry an address; for those that pass descriptors an np_passing */
 } np_sockop;
@@ -21,6 +19,10 @@ static inline bool np_op_passes(const np_op *op) {
 
 static inline np_sockop *np_sockop_of(neap_future *f) {
     return np_container(f, np_sockop, f);
+}
+
+static inline neap_sock *np_sockop_sock(const np_sockop *so) {
+    return so->op.desc != NULL ? np_container(so->op.desc, neap_sock, desc) : NULL;
 }
 
 static inline np_io *np_sockop_io(const neap_sock *s) {
@@ -42,8 +44,8 @@ np_sockop *np_sockop_make(neap_sock *s, const np_op *from);
 void np_sockop_unmake(np_sockop *so);
 
 /* Each answers as the starting calls of neap.h do. */
-int32_t np_sockop_park(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future);
-int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_sock *conn, neap_future **ret_future);
+int32_t np_sockop_park(neap_sock *s, np_op *op, neap_future **ret_future);
+int32_t np_sockop_start_future(neap_sock *s, np_op *op, neap_future **ret_future);
 int32_t np_sockop_ended(neap_sock *s, np_op *op, int64_t result, neap_future **ret_future);
 int32_t np_sockop_start(neap_sock *s, np_op *op, uint32_t flags, neap_future **ret_future);
 
