@@ -13,12 +13,14 @@ static const char state_key = 0;
 /* ---- Anchors: registry slots for what must stay although no script may know it.  Slots that are free hold false and
    wait here for their next use: one call instead of the several of luaL_ref. ---- */
 
-/* Makes room for all slots, so that giving one back cannot fail. */
+/* Makes room for all slots, so that giving one back cannot fail; called when none is free.  The room is not touched before it
+   is used, so that it costs pages of memory only then. */
 static void grow_free(lua_State *L, nl_state *st) {
     int cap = st->free_cap == 0 ? 64 : 2 * st->free_cap;
-    int *refs = realloc(st->free_refs, (size_t)cap * sizeof *refs);
+    int *refs = malloc((size_t)cap * sizeof *refs);
     if (refs == NULL)
         luaL_error(L, "not enough memory");
+    free(st->free_refs);
     st->free_refs = refs;
     st->free_cap = cap;
 }
@@ -363,6 +365,7 @@ static void open_tables(lua_State *L, nl_state *st) {
     st->owned = new_weak_ref(L, "k");
     st->waiting = new_weak_ref(L, "k");
     st->shared = new_weak_ref(L, "v");
+    st->batches = new_weak_ref(L, "k");
     st->scopes = new_weak_ref(L, "v");
     st->idle.canary = new_weak_ref(L, "v");
     st->idle.least_kb = INT_MAX;

@@ -1,6 +1,7 @@
 /* lnode.c: our userdata: the boxes and the blocks that they lead to, the list of a state's blocks, and finalizers. */
 #include "lneap.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,13 +67,15 @@ void nl_untrack(nl_node *node) {
     node->at = NULL;
 }
 
+_Static_assert(offsetof(nl_box, node) == offsetof(nl_node, self), "a node can be a box");
+
 static int has_finalizer(int kind) {
     return kind != NL_TASK && kind != NL_LOCAL;
 }
 
 /* A block that is used again is warm, and leaves the allocator out of what scripts make by the thousand. */
 static nl_node *new_block(lua_State *L, nl_state *st, size_t size) {
-    size_t units = (size + 15) / 16;
+    size_t units = (size + 7) / 8;
     if (units >= NL_SPARE_UNITS)
         return nl_alloc(L, size);
     nl_node *node = st->spare[units];
@@ -81,7 +84,7 @@ static nl_node *new_block(lua_State *L, nl_state *st, size_t size) {
         st->spares[units]--;
         memset(node, 0, size);
     } else {
-        node = nl_alloc(L, 16 * units);
+        node = nl_alloc(L, 8 * units);
     }
     node->units = (uint8_t)units;
     return node;
@@ -104,16 +107,17 @@ void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots) 
     int apart = has_finalizer(kind);
     if (is_over(st))
         nl_throw_code(L, st, NEAP_ECLOSED);
-    nl_box *box = nl_newblock(L, apart ? sizeof *box : sizeof *box + size, slots);
-    box->st = st;
-    box->node = apart ? new_block(L, st, size) : memset(box + 1, 0, size);
-    box->node->st = st;
-    box->node->kind = (uint8_t)kind;
-    box->node->ref = LUA_NOREF;
+    nl_box *box = nl_newblock(L, apart ? sizeof *box : size, slots);
+    nl_node *node = apart ? new_block(L, st, size) : memset(box, 0, size);
+    node->st = st;
+    node->kind = (uint8_t)kind;
+    node->ref = LUA_NOREF;
     if (apart)
-        nl_track(box->node);
+        nl_track(node);
+    box->st = st;
+    box->node = node;
     nl_setmeta(L, st, kind);
-    return box->node;
+    return node;
 }
 
 /* ---- Finalizers ---- */

@@ -8,7 +8,7 @@
 
 /* Pushes a socket object that has no socket yet, so that none is lost when memory is out. */
 nl_sock *nl_new_sock(lua_State *L, nl_state *st) {
-    return nl_make(L, st, NL_SOCK, sizeof(nl_sock), NL_SOCK_SLOTS);
+    return nl_make(L, st, NL_SOCK, sizeof(nl_sock), 0);
 }
 
 nl_sock *nl_check_sock(lua_State *L, nl_state *st, int index) {

@@ -1,7 +1,7 @@
 /* lsockmsg.c: whole messages: batches of datagrams, descriptors over Unix sockets, groups of multicast.
 
-   A socket that has received or sent a batch keeps the memory for it, which the next batch uses again.  While the core has it
-   (busy) another one makes its own. */
+   A socket that has received or sent a batch keeps the memory for it (st->batches), which the next batch uses again.  While
+   the core has it (busy) another one makes its own. */
 #include "lneap.h"
 
 #include <stdio.h>
@@ -15,7 +15,13 @@ enum {
     FDS_DEFAULT = 16
 };
 
-/* The Lua values of memory that the core uses. */
+/* What a socket keeps. */
+enum {
+    INCOMING = 1,
+    OUTGOING = 2
+};
+
+/* The Lua values of memory, while the core uses it. */
 enum {
     FOR_SOCK = 1,    /* its socket, which must not be collected before */
     FOR_STRINGS = 2, /* the strings that are sent */
@@ -31,17 +37,57 @@ static int check_count(lua_State *L, nl_state *st, int index, int otherwise, int
 /* Pushes memory for an operation on the socket at index 1. */
 static void *new_block(lua_State *L, size_t size) {
     void *block = nl_newblock(L, size, BLOCK_SLOTS);
-    lua_pushboolean(L, 0);
-    nl_setslot(L, -2, FOR_STRINGS); /* so that setting it later needs no memory */
-    lua_pushvalue(L, 1);
-    nl_setslot(L, -2, FOR_SOCK);
+    for (int slot = BLOCK_SLOTS; slot > 0; slot--) { /* so that setting it later needs no memory */
+        lua_pushboolean(L, 0);
+        nl_setslot(L, -2, slot);
+    }
     return block;
 }
 
+/* Pushes what the socket at index 1 keeps, or nil. */
+static void *push_kept(lua_State *L, nl_state *st, int which) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->batches);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+    if (lua_istable(L, -1)) {
+        lua_rawgeti(L, -1, which);
+        lua_replace(L, -2);
+    }
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+}
+
 /* Makes what is on top the socket's memory for further batches. */
-static void keep_block(lua_State *L, int slot) {
-    lua_pushvalue(L, -1);
-    nl_setslot(L, 1, slot);
+static void keep_block(lua_State *L, nl_state *st, int which) {
+    int block = lua_gettop(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st->batches);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, block + 1);
+    }
+    lua_pushvalue(L, block);
+    lua_rawseti(L, -2, which);
+    lua_settop(L, block);
+}
+
+/* Puts the memory on top in the place of its socket, at index 1, while the core has it. */
+static void lend_block(lua_State *L) {
+    lua_pushvalue(L, 1);
+    nl_setslot(L, -2, FOR_SOCK);
+    lua_replace(L, 1);
+}
+
+/* The core has done with the memory at index 1. */
+static void take_block(lua_State *L) {
+    for (int slot = BLOCK_SLOTS; slot > 0; slot--) {
+        lua_pushboolean(L, 0);
+        nl_setslot(L, 1, slot);
+    }
 }
 
 /* ---- recv_many ---- */
@@ -55,9 +101,8 @@ typedef struct incoming {
 } incoming;
 
 /* Pushes the memory.  What is left of a batch for which there was no memory comes first. */
-static incoming *push_incoming(lua_State *L, int max, size_t size) {
-    nl_getslot(L, 1, NL_INCOMING);
-    incoming *in = lua_touserdata(L, -1);
+static incoming *push_incoming(lua_State *L, nl_state *st, int max, size_t size) {
+    incoming *in = push_kept(L, st, INCOMING);
     if (in != NULL && !in->busy && (in->count > 0 || (in->max == max && in->size == size)))
         return in;
     lua_pop(L, 1);
@@ -71,7 +116,7 @@ static incoming *push_incoming(lua_State *L, int max, size_t size) {
         in->msgs[i].data = room + i * size;
         in->msgs[i].cap = size;
     }
-    keep_block(L, NL_INCOMING);
+    keep_block(L, st, INCOMING);
     return in;
 }
 
@@ -120,6 +165,7 @@ static int recv_many_end(lua_State *L) {
     incoming *in = lua_touserdata(L, 1);
     int64_t count;
     in->busy = 0;
+    take_block(L);
     neap_future *future = nl_woken(L, st);
     if (neap_future_get_int(future, &count) < 0)
         return nl_fail_waited(L, st, future, "recv_many");
@@ -139,14 +185,14 @@ static int sock_recv_many(lua_State *L) {
     if (nl_is_spent(st))
         return nl_again(L, st, sock_recv_many);
     nl_takeback(st);
-    incoming *in = push_incoming(L, max, (size_t)size);
+    incoming *in = push_incoming(L, st, max, (size_t)size);
     if (in->count > 0)
         return push_batch(L, in);
     int32_t code =
         neap_sock_recv_many(s->sock, in->msgs, sizeof in->msgs[0], (size_t)in->max, 0, &future);
     if (code == NEAP_PENDING) {
         in->busy = 1;
-        lua_replace(L, 1);
+        lend_block(L);
         return nl_park(L, st, future, 1, recv_many_end);
     }
     if (code < 0)
@@ -163,9 +209,8 @@ typedef struct outgoing {
     neap_msg msgs[];
 } outgoing;
 
-static outgoing *push_outgoing(lua_State *L, int n) {
-    nl_getslot(L, 1, NL_OUTGOING);
-    outgoing *out = lua_touserdata(L, -1);
+static outgoing *push_outgoing(lua_State *L, nl_state *st, int n) {
+    outgoing *out = push_kept(L, st, OUTGOING);
     if (out != NULL && !out->busy && out->max >= n)
         return out;
     lua_pop(L, 1);
@@ -173,7 +218,7 @@ static outgoing *push_outgoing(lua_State *L, int n) {
     out = new_block(L, size);
     memset(out, 0, size);
     out->max = n;
-    keep_block(L, NL_OUTGOING);
+    keep_block(L, st, OUTGOING);
     return out;
 }
 
@@ -239,8 +284,7 @@ static int send_many_end(lua_State *L) {
     outgoing *out = lua_touserdata(L, 1);
     int64_t count;
     out->busy = 0;
-    lua_pushboolean(L, 0);
-    nl_setslot(L, 1, FOR_STRINGS);
+    take_block(L);
     neap_future *future = nl_woken(L, st);
     if (neap_future_get_int(future, &count) < 0)
         return nl_fail_waited(L, st, future, "send_many");
@@ -259,7 +303,7 @@ static int park_strings(lua_State *L, nl_state *st, outgoing *out, neap_future *
     }
     nl_setslot(L, -2, FOR_STRINGS);
     out->busy = 1;
-    lua_replace(L, 1);
+    lend_block(L);
     return nl_park(L, st, future, 1, send_many_end);
 }
 
@@ -280,7 +324,7 @@ static int sock_send_many(lua_State *L) {
     if (nl_is_spent(st))
         return nl_again(L, st, sock_send_many);
     lua_settop(L, 3);
-    outgoing *out = push_outgoing(L, n);
+    outgoing *out = push_outgoing(L, st, n);
     int32_t code = fill(L, out, n, &address);
     if (code < 0)
         return nl_fail(L, st, code, "send_many", address);
@@ -423,7 +467,7 @@ static int sock_recv_fds(lua_State *L) {
         neap_sock_recv_fds(s->sock, in->bytes, (size_t)size, &fds, NEAP_WANT_FUTURE, &future);
     if (code != NEAP_PENDING)
         return nl_fail(L, st, code, "recv_fds", NULL);
-    lua_replace(L, 1);
+    lend_block(L);
     return nl_park(L, st, future, 1, recv_fds_end);
 }
 

@@ -87,16 +87,16 @@ typedef struct nl_box {
 /* First in each block that a box leads to.  What has a finalizer is in memory of its own and in the state's list until that
    is run, or else until the state's end: where memory is out an engine may fail to call a finalizer, and frees the userdata
    all the same; and some run none at their end for what other finalizers made.  Tasks and task-locals have no finalizer
-   and are inside their userdata, behind the box. */
+   and are their userdata itself: their node is a box that leads to itself. */
 struct nl_node {
     nl_state *st;
+    nl_node *self; /* of a node that is a box */
+    nl_node *next, **at;
     uint8_t kind;  /* NL_FUTURE ... */
     uint8_t flags; /* of a future: NL_INTERNAL ... */
     uint8_t form;  /* of a future: NL_NONE ... */
-    uint8_t
-        units; /* of 16 bytes: the size of a block of its own; 0: it is too large to be used again */
-    int ref;   /* an anchor while the core can call back, else LUA_NOREF */
-    nl_node *next, **at;
+    uint8_t units; /* of 8 bytes: the size of a block of its own; 0: too large to be used again */
+    int ref;       /* an anchor while the core can call back, else LUA_NOREF */
 };
 
 /* Lua values that hang from a future's userdata. */
@@ -177,18 +177,18 @@ typedef struct nl_wait {
    needs a future of the core later. */
 struct nl_task {
     nl_object o;
-    nl_thread co;    /* .L is NULL once it ended */
-    int nargs;       /* values on its stack for the next resume */
-    int owns;        /* an anchor: what is closed if it never starts */
-    int line;        /* where it was spawned */
-    nl_slice *slice; /* how long a step may last, or NULL */
-    uint8_t credit;  /* operations that this step may start before the core is asked */
-    uint8_t started;
-    uint8_t pooled;      /* the thread is ours and goes back to the pool */
-    uint8_t ended;       /* the last step was seen */
-    uint8_t exiting;     /* called exit: is not resumed again */
-    uint8_t named;       /* the core need not make a name */
-    uint8_t interrupted; /* at the end of a shutdown's grace */
+    nl_thread co;   /* .L is NULL once it ended */
+    int nargs;      /* values on its stack for the next resume */
+    int owns;       /* an anchor: what is closed if it never starts */
+    int line;       /* where it was spawned */
+    uint8_t credit; /* operations that this step may start before the core is asked */
+    unsigned started : 1;
+    unsigned pooled : 1;      /* the thread is ours and goes back to the pool */
+    unsigned ended : 1;       /* the last step was seen */
+    unsigned exiting : 1;     /* called exit: is not resumed again */
+    unsigned named : 1;       /* the core need not make a name */
+    unsigned interrupted : 1; /* at the end of a shutdown's grace */
+    nl_slice *slice;          /* how long a step may last, or NULL */
     union {
         nl_wait wait;
         struct {
@@ -226,13 +226,6 @@ struct nl_handle {
     neap_handle *handle; /* a reference; NULL: a watch */
     int event;           /* of a watch: NEAP_READ or NEAP_WRITE, else 0 */
     neap_fd fd;          /* of a signal: its number */
-};
-
-/* Lua values of a socket: memory for its batches, once there were some. */
-enum {
-    NL_INCOMING = 1,
-    NL_OUTGOING = 2,
-    NL_SOCK_SLOTS = 2
 };
 
 struct nl_sock {
@@ -342,7 +335,7 @@ struct nl_signals {
 enum {
     NL_POOL_MAX = 1024,
     NL_SPARE_MAX = 32768, /* blocks of a size */
-    NL_SPARE_UNITS = 9    /* sizes */
+    NL_SPARE_UNITS = 17   /* sizes */
 };
 
 struct nl_state {
@@ -378,6 +371,7 @@ struct nl_state {
     int waiting;  /* registry: weak set of coroutines inside a wait that went outward */
     int passed;   /* how many */
     int shared;   /* registry: weak map of the core's futures that hosts know */
+    int batches;  /* registry: weak map of sockets to their memory for batches */
     int scopes;   /* registry: weak map of the scopes that scripts made */
     int tracing;  /* registry: the message handler */
     int poke;     /* registry: a Lua function that does nothing */
