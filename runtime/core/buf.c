@@ -1,4 +1,4 @@
-#include "core/inbuf.h"
+#include "core/buf.h"
 
 #include <string.h>
 
@@ -78,21 +78,4 @@ void neap_buf_unref(neap_buf *buf) {
     np_alloc *alloc = buf->alloc;
     np_alloc_put(alloc, buf, sizeof *buf + buf->cap);
     np_alloc_unref(alloc);
-}
-
-neap_buf *np_lent(neap_loop *loop) {
-    if (loop->lent_future != NULL)
-        loop->lent_end(loop);
-    np_inbuf_evict(loop);
-    if (loop->lent != NULL && np_buf_is_shared(loop->lent))
-        neap_buf_unref(np_lent_take(loop));
-    if (loop->lent == NULL)
-        loop->lent = np_buf_new(loop->alloc, NP_LENT_BYTES);
-    return loop->lent;
-}
-
-neap_buf *np_lent_take(neap_loop *loop) {
-    neap_buf *buf = loop->lent;
-    loop->lent = NULL;
-    return buf;
 }

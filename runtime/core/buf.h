@@ -1,10 +1,8 @@
-/* buf.h: bytes with a reference count, and the memory that a loop lends to receives. */
+/* buf.h: bytes with a reference count. */
 #ifndef NP_BUF_H
 #define NP_BUF_H
 
 #include "core/future.h"
-
-#define NP_LENT_BYTES 65536
 
 /* A buffer with room for `cap` bytes and length 0, not from the loop's pool; NULL when there is no memory. */
 neap_buf *np_buf_new(np_alloc *alloc, size_t cap);
@@ -14,11 +12,5 @@ size_t np_buf_cap(const neap_buf *buf);
 char *np_buf_bytes(neap_buf *buf);
 bool np_buf_is_shared(const neap_buf *buf); /* others have references, too */
 void np_buf_set_len(neap_buf *buf, size_t len);
-
-/* The loop's memory for lending, made when first asked for; NULL when there is none.  What was lent before ends. */
-neap_buf *np_lent(neap_loop *loop);
-
-/* Takes the lent memory out of the loop; it makes another when needed. */
-neap_buf *np_lent_take(neap_loop *loop);
 
 #endif

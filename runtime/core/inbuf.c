@@ -8,16 +8,12 @@ enum {
     OWN_LEAST = 1024
 };
 
-static bool is_lent(const neap_loop *loop, const np_inbuf *in) {
-    return loop->lent_in == in;
-}
-
 static size_t tail_room(const np_inbuf *in) {
     return in->buf == NULL || in->sealed ? 0 : np_buf_cap(in->buf) - in->at - in->len;
 }
 
 static void let_go(neap_loop *loop, np_inbuf *in) {
-    if (is_lent(loop, in))
+    if (np_inbuf_is_lent(loop, in))
         loop->lent_in = NULL;
     else
         neap_buf_unref(in->buf);
@@ -82,7 +78,7 @@ static bool make_room(neap_loop *loop, np_inbuf *in, size_t want) {
         more = in->len < want ? in->len : want;
     if (more < ROOM_LEAST)
         more = ROOM_LEAST;
-    bool own = in->buf != NULL && !is_lent(loop, in);
+    bool own = in->buf != NULL && !np_inbuf_is_lent(loop, in);
     bool movable = own && !in->sealed && !np_buf_is_shared(in->buf);
     if (movable && in->at >= in->len && np_buf_cap(in->buf) - in->len >= more) {
         memmove(np_buf_bytes(in->buf), np_inbuf_data(in), in->len);
@@ -108,14 +104,14 @@ char *np_inbuf_aim(neap_loop *loop, np_inbuf *in, size_t want, size_t *ret_room)
 void np_inbuf_consume(neap_loop *loop, np_inbuf *in, size_t n) {
     in->at += n;
     in->len -= n;
-    if (in->len == 0 && is_lent(loop, in))
+    if (in->len == 0 && np_inbuf_is_lent(loop, in))
         let_go(loop, in);
 }
 
 neap_buf *np_inbuf_share(neap_loop *loop, const np_inbuf *in, size_t n, bool outlives,
                          const char **ret_data) {
     const char *data = np_inbuf_data(in);
-    bool few = outlives && is_lent(loop, in) && n <= NP_LENT_BYTES / 4;
+    bool few = outlives && np_inbuf_is_lent(loop, in) && n <= NP_LENT_BYTES / 4;
     neap_buf *own = few ? np_buf_new(loop->alloc, n) : NULL;
     *ret_data = own == NULL ? data : np_buf_bytes(own);
     if (own == NULL)
@@ -136,8 +132,8 @@ int32_t np_inbuf_unread(neap_loop *loop, np_inbuf *in, const char *data, size_t 
         in->len += len;
         return 0;
     }
-    bool idle = loop->lent_in == NULL && loop->lent_future == NULL;
-    if (in->len == 0 && idle && inside(data, len, loop->lent)) {
+    if (in->len == 0 && loop->lent_in == NULL && inside(data, len, loop->lent)) {
+        np_lent_end(loop);
         np_inbuf_rest(loop, in);
         loop->lent_in = in;
         in->buf = loop->lent;

@@ -6,7 +6,7 @@
 #ifndef NP_INBUF_H
 #define NP_INBUF_H
 
-#include "core/buf.h"
+#include "core/lent.h"
 
 struct np_inbuf {
     neap_buf *buf; /* the loop's, if loop->lent_in is this; else our reference; or NULL */
@@ -22,6 +22,11 @@ static inline const char *np_inbuf_data(const np_inbuf *in) {
 /* Where the next bytes go, behind those that are there: room for some of `want`, at least one.  NULL when there is no
    memory. */
 char *np_inbuf_aim(neap_loop *loop, np_inbuf *in, size_t want, size_t *ret_room);
+
+/* Its bytes stand in the loop's lent memory. */
+static inline bool np_inbuf_is_lent(const neap_loop *loop, const np_inbuf *in) {
+    return loop->lent_in == in;
+}
 
 /* So many came there.  Until then nobody else may use the loop's memory. */
 static inline void np_inbuf_took(np_inbuf *in, size_t n) {

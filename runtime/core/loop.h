@@ -169,11 +169,11 @@ struct neap_loop {
     uint64_t background_ids;
     np_data *data; /* by tag */
 
-    /* Left by the floor above: lent memory ends with the step that saw it. */
-    neap_buf *lent;
+    neap_buf *lent;           /* see lent.h */
     neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
     np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
-    void (*lent_end)(neap_loop *loop);
+
+    /* Left by the floors above. */
     void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */
     void (*fd_freed)(neap_loop *loop);  /* somebody in `starved` may accept again */
     void (*close_sys)(neap_loop *loop); /* closes sockets, watches, signals, pools, processes */

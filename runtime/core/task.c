@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "core/events.h"
+#include "core/lent.h"
 #include "core/scope.h"
 
 #define BACKGROUND_FROM ((uint64_t)1 << 52) /* no loop makes as many others */
@@ -399,8 +400,7 @@ static void let_go(neap_task *t, neap_future *awaited) {
     neap_loop *loop = t->f.obj.loop;
     if (awaited != NULL)
         np_future_unref(awaited);
-    if (np_unlikely(loop->lent_future != NULL))
-        loop->lent_end(loop);
+    np_lent_end(loop);
     np_obj_unref(&t->f.obj);
 }
 

@@ -93,7 +93,22 @@ static void let_go(np_reader *r) {
     np_future_deactivate(&r->f);
 }
 
-/* The bytes leave the stream as the future's value; who is about to step sees them where they are. */
+/* Who is about to step sees the bytes where they are. */
+static void show(np_reader *r, size_t n) {
+    neap_stream *s = r->stream;
+    neap_future *f = &r->f;
+    const char *data = np_inbuf_data(&s->in);
+    if (r->lends && np_inbuf_is_lent(s->obj.loop, &s->in)) {
+        np_lent_show(f, (void *)(uintptr_t)data, n);
+        return;
+    }
+    f->kind = NP_KIND_SLICE;
+    f->value.slice.buf = np_inbuf_share(s->obj.loop, &s->in, n, !r->lends, &data);
+    f->value.slice.data = data;
+    f->value.slice.len = n;
+}
+
+/* The bytes leave the stream as the future's value. */
 static void answer(np_reader *r, size_t n) {
     neap_stream *s = r->stream;
     neap_future *f = &r->f;
@@ -101,11 +116,7 @@ static void answer(np_reader *r, size_t n) {
         f->kind = NEAP_KIND_INT;
         f->value.i = (int64_t)n;
     } else {
-        f->kind = NP_KIND_SLICE;
-        const char *data;
-        f->value.slice.buf = np_inbuf_share(s->obj.loop, &s->in, n, !r->lends, &data);
-        f->value.slice.data = data;
-        f->value.slice.len = n;
+        show(r, n);
         np_inbuf_consume(s->obj.loop, &s->in, n);
     }
     np_future_settle(f, NEAP_STATE_RESULT);

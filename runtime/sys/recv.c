@@ -5,38 +5,12 @@
    the step.  With other kinds of waiters it gets a buffer of its own at once. */
 #include <string.h>
 
+#include "core/lent.h"
 #include "core/task.h"
 #include "sys/sockop.h"
 #include "sys/sys.h"
 
 /* ---- Lent memory */
-
-/* The value leaves the lent memory if anybody can still ask for it; without memory for a copy the lent memory itself is
-   given away. */
-static void keep_copy(neap_future *f) {
-    neap_loop *loop = f->obj.loop;
-    size_t len = f->value.bytes.len;
-    neap_buf *buf = np_buf_new(loop->alloc, len);
-    if (buf != NULL)
-        memcpy(np_buf_bytes(buf), f->value.bytes.data, len);
-    else
-        buf = np_lent_take(loop);
-    np_buf_set_len(buf, len);
-    f->kind = NP_KIND_BUF;
-    f->value.buf = buf;
-}
-
-void np_lent_end(neap_loop *loop) {
-    neap_future *f = loop->lent_future;
-    if (f == NULL)
-        return;
-    loop->lent_future = NULL;
-    if (f->obj.refs > (f == loop->step_awaited ? 2 : 1))
-        keep_copy(f);
-    else
-        f->kind = NEAP_KIND_NONE; /* the step that saw the bytes asked for more */
-    np_future_unref(f);
-}
 
 /* Fresh lent memory for `op`; NULL when there is none. */
 static void *lend_to(neap_loop *loop, np_op *op) {
@@ -71,17 +45,8 @@ static bool arm(np_op *op) {
 }
 
 static void settle_lent(np_sockop *so) {
-    neap_loop *loop = so->f.obj.loop;
-    so->f.kind = NP_KIND_LENT;
-    so->f.value.bytes.data = so->op.buf;
-    so->f.value.bytes.len = (size_t)so->op.result;
-    np_trace(loop, NEAP_TRACE_IO, so->op.result, NULL, &so->f, NULL);
-    if (np_list_empty(&so->f.waiters)) {
-        np_future_ref(&so->f);
-        loop->lent_future = &so->f;
-    } else {
-        keep_copy(&so->f);
-    }
+    np_trace(so->f.obj.loop, NEAP_TRACE_IO, so->op.result, NULL, &so->f, NULL);
+    np_lent_show(&so->f, so->op.buf, (size_t)so->op.result);
     np_future_settle(&so->f, NEAP_STATE_RESULT);
 }
 
@@ -308,8 +273,7 @@ static int32_t put_back(neap_sock *s, const char *data, size_t len) {
     if (s->back != NULL || !inside(data, len, loop->lent, NP_LENT_BYTES))
         return put_back_copy(s, data, len);
     np_lent_end(loop);
-    if (loop->lent == NULL ||
-        loop->lent_in != NULL) /* its bytes have just been given to a future */
+    if (np_buf_is_shared(loop->lent) || loop->lent_in != NULL) /* others have bytes there */
         return put_back_copy(s, data, len);
     s->back_at = (uint32_t)(data - np_buf_bytes(loop->lent));
     s->back_len = (uint32_t)len;

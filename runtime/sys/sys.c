@@ -36,6 +36,5 @@ static void close_all(neap_loop *loop) {
 
 void np_sys_attach(neap_loop *loop) {
     loop->close_sys = close_all;
-    loop->lent_end = np_lent_end;
     loop->on_signals = np_signals_arrived;
 }

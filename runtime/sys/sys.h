@@ -11,7 +11,6 @@ void np_sys_attach(neap_loop *loop);
 void np_sys_close(neap_loop *loop, int fd);
 void np_sys_fd_freed(neap_loop *loop); /* by who closes one elsewhere */
 
-void np_lent_end(neap_loop *loop);                            /* sockop.c */
 void np_watch_close_all(neap_loop *loop);                     /* watch.c */
 void np_signal_close_all(neap_loop *loop);                    /* signal.c */
 void np_pools_close_all(neap_loop *loop);                     /* looppool.c */
