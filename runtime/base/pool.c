@@ -128,8 +128,33 @@ void np_pool_put(np_pool *pool, void *p, size_t n) {
         drop_slab(pool, class, slab);
 }
 
+/* ---- Pages */
+
+void *np_pool_get_page(np_pool *pool) {
+    void *page = pool->pages;
+    if (page == NULL)
+        return np_alloc_get(pool->alloc, NP_POOL_PAGE);
+    pool->pages = *(void **)page;
+    pool->pages_len--;
+    return page;
+}
+
+void np_pool_put_page(np_pool *pool, void *page) {
+    if (NP_POOL_SLAB == 0 || pool->trimmed || pool->pages_len == NP_POOL_PAGES) {
+        np_alloc_put(pool->alloc, page, NP_POOL_PAGE);
+        return;
+    }
+    *(void **)page = pool->pages;
+    pool->pages = page;
+    pool->pages_len++;
+}
+
+/* ---- The end */
+
 void np_pool_trim(np_pool *pool) {
     pool->trimmed = true;
+    while (pool->pages_len > 0)
+        np_alloc_put(pool->alloc, np_pool_get_page(pool), NP_POOL_PAGE);
     for (size_t class = 0; class < NP_POOL_CLASSES; class ++) {
         for (np_slab *slab = pool->open[class], *next; slab != NULL; slab = next) {
             next = slab->next;

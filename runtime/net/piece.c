@@ -1,14 +1,28 @@
 #include "net/piece.h"
 
+#include <string.h>
+
 #include "base/fd.h"
 
 enum {
-    ROOM_LEAST = 1024,  /* of a piece */
-    ROOM_MOST = 1 << 16 /* more than that is not gathered in one piece */
+    ROOM_LEAST = NP_POOL_PAGE - sizeof(np_piece), /* of a piece with bytes, which is a page then */
+    ROOM_MOST = 1 << 16                           /* more than that is not gathered in one piece */
 };
 
+static np_piece *get(neap_loop *loop, size_t room) {
+    return room == ROOM_LEAST ? np_pool_get_page(&loop->pool)
+                              : np_alloc_get(loop->alloc, sizeof(np_piece) + room);
+}
+
+static void put(neap_loop *loop, np_piece *piece) {
+    if (piece->room == ROOM_LEAST)
+        np_pool_put_page(&loop->pool, piece);
+    else
+        np_alloc_put(loop->alloc, piece, sizeof *piece + piece->room);
+}
+
 np_piece *np_piece_new(neap_stream *s, uint8_t kind, size_t room, void (*done)(np_op *op)) {
-    np_piece *piece = np_alloc_get(s->obj.loop->alloc, sizeof *piece + room);
+    np_piece *piece = get(s->obj.loop, room);
     if (piece == NULL)
         return NULL;
     piece->op = (np_op){.desc = &s->sock->desc,
@@ -31,23 +45,23 @@ void np_piece_free(np_piece *piece) {
     np_list_unlink(&piece->link);
     np_list_unlink(&piece->op.link);
     np_fd_close(piece->op.file);
-    np_alloc_put(piece->stream->obj.loop->alloc, piece, sizeof *piece + piece->room);
+    put(piece->stream->obj.loop, piece);
 }
 
-/* More room for the last piece, or NULL. */
+/* The last piece with more room, or NULL. */
 static np_piece *grow(np_piece *piece, size_t room) {
-    np_alloc *alloc = piece->stream->obj.loop->alloc;
-    np_list *before = piece->link.prev;
+    neap_loop *loop = piece->stream->obj.loop;
+    np_piece *grown = get(loop, room);
+    if (grown == NULL)
+        return NULL;
+    memcpy(grown, piece, sizeof *piece + piece->op.len);
+    grown->room = room;
+    grown->op.buf = grown->bytes;
+    np_list_init(&grown->op.link);
+    np_list_init(&grown->link);
+    np_list_append(&piece->link, &grown->link); /* before the old one, which goes */
     np_list_unlink(&piece->link);
-    np_piece *grown =
-        np_alloc_resize(alloc, piece, sizeof *piece + piece->room, sizeof *piece + room);
-    np_piece *now = grown != NULL ? grown : piece;
-    np_list_init(&now->link);
-    np_list_init(&now->op.link);
-    np_list_append(before->next, &now->link);
-    now->op.buf = now->bytes;
-    if (grown != NULL)
-        grown->room = room;
+    put(loop, piece);
     return grown;
 }
 
