@@ -131,7 +131,7 @@ static lua_State *state_of_thread(neap_job *job) {
     lua_State *L = neap_job_get_data(job, &state_tag);
     if (L != NULL)
         return L;
-    L = luaL_newstate();
+    L = nl_newstate();
     if (L == NULL)
         return NULL;
     if (nl_cpcall(L, open_state, NULL) == 0)

@@ -125,23 +125,36 @@ void nl_waits(lua_State *L, nl_state *st, const luaL_Reg *functions) {
     }
 }
 
-/* Makes a metatable; its methods stay on the stack so that more can be added. */
+static int count(const luaL_Reg *functions) {
+    int n = 0;
+    while (functions != NULL && functions[n].name != NULL)
+        n++;
+    return n;
+}
+
+/* Makes a metatable; its methods stay on the stack so that a few can be added.  Where two names fall on one place in a table
+   the engine finds the one sooner that was there first: the index and what suspends come before all others. */
 void nl_class(lua_State *L, nl_state *st, nl_kind kind, const char *name, const luaL_Reg *methods,
               const luaL_Reg *waits, const luaL_Reg *metas) {
-    lua_newtable(L);
+    enum {
+        INDEX_NAME_METATABLE = 3,
+        ADDED = 8
+    };
+    lua_createtable(L, 0, count(metas) + INDEX_NAME_METATABLE);
     lua_pushvalue(L, -1);
     st->meta_ref[kind] = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_createtable(L, 0, count(waits) + count(methods) + ADDED);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    nl_waits(L, st, waits);
+    nl_functions(L, st, methods);
+    lua_insert(L, -2);
     lua_pushstring(L, name);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__name");
     lua_setfield(L, -2, "__metatable"); /* so that no script gives it to something else */
     nl_functions(L, st, metas);
-    lua_newtable(L);
-    nl_functions(L, st, methods);
-    nl_waits(L, st, waits);
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -3, "__index");
-    lua_replace(L, -2);
+    lua_pop(L, 1);
 }
 
 /* ---- Arguments ---- */
@@ -232,13 +245,9 @@ void nl_call_in(nl_state *st, neap_loop *loop, nl_body body, void *arg) {
     nl_takeback(st);
 }
 
-/* Gives bytes that were received but not turned into a string back to where they came from. */
-void nl_takeback(nl_state *st) {
+void nl_give_back(nl_state *st) {
     nl_lent lent = st->lent;
-    if (lent.sock == NULL && lent.stream == NULL)
-        return;
-    st->lent.sock = NULL;
-    st->lent.stream = NULL;
+    st->lent.len = 0;
     if (lent.sock != NULL)
         neap_sock_unrecv(lent.sock, lent.data, lent.len);
     else

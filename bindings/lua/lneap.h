@@ -28,7 +28,7 @@ neap_loop *nl_bind(lua_State *L, nl_state *st, nl_bound *b);
 void nl_unbind(nl_bound *b);
 void nl_loop_drop(nl_loop *l);
 void nl_tidy(nl_state *st);
-void nl_takeback(nl_state *st);
+void nl_give_back(nl_state *st);
 int64_t nl_seconds(lua_State *L, int index);
 lua_Integer nl_count(lua_State *L, nl_state *st, int index, lua_Integer otherwise,
                      const char *what);
@@ -39,8 +39,20 @@ static inline void *nl_block(lua_State *L, int index) {
     nl_box *box = lua_touserdata(L, index);
     return box != NULL ? box->node : NULL;
 }
-nl_node *nl_node_at(lua_State *L, nl_state *st, int index);
-void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind);
+
+/* What is in a userdata of ours, or NULL: no userdata, another's, or finalized.  A light userdata has no length. */
+static inline nl_node *nl_node_at(lua_State *L, nl_state *st, int index) {
+    nl_box *box = lua_touserdata(L, index);
+    int ours = box != NULL && lua_rawlen(L, index) >= sizeof *box && box->st == st;
+    return ours && st->life != NULL ? box->node : NULL;
+}
+
+/* The block of a userdata of this kind, or NULL. */
+static inline void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind) {
+    nl_node *node = nl_node_at(L, st, index);
+    return node != NULL && node->kind == kind ? node : NULL;
+}
+
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
 void nl_refuse(lua_State *L, nl_state *st, int index, const char *what);
 void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots);
@@ -170,7 +182,7 @@ void nl_open_workers(lua_State *L, nl_state *st);
 void nl_push_metrics(lua_State *L, const neap_metrics *m);
 
 /* lpark.c: suspending */
-void nl_check_wait(lua_State *L, nl_state *st);
+void nl_check_chain(lua_State *L, nl_state *st);
 int nl_can_wait(lua_State *L, const nl_state *st);
 void nl_take_off(lua_State *L, nl_state *st);
 void nl_note_spent(nl_task *t);
@@ -180,10 +192,33 @@ int nl_park_sleep(lua_State *L, nl_state *st, int64_t delay, nl_cont k);
 neap_future *nl_woken(lua_State *L, nl_state *st);
 void nl_wait_end(nl_task *t);
 int nl_raise_of(lua_State *L, nl_state *st, int ud);
-int nl_is_spent(nl_state *st);
+int nl_ask_credit(nl_task *t);
 int nl_again(lua_State *L, nl_state *st, lua_CFunction fn);
 int nl_await(lua_State *L, nl_state *st, int ud);
 int nl_raise_next_tick(lua_State *L, nl_state *st);
+
+/* Raises unless the running coroutine and all its resumers up to the task can be suspended.  To be called before an
+   operation starts, also when its result may be there already. */
+static inline void nl_check_wait(lua_State *L, nl_state *st) {
+    const nl_task *t = st->task;
+    if (NL_FRAMES_TELL || t == NULL || t->co.L != L || !nl_isyieldable(L, L))
+        nl_check_chain(L, st);
+}
+
+/* Whether the running step has started so many operations that the others come first. */
+static inline int nl_is_spent(nl_state *st) {
+    nl_task *t = st->task;
+    if (t->credit == 0 && !nl_ask_credit(t))
+        return 1;
+    t->credit--;
+    return 0;
+}
+
+/* Bytes that were received but not turned into a string go back to where they came from. */
+static inline void nl_takeback(nl_state *st) {
+    if (st->lent.len > 0)
+        nl_give_back(st);
+}
 
 /* lcoro.c, lyield.c */
 int nl_yield(lua_State *L);
@@ -242,7 +277,14 @@ void nl_open_sock(lua_State *L, nl_state *st);
 
 /* lstream.c, lstreamio.c */
 nl_stream *nl_new_stream(lua_State *L, nl_state *st);
-nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index);
+void nl_refuse_stream(lua_State *L, nl_state *st, int index);
+/* The stream object at index, whose stream is there. */
+static inline nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index) {
+    nl_stream *s = nl_test(L, st, index, NL_STREAM);
+    if (s == NULL || s->stream == NULL)
+        nl_refuse_stream(L, st, index);
+    return s;
+}
 size_t nl_limit(lua_State *L, nl_state *st, int index, size_t otherwise);
 int nl_stream_close(lua_State *L);
 extern const luaL_Reg nl_stream_waits[];

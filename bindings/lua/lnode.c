@@ -7,31 +7,6 @@
 
 /* ---- Finding ---- */
 
-/* The guard was finalized: nothing of the state is left but its record. */
-static int is_over(const nl_state *st) {
-    return st->life == NULL;
-}
-
-/* The box in a userdata of ours, or NULL.  A light userdata has no length. */
-static nl_box *box_at(lua_State *L, nl_state *st, int index) {
-    nl_box *box = lua_touserdata(L, index);
-    if (box == NULL || lua_rawlen(L, index) < sizeof *box)
-        return NULL;
-    return box->st == st ? box : NULL;
-}
-
-/* What is in a userdata of ours, or NULL. */
-nl_node *nl_node_at(lua_State *L, nl_state *st, int index) {
-    nl_box *box = box_at(L, st, index);
-    return box != NULL && !is_over(st) ? box->node : NULL;
-}
-
-/* The block of a userdata of this kind, or NULL. */
-void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind) {
-    nl_node *node = nl_node_at(L, st, index);
-    return node != NULL && node->kind == kind ? node : NULL;
-}
-
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what) {
     void *block = nl_test(L, st, index, kind);
     if (block == NULL)
@@ -41,8 +16,9 @@ void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *
 
 /* Raises that the value at index is not `what`, or that it is closed: finalizers see what was finalized before them. */
 void nl_refuse(lua_State *L, nl_state *st, int index, const char *what) {
-    nl_box *box = box_at(L, st, index);
-    if (box != NULL && nl_node_at(L, st, index) == NULL)
+    const nl_box *box = lua_touserdata(L, index);
+    int ours = box != NULL && lua_rawlen(L, index) >= sizeof *box && box->st == st;
+    if (ours && nl_node_at(L, st, index) == NULL)
         nl_throw_code(L, st, NEAP_ECLOSED);
     nl_type_error(L, st, index, what);
 }
@@ -105,7 +81,7 @@ static void free_block(nl_state *st, nl_node *node) {
    on, whatever becomes of it. */
 void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots) {
     int apart = has_finalizer(kind);
-    if (is_over(st))
+    if (st->life == NULL)
         nl_throw_code(L, st, NEAP_ECLOSED);
     nl_box *box = nl_newblock(L, apart ? sizeof *box : size, slots);
     nl_node *node = apart ? new_block(L, st, size) : memset(box, 0, size);

@@ -167,9 +167,8 @@ int nl_can_wait(lua_State *L, const nl_state *st) {
     }
 }
 
-/* Raises unless the running coroutine and all its resumers up to the task can be suspended.  To be called before an
-   operation starts, also when its result may be there already. */
-void nl_check_wait(lua_State *L, nl_state *st) {
+/* As nl_check_wait, looking at each of them. */
+void nl_check_chain(lua_State *L, nl_state *st) {
     nl_task *t = st->task;
     lua_State *at = L;
     nl_link *link = st->chain;
@@ -233,20 +232,11 @@ void nl_take_off(lua_State *L, nl_state *st) {
 /* ---- Fairness ---- */
 
 /* The core hears of operations in lots, the first of a step when it is used up. */
-static int is_granted(nl_task *t) {
+int nl_ask_credit(nl_task *t) {
     if (neap_loop_spend(neap_future_loop(t->o.future), NL_CREDIT) == 0)
         return 0;
     t->credit = NL_CREDIT;
     return 1;
-}
-
-/* Whether the running step has started so many operations that the others come first. */
-int nl_is_spent(nl_state *st) {
-    nl_task *t = st->task;
-    if (t->credit == 0 && !is_granted(t))
-        return 1;
-    t->credit--;
-    return 0;
 }
 
 /* The step ends in a yield: the core hears of the rest. */

@@ -31,11 +31,9 @@ static const char *check_data(lua_State *L, nl_state *st, int index, size_t *len
 
 /* Pushes received bytes.  If no string can be made the bytes are not lost: nl_takeback returns them. */
 static void push_bytes(lua_State *L, nl_state *st, neap_sock *sock, const void *data, size_t len) {
-    nl_lent lent = {.sock = sock, .data = data, .len = len};
-    if (len > 0)
-        st->lent = lent;
+    st->lent = (nl_lent){.sock = sock, .data = data, .len = len};
     lua_pushlstring(L, data, len);
-    st->lent.sock = NULL;
+    st->lent.len = 0;
 }
 
 /* nil and the failure of the operation that the coroutine waited for, or the cancellation raised. */

@@ -359,7 +359,7 @@ struct nl_state {
     uint64_t failed_at; /* tick of the newest failure */
     int64_t limit;      /* real time at which a test that does not wait is ended; 0: none */
     uint8_t overran;    /* it was told so, and has caught that */
-    nl_lent lent;
+    nl_lent lent;       /* while len > 0 */
     nl_idle idle;
     int meta_ref[NL_KINDS];
     const void *error_meta; /* the address of the errors' metatable */

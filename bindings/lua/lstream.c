@@ -18,11 +18,10 @@ nl_stream *nl_new_stream(lua_State *L, nl_state *st) {
     return s;
 }
 
-nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index) {
-    nl_stream *s = nl_check(L, st, index, NL_STREAM, "a stream");
-    if (s->stream == NULL)
-        nl_throw_code(L, st, NEAP_ECLOSED);
-    return s;
+/* Raises that the value at index is no stream object, or one that has no stream. */
+void nl_refuse_stream(lua_State *L, nl_state *st, int index) {
+    nl_check(L, st, index, NL_STREAM, "a stream");
+    nl_throw_code(L, st, NEAP_ECLOSED);
 }
 
 /* A stream over a connected socket, or a descriptor that becomes the stream's. */

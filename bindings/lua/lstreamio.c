@@ -33,12 +33,12 @@ size_t nl_limit(lua_State *L, nl_state *st, int index, size_t otherwise) {
     return check_size(L, st, index);
 }
 
-/* Pushes bytes that were read.  If no string can be made they are not lost: nl_takeback returns them. */
+/* Pushes the first `len` of `taken` bytes that were read.  If no string can be made none is lost: nl_takeback returns them. */
 static void push_bytes(lua_State *L, nl_state *st, neap_stream *stream, const void *data,
-                       size_t len) {
-    st->lent = (nl_lent){.stream = stream, .data = data, .len = len};
+                       size_t len, size_t taken) {
+    st->lent = (nl_lent){.stream = stream, .data = data, .len = taken};
     lua_pushlstring(L, data, len);
-    st->lent.stream = NULL;
+    st->lent.len = 0;
 }
 
 static int fail(lua_State *L, nl_state *st, int32_t code, const char *op) {
@@ -67,12 +67,12 @@ typedef enum read_form {
 
 static int push_answer(lua_State *L, nl_state *st, neap_stream *stream, const char *data,
                        size_t len, read_form form) {
-    if (len == 0 && form != FORM_REST)
+    if (len == 0 && form != FORM_REST) {
         lua_pushnil(L);
-    else if (form == FORM_LINE && data[len - 1] == '\n')
-        push_bytes(L, st, stream, data, len - 1);
-    else
-        push_bytes(L, st, stream, data, len);
+    } else {
+        int cut = form == FORM_LINE && data[len - 1] == '\n';
+        push_bytes(L, st, stream, data, len - (size_t)cut, len);
+    }
     return 1;
 }
 
@@ -132,7 +132,10 @@ static int stream_read_exactly(lua_State *L) {
         return nl_again(L, st, stream_read_exactly);
     nl_takeback(st);
     int64_t code = neap_stream_read_exactly(s->stream, n, 0, &data, &future);
-    return answer(L, st, s, code, data, future, FORM_BYTES);
+    if (code <= 0)
+        return answer(L, st, s, code, data, future, FORM_BYTES);
+    push_bytes(L, st, s->stream, data, n, n);
+    return 1;
 }
 
 /* A line without its end, or with it; nil at the end. */
@@ -317,7 +320,7 @@ static int written(lua_State *L, nl_state *st, int64_t code, neap_future *future
         return nl_park(L, st, future, 1, write_end);
     if (code < 0)
         return fail(L, st, (int32_t)code, op);
-    lua_settop(L, 1);
+    lua_pushvalue(L, 1);
     return 1;
 }
 
@@ -355,14 +358,12 @@ static int64_t write_parts(lua_State *L, const nl_stream *s, int first, uint32_t
     return neap_stream_writev(s->stream, parts, count, flags, future);
 }
 
-static int64_t write_args(lua_State *L, nl_state *st, nl_stream *s, uint32_t flags,
-                          neap_future **future) {
-    if (lua_gettop(L) == 2 && lua_type(L, 2) == LUA_TSTRING) {
-        size_t len;
-        const char *data = lua_tolstring(L, 2, &len);
-        return neap_stream_write(s->stream, data, len, flags, future);
-    }
-    return write_parts(L, s, flatten(L, st), flags, future);
+static inline int64_t write_args(lua_State *L, nl_state *st, const nl_stream *s, uint32_t flags,
+                                 neap_future **future) {
+    size_t len;
+    const char *data = lua_gettop(L) == 2 ? lua_tolstring(L, 2, &len) : NULL;
+    return data != NULL ? neap_stream_write(s->stream, data, len, flags, future)
+                        : write_parts(L, s, flatten(L, st), flags, future);
 }
 
 /* Strings, numbers and lists of them, as one write; answers the stream. */

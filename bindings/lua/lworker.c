@@ -374,7 +374,7 @@ static int note_failure(lua_State *L) {
 /* ---- The thread ---- */
 
 static void run_state(nl_worker *w) {
-    lua_State *L = luaL_newstate();
+    lua_State *L = nl_newstate();
     w->how = "error";
     if (L == NULL) {
         w->text = copy_text("not enough memory");

@@ -438,7 +438,7 @@ static int add_traceback(lua_State *L) {
 
 int main(int argc, char **argv) {
     program p = {argc, argv, EXIT_SUCCESS, 0};
-    lua_State *L = luaL_newstate();
+    lua_State *L = nl_newstate();
     if (L == NULL) {
         fprintf(stderr, "%s: not enough memory\n", NEAP_COMMAND);
         return EXIT_FAILURE;
