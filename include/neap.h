@@ -373,8 +373,9 @@ typedef struct neap_limits {
 NEAP_API int32_t neap_loop_run_within(neap_loop *loop, neap_future *future,
                                       const neap_limits *limits);
 
-/* One tick that waits at most `timeout_ns` for something to happen (0: not at all, -1: for ever).  Returns the number
-   of callbacks and steps run.
+/* One tick that waits at most `timeout_ns` for something to happen (0: not at all, -1: for ever).  It does not wait when an
+   outcome has just come from another thread, so futures can be looked at between ticks.  Returns the number of callbacks and
+   steps run.
    [L] */
 NEAP_API int32_t neap_loop_run_once(neap_loop *loop, int64_t timeout_ns);
 
@@ -497,7 +498,7 @@ NEAP_API int32_t neap_loop_fd(neap_loop *loop);
 NEAP_API int32_t neap_loop_next_deadline(neap_loop *loop, int64_t *ret_when);
 
 /* First of three phases for hosts that wait themselves: takes posts, writes into *ret_timeout how long a wait may last
-   in ns (-1: no limit).  Returns 1 if work is ready now (timeout 0), else 0.
+   in ns (-1: no limit).  Returns 1 if work is ready now or a post has settled something (timeout 0), else 0.
    [L] */
 NEAP_API int32_t neap_loop_prepare(neap_loop *loop, int64_t *ret_timeout);
 

@@ -289,7 +289,7 @@ void np_timer_stop(neap_loop *loop, np_timer *t);
 
 /* ---- The tick (tick.c) */
 
-void np_take_mail(neap_loop *loop);
+bool np_take_mail(neap_loop *loop); /* whether there was any */
 void np_run_internal(neap_loop *loop);
 void np_reap(neap_loop *loop); /* calls done of every completed operation */
 int32_t np_poll(neap_loop *loop, int64_t timeout_ns);

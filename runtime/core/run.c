@@ -187,9 +187,9 @@ int32_t neap_loop_prepare(neap_loop *loop, int64_t *ret_timeout) {
     int32_t rc = loop == NULL || ret_timeout == NULL ? NEAP_EINVAL : np_begin_turn(loop);
     if (rc < 0)
         return rc;
-    np_take_mail(loop);
+    bool came = np_take_mail(loop);
     (void)neap_loop_update_time(loop);
-    *ret_timeout = np_list_empty(&loop->events) ? np_timeout(loop) : 0;
+    *ret_timeout = came || !np_list_empty(&loop->events) ? 0 : np_timeout(loop);
     rc = *ret_timeout == 0;
     np_leave(loop);
     return rc;

@@ -28,11 +28,11 @@ void np_run_internal(neap_loop *loop) {
     }
 }
 
-void np_take_mail(neap_loop *loop) {
+bool np_take_mail(neap_loop *loop) {
     if (np_unlikely(atomic_load_explicit(&loop->signals, memory_order_relaxed) != 0))
         deliver_signals(loop);
     if (np_likely(!np_mailbox_full(&loop->mail)))
-        return;
+        return false;
     np_mail *mail = np_mailbox_take(&loop->mail);
     while (mail != NULL) {
         np_mail *next = mail->next;
@@ -40,6 +40,7 @@ void np_take_mail(neap_loop *loop) {
                            atomic_load_explicit(&loop->life, memory_order_relaxed) != NP_OPEN);
         mail = next;
     }
+    return true;
 }
 
 static bool has_deadline(const neap_loop *loop, uint32_t background) {
@@ -253,8 +254,8 @@ static int32_t wait_quietly(neap_loop *loop, int64_t timeout_max_ns, int64_t *ti
         if (bound < 0 || shorter(bound, *timeout_ns) != bound)
             break;
         rc = np_poll(loop, bound);
-        np_take_mail(loop);
-        *timeout_ns = loop->interrupted ? 0 : time_left(loop, end);
+        bool came = np_take_mail(loop);
+        *timeout_ns = came || loop->interrupted ? 0 : time_left(loop, end);
     }
     return rc;
 }
@@ -298,11 +299,12 @@ static int32_t wait_for_work(neap_loop *loop, int64_t timeout_max_ns) {
     return 0;
 }
 
+/* What mail or a completion has settled may be all that the caller waits for, though it makes nothing ready. */
 int32_t np_tick(neap_loop *loop, int64_t timeout_max_ns) {
     loop->ticks++;
-    np_take_mail(loop);
+    bool news = np_take_mail(loop) || !np_list_empty(&loop->io.completed);
     np_reap(loop);
-    int32_t rc = wait_for_work(loop, timeout_max_ns);
+    int32_t rc = wait_for_work(loop, np_unlikely(news) ? 0 : timeout_max_ns);
     if (rc < 0)
         return rc;
     np_take_mail(loop);

@@ -285,6 +285,35 @@ static void an_outcome_that_comes_too_late_is_dropped(void **state) {
     neap_future_unref(future);
 }
 
+/* Nothing becomes ready by it, and waiting would let the clock go to the timer. */
+static void a_turn_does_not_wait_when_an_outcome_has_just_arrived(void **state) {
+    (void)state;
+    neap_future *future = nt_future();
+    nt_later(NT_SEC, "timer");
+    assert_int_equal(nt_in_thread(post_int_7, future), 0);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 0);
+    assert_int_equal(nt_int(future), 7);
+    assert_int_equal(neap_loop_time(nt.loop), 0);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 1);
+    assert_notes("timer");
+    neap_future_unref(future);
+}
+
+static void a_host_is_told_not_to_wait_when_an_outcome_has_just_arrived(void **state) {
+    (void)state;
+    neap_future *future = nt_future();
+    int64_t timeout = -1;
+    nt_later(NT_SEC, "timer");
+    assert_int_equal(nt_in_thread(post_int_7, future), 0);
+    assert_int_equal(neap_loop_prepare(nt.loop, &timeout), 1);
+    assert_int_equal(timeout, 0);
+    assert_int_equal(nt_int(future), 7);
+    assert_int_equal(neap_loop_prepare(nt.loop, &timeout), 0);
+    assert_int_equal(timeout, NT_SEC);
+    assert_int_equal(neap_loop_run_once(nt.loop, -1), 1);
+    neap_future_unref(future);
+}
+
 static void an_outcome_in_flight_keeps_the_future(void **state) {
     (void)state;
     neap_future *future = nt_future();
@@ -316,5 +345,7 @@ NT_MAIN(NT_TEST(posts_from_many_threads_arrive_once_and_in_the_order_of_each_thr
         NT_TEST(a_wake_inside_a_signal_handler_ends_an_endless_wait),
         NT_TEST(outcomes_posted_from_two_threads_settle_each_future_once),
         NT_TEST(an_outcome_that_comes_too_late_is_dropped),
+        NT_TEST_VIRTUAL(a_turn_does_not_wait_when_an_outcome_has_just_arrived),
+        NT_TEST_VIRTUAL(a_host_is_told_not_to_wait_when_an_outcome_has_just_arrived),
         NT_TEST(an_outcome_in_flight_keeps_the_future),
         NT_TEST(an_outcome_in_flight_at_the_close_is_destroyed))
