@@ -115,6 +115,18 @@ size_t np_recv_back(neap_sock *s, void *data, size_t max) {
     return n;
 }
 
+int32_t np_recv_answer(neap_sock *s, np_op *op, int64_t result, size_t back, uint32_t flags,
+                       neap_future **ret_future) {
+    if ((flags & NEAP_WANT_FUTURE) == 0)
+        return (int32_t)result;
+    int32_t rc = np_sockop_ended(s, op, result, ret_future);
+    if (rc == NEAP_ENOMEM) {
+        s->back_at -= (uint32_t)back; /* their buffer is kept until the next receive */
+        s->back_len += (uint32_t)back;
+    }
+    return rc;
+}
+
 static int32_t recv_into(neap_sock *s, void *data, size_t len, uint32_t flags, neap_addr *ret_addr,
                          neap_future **ret_future) {
     neap_addr addr;
@@ -128,8 +140,7 @@ static int32_t recv_into(neap_sock *s, void *data, size_t len, uint32_t flags, n
     }
     size_t n = np_recv_back(s, data, op.len);
     if (n > 0 || op.len == 0)
-        rc = (flags & NEAP_WANT_FUTURE) != 0 ? np_sockop_ended(s, &op, (int64_t)n, ret_future)
-                                             : (int32_t)n;
+        rc = np_recv_answer(s, &op, (int64_t)n, n, flags, ret_future);
     else
         rc = np_sockop_start(s, &op, flags, ret_future);
     if (rc >= 0 && ret_addr != NULL)

@@ -39,10 +39,6 @@ static np_op batch_op(neap_sock *s, uint8_t kind, uint8_t dir, const neap_msg *m
     return op;
 }
 
-static int32_t ended(neap_sock *s, np_op *op, int64_t n, uint32_t flags, neap_future **ret_future) {
-    return (flags & NEAP_WANT_FUTURE) != 0 ? np_sockop_ended(s, op, n, ret_future) : (int32_t)n;
-}
-
 int32_t neap_sock_recv_many(neap_sock *sock, neap_msg *msgs, size_t stride, size_t count,
                             uint32_t flags, neap_future **ret_future) {
     int32_t rc = enter_batch(sock, msgs, stride, count, flags, ret_future);
@@ -50,14 +46,14 @@ int32_t neap_sock_recv_many(neap_sock *sock, neap_msg *msgs, size_t stride, size
         return rc;
     np_op op = batch_op(sock, NP_OP_RECV_MANY, NP_DIR_READ, msgs, stride, count);
     if (count == 0)
-        return ended(sock, &op, 0, flags, ret_future);
+        return np_recv_answer(sock, &op, 0, 0, flags, ret_future);
     size_t back = np_recv_back(sock, msgs->data, msgs->cap);
     if (back == 0)
         return np_sockop_start(sock, &op, flags, ret_future);
     msgs->len = back;
     msgs->missing = 0;
     msgs->addr = (neap_addr){0};
-    return ended(sock, &op, 1, flags, ret_future);
+    return np_recv_answer(sock, &op, 1, back, flags, ret_future);
 }
 
 int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride, size_t count,
@@ -71,7 +67,7 @@ int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride
         return rc;
     np_op op = batch_op(sock, NP_OP_SEND_MANY, NP_DIR_WRITE, msgs, stride, count);
     if (count == 0)
-        return ended(sock, &op, 0, flags, ret_future);
+        return (flags & NEAP_WANT_FUTURE) != 0 ? np_sockop_ended(sock, &op, 0, ret_future) : 0;
     if ((flags & NEAP_NOWAIT) == 0)
         return np_sockop_start(sock, &op, flags, ret_future);
     int64_t result = np_sockop_begin(sock, &op, flags);
@@ -106,10 +102,10 @@ static int32_t own_fds(np_passing *p) {
 static int32_t send_passing(neap_sock *s, np_op *op, uint32_t flags, neap_future **ret_future) {
     bool future = (flags & NEAP_WANT_FUTURE) != 0;
     int64_t result = future ? NP_WAIT : np_sockop_begin(s, op, flags);
-    if (result < 0 && result != NP_WAIT && op->moved > 0) {
-        ((np_passing *)op->buf)->fds_len = 0; /* gone, and the caller's */
+    if (op->moved > 0)
+        ((np_passing *)op->buf)->fds_len = 0; /* they went with the first byte */
+    if (result < 0 && result != NP_WAIT && op->moved > 0)
         return np_sockop_ended(s, op, result, ret_future);
-    }
     if (result != NP_WAIT)
         return (int32_t)result;
     int32_t rc = own_fds(op->buf);
@@ -190,7 +186,7 @@ int32_t neap_sock_recv_fds(neap_sock *sock, void *data, size_t len, neap_fds *fd
     np_op op = np_sockop_op(sock, NP_OP_RECV_FDS, NP_DIR_READ, &room.p, room.p.len);
     size_t back = np_recv_back(sock, data, room.p.len);
     if (back > 0 || (len == 0 && is_stream(sock)))
-        rc = ended(sock, &op, (int64_t)back, flags, ret_future);
+        rc = np_recv_answer(sock, &op, (int64_t)back, back, flags, ret_future);
     else
         rc = np_sockop_start(sock, &op, flags, ret_future);
     if (rc >= 0)

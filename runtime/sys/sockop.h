@@ -61,6 +61,11 @@ np_sockop *np_sockop_from(neap_future *origin);
    called before each receive. */
 size_t np_recv_back(neap_sock *s, void *data, size_t max);
 
+/* The answer of a receive that needs no call of the kernel, as the flags want it; `back` of its bytes are those that
+   np_recv_back has just taken, and stand there again if there is no memory for the future. */
+int32_t np_recv_answer(neap_sock *s, np_op *op, int64_t result, size_t back, uint32_t flags,
+                       neap_future **ret_future);
+
 /* Of a lent receive whose task is about to step; see recv.c. */
 bool np_lent_ready(neap_future *f);
 

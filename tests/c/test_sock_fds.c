@@ -371,6 +371,32 @@ static void a_long_message_has_its_descriptors_once(void **state) {
     end_pair(a, b, ends);
 }
 
+/* They went with the first bytes: what waits needs no copies of them. */
+static void the_rest_of_a_long_message_waits_where_descriptors_are_short(void **state) {
+    (void)state;
+    enum {
+        LEN = 1 << 20
+    };
+    neap_sock *a, *b;
+    int ends[2];
+    struct rlimit old, low;
+    neap_future *future = NULL;
+    static char out[LEN];
+    pair(NEAP_UNIX, &a, &b);
+    make_pipe(ends);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = 0; /* those that are open go on */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int32_t code = neap_sock_send_fds(a, out, LEN, &(neap_fd){ends[0]}, 1, 0, &future);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_code(code, NEAP_PENDING);
+    neap_future_cancel(future, NULL);
+    assert_true(neap_future_partial(future) > 0);
+    neap_future_unref(future);
+    end_pair(a, b, ends);
+}
+
 /* ---- Too many */
 
 static void more_than_asked_for_are_closed_and_told(void **state) {
@@ -529,6 +555,7 @@ NT_MAIN(NT_TEST(descriptors_come_with_their_bytes),
         NT_TEST(copies_of_a_cancelled_send_are_closed),
         NT_TEST(copies_of_a_send_go_with_its_socket),
         NT_TEST(a_long_message_has_its_descriptors_once),
+        NT_TEST(the_rest_of_a_long_message_waits_where_descriptors_are_short),
         NT_TEST(more_than_asked_for_are_closed_and_told),
         NT_TEST(a_process_without_descriptors_gets_the_bytes_and_is_told),
         NT_TEST(a_send_that_waits_without_descriptors_for_copies_sends_nothing),

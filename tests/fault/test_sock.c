@@ -317,6 +317,72 @@ static void a_batch_that_waits_loses_nothing(void) {
     end(loop);
 }
 
+/* As a future, by each kind of receive: what there is no future for stays. */
+static void bytes_given_back_wait_for_a_future(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    neap_sock *a, *b;
+    char buf[16] = "";
+    neap_fds fds = {.size = sizeof fds};
+    if (loop == NULL)
+        return;
+    if (pair(loop, &a, &b)) {
+        int left = ok(neap_sock_unrecv(b, "abcdef", 6)) ? 3 : 0;
+        for (int tries = 0; left > 0 && tries < 9; tries++) {
+            neap_future *f = NULL;
+            int32_t rc = tries % 2 == 0 ? neap_sock_recv(b, buf, 2, NEAP_WANT_FUTURE, &f)
+                                        : neap_sock_recv_fds(b, buf, 2, &fds, NEAP_WANT_FUTURE, &f);
+            if (started(rc, &f) == 2) {
+                assert_ok(outcome(f));
+                assert_int_equal(nt_int(f), 2);
+                assert_memory_equal(buf, &"efcdab"[2 * --left], 2);
+            }
+            neap_future_unref(f);
+        }
+        while (left > 0) { /* without a future none is needed */
+            assert_int_equal(neap_sock_recv(b, buf, 2, NEAP_NOWAIT, NULL), 2);
+            assert_memory_equal(buf, &"efcdab"[2 * --left], 2);
+        }
+    }
+    neap_sock_unref(a);
+    neap_sock_unref(b);
+    end(loop);
+}
+
+/* A message with a descriptor that was there before anybody asked: taken whole, or left whole. */
+static void a_message_that_is_there_is_received_whole_or_stays(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    neap_sock *a, *b;
+    char byte = 0;
+    neap_fd got = -1, own;
+    neap_fds fds = {.size = sizeof fds, .fds = &got, .max = 1};
+    neap_future *f = NULL;
+    int ends[2];
+    if (loop == NULL)
+        return;
+    assert_int_equal(pipe(ends), 0);
+    own = ends[1];
+    if (pair(loop, &a, &b)) {
+        assert_int_equal(neap_sock_send_fds(a, "x", 1, &own, 1, 0, &f), 1);
+        if (started(neap_sock_recv_fds(b, &byte, 1, &fds, NEAP_WANT_FUTURE, &f), &f) == 2) {
+            assert_ok(outcome(f));
+            assert_ok(neap_future_take_fds(f, &fds));
+        } else {
+            f = NULL;
+            assert_int_equal(neap_sock_recv_fds(b, &byte, 1, &fds, 0, &f), 1);
+        }
+        assert_int_equal(byte, 'x');
+        assert_int_equal(fds.len, 1);
+        assert_int_equal(close((int)got), 0);
+        neap_future_unref(f);
+    }
+    neap_sock_unref(a);
+    neap_sock_unref(b);
+    end(loop);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 0);
+    close(ends[0]);
+}
+
 /* The writing end of a pipe travels, both sides waiting; in the end nobody has it who should not. */
 static void a_descriptor_arrives_or_is_closed(void) {
     static char zeros[65536];
@@ -480,6 +546,8 @@ SWEEP(a_connection_is_accepted_once)
 SWEEP(pending_operations_end_with_their_socket)
 SWEEP(a_batch_that_waits_loses_nothing)
 SWEEP(a_descriptor_arrives_or_is_closed)
+SWEEP(bytes_given_back_wait_for_a_future)
+SWEEP(a_message_that_is_there_is_received_whole_or_stays)
 SWEEP(watches)
 SWEEP(signals)
 SWEEP(a_loop_is_closed_with_operations_pending)
@@ -495,6 +563,8 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_a_pair_is_made),
         NT_TEST_BARE(under_failing_memory_pending_operations_end_with_their_socket),
         NT_TEST_BARE(under_failing_memory_a_batch_that_waits_loses_nothing),
         NT_TEST_BARE(under_failing_memory_a_descriptor_arrives_or_is_closed),
+        NT_TEST_BARE(under_failing_memory_bytes_given_back_wait_for_a_future),
+        NT_TEST_BARE(under_failing_memory_a_message_that_is_there_is_received_whole_or_stays),
         NT_TEST_BARE(under_failing_memory_watches), NT_TEST_BARE(under_failing_memory_signals),
         NT_TEST_BARE(under_failing_memory_a_loop_is_closed_with_operations_pending),
         NT_TEST_BARE(under_failing_memory_two_places_listen))
