@@ -184,12 +184,12 @@ int64_t np_file_position(int64_t base, int64_t delta) {
     return __builtin_add_overflow(base, delta, &at) || at < 0 ? NEAP_EINVAL : at;
 }
 
-/* What was read for nobody comes first. */
-static bool take_back(neap_file *file, np_filejob *job) {
+/* What was read for nobody comes first.  It stays until somebody has it. */
+static bool read_back(const neap_file *file, np_filejob *job) {
     neap_buf *back = file->back;
-    size_t rest = back == NULL ? 0 : neap_buf_len(back) - file->back_at;
-    if (rest == 0 || job->data != NULL || job->seeks)
+    if (back == NULL || job->data != NULL || job->seeks)
         return false;
+    size_t rest = neap_buf_len(back) - file->back_at;
     size_t n = rest < job->len ? rest : job->len;
     job->buf = job->buf != NULL ? job->buf : np_buf_new(file->obj.loop->alloc, n);
     if (job->buf == NULL)
@@ -197,8 +197,16 @@ static bool take_back(neap_file *file, np_filejob *job) {
     memcpy(np_buf_bytes(job->buf), np_buf_bytes(back) + file->back_at, n);
     np_buf_set_len(job->buf, n);
     job->result = (int64_t)n;
-    file->back_at += n;
+    job->from_back = true;
     return true;
+}
+
+static void consume_back(neap_file *file, size_t n) {
+    file->back_at += n;
+    if (file->back == NULL || file->back_at < neap_buf_len(file->back))
+        return;
+    neap_buf_unref(file->back);
+    file->back = NULL;
 }
 
 /* A seek that need not ask for the size. */
@@ -218,7 +226,7 @@ static int32_t begin(neap_file *file, np_filejob *job) {
         bool appends = job->data != NULL && file->appends;
         job->op.offset = appends ? NP_FILE_HERE : file->pos;
         file->turn = job;
-        if (is_known(file, job) || take_back(file, job)) {
+        if (is_known(file, job) || read_back(file, job)) {
             np_filejob_skip(job);
             return 0;
         }
@@ -234,6 +242,8 @@ static void move(neap_file *file, np_filejob *job) {
     if (job->seeks) {
         if (job->result >= 0 && job->future != NULL)
             file->pos = job->result;
+    } else if (job->from_back) {
+        consume_back(file, unread ? 0 : (size_t)job->result);
     } else if (!file->seeks && unread && moved > 0 && !file->closed) {
         file->back = neap_buf_ref(job->buf);
         file->back_at = 0;

@@ -59,6 +59,7 @@ struct np_filejob {
     bool positioned; /* it moves the position of its file */
     bool seeks;      /* that is all it does: to `delta` from `whence` */
     bool counts;     /* a failure tells how much was moved */
+    bool from_back;  /* its bytes are a copy of what its file keeps */
     uint8_t at;      /* for step: how far it is */
     int fd;          /* for step: what it has opened, -1: nothing */
     uint8_t whence;  /* NEAP_SEEK_* */

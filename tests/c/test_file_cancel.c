@@ -1,6 +1,8 @@
 /* Files whose operations are cancelled: whoever waits is free at once, nothing is lost, nothing is left. */
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "files.h"
@@ -126,6 +128,38 @@ static void bytes_of_a_pipe_are_not_lost(void **state) {
     close(fds[1]);
 }
 
+/* Gives up a read of four bytes, once `left` bytes stand in the pipe. */
+static void give_up_read(neap_file *file, int left) {
+    neap_future *future = NULL;
+    neap_buf *buf = NULL;
+    int bytes = -1;
+    assert_code(neap_file_read(file, 4, 0, &buf, &future), NEAP_PENDING);
+    for (int i = 0; bytes != left && i < 1000000; i++) {
+        sched_yield();
+        assert_int_equal(ioctl((int)neap_file_fd(file), FIONREAD, &bytes), 0);
+    }
+    assert_int_equal(bytes, left);
+    assert_int_equal(neap_future_cancel(future, NULL), 1);
+    neap_future_unref(future);
+}
+
+static void bytes_of_a_pipe_that_are_given_up_twice_are_not_lost(void **state) {
+    (void)state;
+    int fds[2];
+    neap_file *file = NULL;
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_ok(neap_file_adopt(nt.loop, fds[0], &file));
+    assert_int_equal(write(fds[1], "precious", 8), 8);
+    give_up_read(file, 4);
+    nt_assert_read(file, 2, "pr");
+    give_up_read(file, 4); /* of the rest, which had been put back */
+    nt_assert_read(file, 4, "ec");
+    give_up_read(file, 0);
+    nt_assert_read(file, 4, "ious");
+    nt_close(file);
+    close(fds[1]);
+}
+
 /* The teardown counts descriptors. */
 static void a_cancelled_close_closes(void **state) {
     (void)state;
@@ -166,5 +200,6 @@ static void whatever_is_cancelled_leaves_nothing(void **state) {
 NT_MAIN(NT_TEST_DIR(a_cancel_answers_at_once), NT_TEST_DIR(a_cancelled_read_leaves_the_position),
         NT_TEST_DIR(one_that_waits_for_its_turn_never_begins),
         NT_TEST_DIR(the_position_is_behind_what_a_cancelled_write_has_written),
-        NT_TEST_DIR(bytes_of_a_pipe_are_not_lost), NT_TEST_DIR(a_cancelled_close_closes),
-        NT_TEST_DIR(whatever_is_cancelled_leaves_nothing))
+        NT_TEST_DIR(bytes_of_a_pipe_are_not_lost),
+        NT_TEST_DIR(bytes_of_a_pipe_that_are_given_up_twice_are_not_lost),
+        NT_TEST_DIR(a_cancelled_close_closes), NT_TEST_DIR(whatever_is_cancelled_leaves_nothing))
