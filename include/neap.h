@@ -2125,8 +2125,10 @@ NEAP_API int32_t neap_stream_new(neap_sock *sock, neap_stream **ret_stream);
 /* Makes a stream over any descriptor that can be read or written: a pipe, a terminal, a socket, a character device, a file.  It
    is taken on success and becomes non-blocking and close-on-exec.  With NEAP_STREAM_SHARED it stays the caller's, and its
    flags, which other processes may share, stay as they are: the stream opens the same thing anew or, where that is not
-   possible, asks before each call whether it would block.  So standard input, output and errors are used.  Files do not
-   announce anything: they are read and written on the spot.  Returns a new reference.
+   possible, tells the kernel with each call that it must not block.  So standard input, output and errors are used.  Of what
+   cannot be opened anew, terminals, and pipes of kernels before 6.4, know no such calls; there the kernel is asked before
+   each whether it would block, and it still can if another process comes between.  Files do not announce anything: they are
+   read and written on the spot.  Returns a new reference.
    Errors: NEAP_EBADF, NEAP_EBUSY_FD.
    [L] */
 NEAP_API int32_t neap_stream_open(neap_loop *loop, neap_fd fd, uint32_t flags,

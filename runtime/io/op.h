@@ -112,7 +112,9 @@ enum {
     NP_D_WATCHED_WRITE = 512, /* the kernel announces when it becomes writable */
     NP_D_FED = 1024,          /* the backend receives by itself: its take knows what is there */
     NP_D_PLAIN = 2048,        /* no socket: a pipe, a terminal, a file */
-    NP_D_BLOCKING = 4096      /* its calls could block, and that is not ours to change: ask first */
+    NP_D_BLOCKING = 4096,     /* likewise; its calls could block, and that is not ours to change */
+    NP_D_SOCKET = 8192,       /* of those: a socket all the same */
+    NP_D_ASKED = 16384        /* of those: the kernel is asked before each call, see plain.c */
 };
 
 static inline unsigned np_dir_bit(int dir) {

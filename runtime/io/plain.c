@@ -3,8 +3,10 @@
    What the kernel gets wrong, and what is done about it:
    - A write to a pipe that nobody reads raises SIGPIPE, and no flag of write says otherwise: the signal is blocked for the
      call, and one that the call has raised is taken back.  The disposition is the program's and stays as it is.
-   - Whether calls may block is a flag of the open file, which other processes share.  Where it is not ours to set, the
-     kernel is asked before each call, and no more is written than what then goes without blocking.
+   - Whether calls may block is a flag of the open file, which other processes share.  Where it is not ours to set, each call
+     says that it must not.  Of terminals, named pipes, and pipes of kernels before 6.4 the kernel takes no such word: there it
+     is asked before each call, and no more is written than what then goes without blocking.  Between the two another
+     process may be quicker; then the call blocks.
    - The master of a pseudo-terminal whose other side is closed fails with EIO: that is its end. */
 #include "io/plain.h"
 
@@ -13,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/sendfile.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,17 +32,54 @@ static int64_t answer(ssize_t n) {
     return errno == EAGAIN || errno == EWOULDBLOCK ? NP_WAIT : -errno;
 }
 
-/* Calls on it block, and now one would. */
-static bool must_wait(const np_op *op, short events) {
-    return (op->desc->bits & NP_D_BLOCKING) != 0 && np_fd_poll(op->desc->fd, events) == 0;
+/* ---- Descriptors whose calls may block */
+
+static bool has(const np_op *op, unsigned bit) {
+    return (op->desc->bits & bit) != 0;
+}
+
+static ssize_t would_block(void) {
+    errno = EAGAIN;
+    return -1;
+}
+
+/* The last call said that it must not block.  False if the kernel does not know how: it is asked from now on. */
+static bool is_understood(np_op *op, ssize_t n) {
+    if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
+        return true;
+    op->desc->bits |= NP_D_ASKED;
+    return false;
+}
+
+static ssize_t read_shared(np_op *op) {
+    int fd = op->desc->fd;
+    const struct iovec part = {op->buf, op->len};
+    if (has(op, NP_D_SOCKET))
+        return recv(fd, op->buf, op->len, MSG_DONTWAIT);
+    if (!has(op, NP_D_ASKED)) {
+        ssize_t n = preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+        if (is_understood(op, n))
+            return n;
+    }
+    return np_fd_poll(fd, POLLIN) == 0 ? would_block() : read(fd, op->buf, op->len);
+}
+
+static ssize_t write_shared(np_op *op, const char *data, size_t len) {
+    int fd = op->desc->fd;
+    const struct iovec part = {(void *)(uintptr_t)data, len};
+    if (!has(op, NP_D_ASKED)) {
+        ssize_t n = pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
+        if (is_understood(op, n))
+            return n;
+    }
+    return np_fd_poll(fd, POLLOUT) == 0 ? would_block()
+                                        : write(fd, data, len > PIPE_BUF ? PIPE_BUF : len);
 }
 
 static int64_t read_some(np_op *op) {
-    if (must_wait(op, POLLIN))
-        return NP_WAIT;
     ssize_t n;
     do
-        n = read(op->desc->fd, op->buf, op->len);
+        n = has(op, NP_D_BLOCKING) ? read_shared(op) : read(op->desc->fd, op->buf, op->len);
     while (n < 0 && errno == EINTR);
     return n < 0 && errno == EIO && isatty(op->desc->fd) ? 0 : answer(n);
 }
@@ -78,12 +118,12 @@ static void quiet_end(const quiet *q, ssize_t n) {
     errno = saved;
 }
 
-static ssize_t write_quietly(int fd, const void *data, size_t len) {
+static ssize_t write_quietly(np_op *op, const char *data, size_t len) {
     quiet q;
     ssize_t n;
     quiet_begin(&q);
     do
-        n = write(fd, data, len);
+        n = has(op, NP_D_BLOCKING) ? write_shared(op, data, len) : write(op->desc->fd, data, len);
     while (n < 0 && errno == EINTR);
     quiet_end(&q, n);
     return n;
@@ -100,13 +140,17 @@ static ssize_t sendfile_quietly(np_op *op, size_t len) {
 
 /* ---- Bytes */
 
+static ssize_t send_some(int fd, const char *data, size_t len) {
+    ssize_t n;
+    do
+        n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 static ssize_t write_some(np_op *op, const char *data, size_t len) {
-    bool blocking = (op->desc->bits & NP_D_BLOCKING) != 0;
-    if (must_wait(op, POLLOUT)) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return write_quietly(op->desc->fd, data, blocking && len > PIPE_BUF ? PIPE_BUF : len);
+    bool is_socket = !has(op, NP_D_PLAIN) || has(op, NP_D_SOCKET);
+    return is_socket ? send_some(op->desc->fd, data, len) : write_quietly(op, data, len);
 }
 
 static int64_t write_all(np_op *op) {
@@ -127,13 +171,12 @@ static ssize_t copy_piece(np_op *op, size_t len) {
     ssize_t n = pread(op->file, piece, len < sizeof piece ? len : sizeof piece, op->at);
     if (n <= 0)
         return n;
-    return (op->desc->bits & NP_D_PLAIN) != 0 ? write_some(op, piece, (size_t)n)
-                                              : send(op->desc->fd, piece, (size_t)n, MSG_NOSIGNAL);
+    return write_some(op, piece, (size_t)n);
 }
 
 static ssize_t send_piece(np_op *op) {
     size_t len = op->len - op->moved < FILE_PIECE ? op->len - op->moved : FILE_PIECE;
-    bool blocking = (op->desc->bits & NP_D_BLOCKING) != 0;
+    bool blocking = has(op, NP_D_BLOCKING);
     ssize_t n;
     do {
         n = blocking ? -1 : sendfile_quietly(op, len);

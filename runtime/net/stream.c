@@ -159,6 +159,8 @@ static int private_fd(int fd, unsigned *bits) {
         return own;
     if (!S_ISREG(st.st_mode))
         *bits |= NP_D_BLOCKING;
+    if (S_ISSOCK(st.st_mode))
+        *bits |= NP_D_SOCKET;
     own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     return own < 0 ? -errno : own;
 }

@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -249,6 +253,78 @@ static void a_fifo_without_a_reader_can_be_shared(void **state) {
     net_close(fds[1]);
 }
 
+/* ---- Sockets that others use, too */
+
+static void make_sockets(int fds[2]) {
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+/* Another process that reads what it can, without a pause, and says so for each byte. */
+static pid_t start_rival(int from, int took) {
+    char byte;
+    pid_t rival = fork();
+    assert_true(rival >= 0);
+    if (rival == 0)
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (rival == 0)
+        if (recv(from, &byte, 1, MSG_DONTWAIT) == 1 && write(took, "x", 1) != 1)
+            _exit(0);
+    return rival;
+}
+
+/* Whoever is slower must not block: it would for ever. */
+static void a_shared_socket_is_read_beside_another_process(void **state) {
+    (void)state;
+    enum {
+        ROUNDS = 500,
+        TURNS = 1000000
+    };
+    int fds[2], took[2];
+    char byte;
+    make_sockets(fds);
+    assert_int_equal(pipe2(took, O_CLOEXEC | O_NONBLOCK), 0);
+    pid_t rival = start_rival(fds[0], took[1]);
+    neap_stream *s = st_open(fds[0], NEAP_STREAM_SHARED);
+    neap_future *future = NULL;
+    for (int i = 0; i < ROUNDS; i++) {
+        int turns = 0;
+        if (future == NULL)
+            future = st_park_exactly(s, 1);
+        put(fds[1], "x");
+        while (!neap_future_done(future) && read(took[0], &byte, 1) != 1 && turns++ < TURNS)
+            nt_turn();
+        assert_true(turns < TURNS);
+        if (!neap_future_done(future))
+            continue;
+        st_bytes(future, "x");
+        future = NULL;
+    }
+    assert_int_equal(is_blocking(fds[0]), 1);
+    neap_future_unref(future);
+    st_end(s, fds[0]);
+    assert_int_equal(kill(rival, SIGKILL), 0);
+    assert_int_equal(waitpid(rival, NULL, 0), rival);
+    net_close(fds[1]);
+    net_close(took[0]);
+    net_close(took[1]);
+}
+
+static void a_shared_socket_that_nobody_reads_makes_writers_wait(void **state) {
+    (void)state;
+    int fds[2];
+    make_sockets(fds);
+    neap_stream *s = st_open(fds[0], NEAP_STREAM_SHARED);
+    neap_future *future = st_stuff(s, 1 << 20);
+    nt_turns(3);
+    assert_state(future, NEAP_STATE_PENDING);
+    st_expect_pattern(fds[1], 1 << 20);
+    nt_until(future);
+    assert_ok(neap_future_error(future));
+    neap_future_unref(future);
+    st_end(s, fds[0]);
+    net_close(fds[1]);
+}
+
 /* ---- Files and devices */
 
 static void a_file_is_read_and_written_on_the_spot(void **state) {
@@ -381,6 +457,8 @@ NT_MAIN(NT_TEST(a_terminal_is_read_and_written_and_keeps_its_flags),
         NT_TEST(a_terminal_whose_writing_ends_is_closed), NT_TEST(a_pipe_ends_with_its_writer),
         NT_TEST(a_pipe_has_one_direction), NT_TEST(a_file_is_sent_to_a_pipe),
         NT_TEST(a_fifo_without_a_reader_can_be_shared),
+        NT_TEST(a_shared_socket_is_read_beside_another_process),
+        NT_TEST(a_shared_socket_that_nobody_reads_makes_writers_wait),
         NT_TEST(a_file_is_read_and_written_on_the_spot),
         NT_TEST(a_file_that_shrinks_meanwhile_ends_the_writing),
         NT_TEST(a_long_file_lets_others_have_their_turns), NT_TEST(a_file_of_no_bytes_is_sent),
