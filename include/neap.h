@@ -3169,9 +3169,12 @@ typedef struct neap_server_close_options {
     const char *reason;  /* of the cancellation, copied; may be NULL */
 } neap_server_close_options;
 
-/* Closes the listeners at once, so that connections which nobody has accepted are refused (the kernel resets those in its
-   queue), and begins the end of the others; once a second a line of the log tells whom it waits for.  Called again it can only
-   shorten what is left.  `options` may be NULL.  Returns 1, or 0 if the server is closed.
+/* Closes the listeners at once, and begins the end of the connections; once a second a line of the log tells whom it waits for.
+   With a grace, who had connected before is taken from the kernel's queue first, as far as max_connections allows, and handed
+   out in the next turn; so a client whose connect has succeeded is served.  The kernel resets the others: those that are in
+   the middle of their handshake, of a server that is paused, without a grace, and where neap_server_accept is used, those that
+   nobody waits for.  The queue of an address that other loops listen on, too (neap_loop_set_listeners), stays with these.
+   Called again it can only shorten what is left.  `options` may be NULL.  Returns 1, or 0 if the server is closed.
    Errors: NEAP_E2BIG for options from the future.
    [L] */
 NEAP_API int32_t neap_server_close(neap_server *server, const neap_server_close_options *options);

@@ -16,8 +16,8 @@
 #include "sys/sockop.h"
 
 enum {
-    SHED_MAX = 4096, /* in one turn */
-    CALM = 10        /* back-offs without a shortage after which the next one is reported anew */
+    QUEUE_MAX = 4096, /* taken from one queue at once, so that a flood does not keep the turn */
+    CALM = 10         /* back-offs without a shortage after which the next one is reported anew */
 };
 
 /* ---- Who takes connections */
@@ -148,6 +148,47 @@ void np_fd_freed(neap_loop *loop) {
         np_server_queue_turn(np_container(at, neap_server, starved));
 }
 
+/* ---- The last */
+
+/* Whoever waits for a connection has it now; the user's function is called in the turn. */
+static void keep(neap_server *s, neap_sock *sock, const neap_addr *peer) {
+    if (s->fn == NULL) {
+        hand_out(s, sock, peer);
+        return;
+    }
+    np_conn *c = np_container(sock->owner, np_conn, owner);
+    np_list_unlink(&c->link);
+    np_list_append(&s->arrived, &c->link);
+}
+
+static void empty_for_good(neap_server *s, np_listener *l) {
+    neap_sock *sock;
+    neap_addr peer;
+    uint32_t n = np_sock_is_last(l->sock) ? QUEUE_MAX : 0;
+    for (; n > 0 && is_wanted(s) && take(s, l, NEAP_NOWAIT, &sock, &peer) == 0; n--)
+        keep(s, sock, &peer);
+}
+
+void np_server_take_last(neap_server *s) {
+    np_listeners_stall(s); /* who waits for an announcement stands before who takes */
+    for (np_list *at = s->listeners.next; at != &s->listeners; at = at->next)
+        empty_for_good(s, np_container(at, np_listener, link));
+}
+
+void np_server_hand_out_last(neap_server *s) {
+    for (uint32_t left = s->batch; left > 0 && !np_list_empty(&s->arrived); left--) {
+        np_conn *c = np_container(np_list_pop(&s->arrived), np_conn, link);
+        neap_addr peer;
+        np_conn_peer(c, &peer);
+        np_list_append(&s->conns, &c->link);
+        hand_out(s, c->sock, &peer);
+    }
+    if (!np_list_empty(&s->arrived))
+        np_server_queue_turn(s);
+}
+
+/* ---- Shortages */
+
 static void report_shortage(neap_server *s, int32_t code) {
     char text[512] = "";
     char name[160];
@@ -168,7 +209,7 @@ static uint32_t shed_queue(neap_server *s, np_listener *l) {
     np_op op = np_sockop_op(l->sock, NP_OP_ACCEPT, NP_DIR_READ, NULL, 0);
     uint32_t n = 0;
     int64_t fd;
-    while (n < SHED_MAX && (fd = np_sockop_begin(l->sock, &op, 0)) >= 0) {
+    while (n < QUEUE_MAX && (fd = np_sockop_begin(l->sock, &op, 0)) >= 0) {
         np_fd_close((int)fd);
         n++;
     }

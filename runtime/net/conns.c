@@ -12,7 +12,7 @@ static size_t size_of(const np_conn *c) {
     return sizeof *c + c->room;
 }
 
-static void peer_of(const np_conn *c, neap_addr *ret_addr) {
+void np_conn_peer(const np_conn *c, neap_addr *ret_addr) {
     struct sockaddr_storage raw = {0};
     memcpy(&raw, c->peer, c->len);
     np_addr_from_raw(ret_addr, &raw, c->len);
@@ -47,7 +47,7 @@ static void report_failure(const np_conn *c) {
     char address[160];
     if (f->state != NEAP_STATE_ERROR || (f->flags & NP_F_IGNORED) != 0)
         return;
-    peer_of(c, &peer);
+    np_conn_peer(c, &peer);
     neap_addr_format(&peer, address, sizeof address);
     snprintf(text, sizeof text, "the handler of the connection from %s failed: %s",
              address[0] != '\0' ? address : "a nameless peer", neap_future_message(f));
@@ -113,6 +113,11 @@ void np_conn_forget(np_conn *c) {
     np_conn_free(c);
 }
 
+/* With the last reference its socket is closed, which ends the rest. */
+void np_conn_drop(np_conn *c) {
+    np_obj_outer_unref(&c->sock->obj);
+}
+
 /* ---- For users */
 
 static np_conn *conn_of(const neap_sock *sock) {
@@ -153,7 +158,7 @@ int32_t neap_server_walk(neap_server *server, neap_connection_fn fn, void *user)
                                 .sock = c->sock,
                                 .task = c->task != NULL ? neap_future_task(c->task) : NULL,
                                 .since_ns = c->since};
-        peer_of(c, &told.peer);
+        np_conn_peer(c, &told.peer);
         rc = fn(&told, user);
         if (rc != 0)
             return rc;

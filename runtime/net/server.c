@@ -101,6 +101,8 @@ void np_server_finish(neap_server *s) {
     np_timer_stop(loop, &s->timer);
     np_server_feed(s);
     np_listeners_close(s);
+    while (!np_list_empty(&s->arrived))
+        np_conn_drop(np_container(s->arrived.next, np_conn, link));
     while (!np_list_empty(&s->conns))
         np_conn_forget(np_container(s->conns.next, np_conn, link));
     if (s->members != NULL) {
@@ -144,7 +146,7 @@ static void shutdown_begins(void *user) {
 }
 
 static void init(neap_server *s, const neap_server_options *o) {
-    np_list *const lists[] = {&s->link, &s->starved, &s->listeners, &s->conns};
+    np_list *const lists[] = {&s->link, &s->starved, &s->listeners, &s->arrived, &s->conns};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
     np_lot_init(&s->acceptors, &s->obj);

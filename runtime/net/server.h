@@ -5,6 +5,8 @@
    - All that a server does, it does in its turn, one entry of the batch, which whatever happens to it only queues.
    - A listener that is not to accept now is out of the kernel's set: connections that come meanwhile wake nobody.
    - A connection is in the list until its socket is closed and its task, if it has one, has ended.
+   - Who has come before the server closes in order is served: its connections are taken from the kernel's queue, which goes
+     with the listener, and stand in `arrived` until the turn hands them out.
    - The loop holds a server until it is closed. */
 #ifndef NP_SERVER_H
 #define NP_SERVER_H
@@ -28,7 +30,7 @@ typedef struct np_conn {
     np_list link;        /* in server->conns, in order of acceptance */
     np_waiter waiter;    /* for the end of the task */
     neap_server *server;
-    neap_sock *sock;   /* borrowed; NULL once it is closed */
+    neap_sock *sock;   /* borrowed (while it has arrived, a reference); NULL once it is closed */
     neap_future *task; /* a reference, or NULL */
     uint64_t id;
     int64_t since;
@@ -48,6 +50,7 @@ struct neap_server {
     np_waiter waiter;         /* for it */
     np_timer timer;           /* for the next look, or the next step of the end */
     np_list listeners;
+    np_list arrived; /* connections that are not handed out yet, of a server that closes */
     np_list conns;
     np_lot acceptors; /* who waits for a connection */
     np_lot closers;   /* who waits for the end */
@@ -104,6 +107,12 @@ int32_t np_listener_await(np_listener *l);
 
 void np_server_look(neap_server *s);
 void np_server_feed(neap_server *s); /* who is short of it is not any more */
+
+/* Takes who has come, for a server that is about to close. */
+void np_server_take_last(neap_server *s);
+
+/* Hands some of these out. */
+void np_server_hand_out_last(neap_server *s);
 void np_fd_freed(neap_loop *loop);
 
 /* ---- conns.c */
@@ -112,6 +121,8 @@ np_conn *np_conn_new(neap_server *s, uint8_t sort);
 void np_conn_free(np_conn *c); /* that was never added */
 void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer);
 void np_conn_forget(np_conn *c); /* leaves socket and task alone */
+void np_conn_drop(np_conn *c);   /* of one that has arrived: closes it */
+void np_conn_peer(const np_conn *c, neap_addr *ret_addr);
 
 /* ---- server_end.c */
 

@@ -65,6 +65,12 @@ static void abort_tasks(neap_server *s) {
     }
 }
 
+/* Nobody is to begin to serve them any more. */
+static void drop_arrived(neap_server *s) {
+    while (!np_list_empty(&s->arrived))
+        np_conn_drop(np_container(s->arrived.next, np_conn, link));
+}
+
 /* Closing one may end the list entries of no other. */
 static void close_connections(neap_server *s) {
     for (np_list *at = s->conns.next, *next; at != &s->conns; at = next) {
@@ -80,6 +86,7 @@ static void close_connections(neap_server *s) {
 
 static void cancel_tasks(neap_server *s) {
     s->state = NEAP_SERVER_CANCELLING;
+    drop_arrived(s);
     s->abort_at = np_time_add(s->obj.loop->now, s->cancel_grace);
     (void)neap_scope_cancel(s->scope, s->reason != NULL ? s->reason : "the server closes");
 }
@@ -100,7 +107,7 @@ static void await_members(neap_server *s) {
 }
 
 static bool is_over(const neap_server *s) {
-    return np_list_empty(&s->conns) && s->scope->members == 0;
+    return np_list_empty(&s->conns) && np_list_empty(&s->arrived) && s->scope->members == 0;
 }
 
 /* When it is to look next: a second later, to tell of it, or at the end of the step.  A step without an end is part of
@@ -126,6 +133,7 @@ void np_server_go_on(neap_server *s) {
             return;
         }
     }
+    np_server_hand_out_last(s);
     bool alone = s->scope->members == 0; /* what is open is nobody's to close */
     if (s->state == NEAP_SERVER_CANCELLING && (alone || loop->now >= s->abort_at)) {
         abort_tasks(s);
@@ -141,7 +149,10 @@ void np_server_go_on(neap_server *s) {
     set_timer(s);
 }
 
-static void stop_listening(neap_server *s) {
+/* Who has come before is served, if there is time for it. */
+static void stop_listening(neap_server *s, bool has_time) {
+    if (has_time)
+        np_server_take_last(s);
     s->state = NEAP_SERVER_CLOSING;
     s->told = s->obj.loop->now;
     np_server_feed(s);
@@ -159,7 +170,7 @@ int32_t np_server_begin_end(neap_server *s, int64_t grace, int64_t cancel_grace,
     if (s->state == NEAP_SERVER_CLOSED)
         return 0;
     if (s->state == NEAP_SERVER_OPEN)
-        stop_listening(s);
+        stop_listening(s, grace > 0);
     if (s->reason == NULL && reason != NULL)
         s->reason = np_alloc_text(loop->alloc, reason);
     s->cancel_at = earlier(s->cancel_at, np_time_add(loop->now, grace));

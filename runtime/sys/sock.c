@@ -215,10 +215,18 @@ void neap_sock_unref(neap_sock *sock) {
 }
 
 /* What is closed because its loop ends may come back with the next loop of its place. */
-bool np_sock_leave(neap_sock *s) {
+static bool leaves_for_good(const neap_sock *s) {
     const neap_loop *loop = s->obj.loop;
-    bool for_good = !loop->shutting_down && atomic_load(&loop->life) == NP_OPEN;
-    return s->listed && !np_guard_forked(&loop->guard) && np_share_release(s, for_good);
+    return !loop->shutting_down && atomic_load(&loop->life) == NP_OPEN;
+}
+
+bool np_sock_leave(neap_sock *s) {
+    return s->listed && !np_guard_forked(&s->obj.loop->guard) &&
+           np_share_release(s, leaves_for_good(s));
+}
+
+bool np_sock_is_last(const neap_sock *s) {
+    return !s->listed || (s->sort == NEAP_TCP && leaves_for_good(s));
 }
 
 int32_t neap_sock_close(neap_sock *sock) {

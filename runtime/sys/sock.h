@@ -60,4 +60,7 @@ void np_sock_shut(neap_sock *s);
    it still. */
 bool np_sock_leave(neap_sock *s);
 
+/* Whether the queue of a listener goes with it, if it is closed now: no other loop is there to take what it holds. */
+bool np_sock_is_last(const neap_sock *s);
+
 #endif

@@ -411,9 +411,8 @@ static void the_function_may_pause_and_close_the_server(void **state) {
     assert_int_equal(k.n, 2);
     assert_ok(neap_server_resume(server));
     until_kept(&k, 4);
-    nt_settle();
-    assert_int_equal(k.n, 4);
     assert_int_equal(neap_server_state(server), NEAP_SERVER_CLOSING);
+    until_kept(&k, 6); /* they had connected before */
     keeper_end(&k);
     for (int i = 0; i < 6; i++)
         net_close(clients[i]);

@@ -103,7 +103,7 @@ static void N13_close_stops_to_accept_at_once(void **state) {
     begin(&s, NULL);
     int queued = net_raw_connect(&s.addr);
     net_wait(neap_sock_fd(neap_server_listener(s.server, 0)), POLLIN);
-    assert_int_equal(close_with(&s, 0, 0), 1);
+    assert_int_equal(close_with(&s, -1, 0), 1);
     assert_null(neap_server_listener(s.server, 0));
     char byte;
     assert_int_equal(recv(queued, &byte, 1, 0), -1); /* reset: nobody will ever serve it */
@@ -113,6 +113,103 @@ static void N13_close_stops_to_accept_at_once(void **state) {
     net_close(queued);
     end(&s);
     assert_int_equal(s.n, 0);
+}
+
+/* Three who have connected and asked, of whom nobody has taken notice yet. */
+static void queue_clients(served *s) {
+    for (int i = 0; i < 3; i++) {
+        s->clients[i] = net_raw_connect(&s->addr);
+        assert_int_equal(send(s->clients[i], "?", 1, 0), 1);
+    }
+    net_wait(neap_sock_fd(neap_server_listener(s->server, 0)), POLLIN);
+}
+
+static void D16_who_had_connected_before_is_served_within_the_grace(void **state) {
+    (void)state;
+    served s;
+    begin(&s, NT_ACTS(NT_SLEEP(NT_SEC), NT_NOTE("served")));
+    queue_clients(&s);
+    assert_int_equal(close_with(&s, 0, 0), 1);
+    assert_null(neap_server_listener(s.server, 0));
+    assert_int_equal(s.n, 0); /* no user code in the call */
+    assert_int_equal(open_of(&s), 3);
+    int late = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)(void *)s.addr.data, s.addr.len), -1);
+    net_close(late);
+    until_closed(&s);
+    assert_int_equal(s.n, 3);
+    assert_notes("served served served");
+    assert_int_equal(neap_loop_time(nt.loop), NT_SEC);
+    end(&s);
+}
+
+static void D16_of_those_no_more_are_served_than_may_be_open(void **state) {
+    (void)state;
+    served s = {.acts = NT_ACTS(NT_SLEEP(NT_SEC))};
+    neap_addr any = net_loopback();
+    const neap_server_options o = {.size = sizeof o, .max_connections = 2};
+    assert_ok(neap_server_new(nt.loop, &any, 1, &o, &s.server, NULL));
+    assert_ok(neap_server_on_connection(s.server, serve_one, &s, NULL));
+    assert_ok(neap_sock_local(neap_server_listener(s.server, 0), &s.addr));
+    queue_clients(&s);
+    assert_int_equal(close_with(&s, 0, 0), 1);
+    until_closed(&s);
+    assert_int_equal(s.n, 2);
+    net_close(s.clients[2]);
+    end(&s);
+}
+
+static void D16_a_cancel_before_they_are_served_closes_them(void **state) {
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        served s;
+        begin(&s, NT_ACTS(NT_SLEEP(NT_SEC)));
+        queue_clients(&s);
+        assert_int_equal(close_with(&s, 0, 0), 1);
+        assert_int_equal(open_of(&s), 3);
+        if (how == 0)
+            assert_int_equal(neap_server_abort(s.server), 1);
+        else
+            assert_int_equal(close_with(&s, -1, how == 1 ? -1 : 0), 1);
+        until_closed(&s);
+        assert_int_equal(s.n, 0);
+        for (int i = 0; i < 3; i++)
+            net_close(s.clients[i]);
+        end(&s);
+    }
+}
+
+static void D16_who_waits_for_a_connection_has_one_that_was_there(void **state) {
+    (void)state;
+    served s = {0};
+    neap_addr any = net_loopback();
+    neap_sock *sock = NULL;
+    neap_future *future = NULL;
+    assert_ok(neap_server_new(nt.loop, &any, 1, NULL, &s.server, NULL));
+    assert_ok(neap_sock_local(neap_server_listener(s.server, 0), &s.addr));
+    assert_code(neap_server_accept(s.server, 0, &sock, NULL, &future), NEAP_PENDING);
+    queue_clients(&s);
+    assert_int_equal(close_with(&s, 0, 0), 1);
+    assert_ok(neap_future_take_sock(future, &sock));
+    neap_future_unref(future);
+    net_end(sock);
+    until_closed(&s);
+    for (int i = 0; i < 3; i++)
+        net_close(s.clients[i]);
+    end(&s);
+}
+
+static void a_loop_that_closes_ends_what_was_not_handed_out(void **state) {
+    (void)state;
+    served s;
+    begin(&s, NT_ACTS(NT_SLEEP(NT_SEC)));
+    queue_clients(&s);
+    assert_int_equal(close_with(&s, 0, 0), 1);
+    assert_ok(neap_loop_close(nt.loop, 0));
+    assert_int_equal(s.n, 0);
+    neap_server_unref(s.server);
+    for (int i = 0; i < 3; i++)
+        net_close(s.clients[i]);
 }
 
 static void D16_handlers_may_finish_within_the_grace(void **state) {
@@ -467,6 +564,11 @@ static void a_wait_for_the_end_of_a_server_says_so(void **state) {
 
 NT_MAIN(
     NT_TEST(N13_close_stops_to_accept_at_once),
+    NT_TEST_VIRTUAL(D16_who_had_connected_before_is_served_within_the_grace),
+    NT_TEST_VIRTUAL(D16_of_those_no_more_are_served_than_may_be_open),
+    NT_TEST(D16_a_cancel_before_they_are_served_closes_them),
+    NT_TEST(D16_who_waits_for_a_connection_has_one_that_was_there),
+    NT_TEST(a_loop_that_closes_ends_what_was_not_handed_out),
     NT_TEST_VIRTUAL(D16_handlers_may_finish_within_the_grace),
     NT_TEST_VIRTUAL(D16_after_the_grace_handlers_are_cancelled_and_may_clean_up),
     NT_TEST(D16_a_handler_that_ignores_the_cancellation_is_aborted_and_reported),

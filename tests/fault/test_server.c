@@ -1,4 +1,5 @@
 /* Servers under failing memory: as test_core.c. */
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -122,6 +123,26 @@ static void handlers_are_ended(void) {
     finish(loop, server);
 }
 
+/* Of those who had connected before the close, some may be reset; none is left behind. */
+static void who_had_connected_is_served_or_reset(void) {
+    neap_loop *loop = nt_fault_loop(0);
+    neap_addr addr;
+    int calls = 0;
+    if (loop == NULL)
+        return;
+    neap_server *server = server_on(loop, &addr);
+    if (server != NULL && ok(neap_server_on_connection(server, count, &calls, NULL))) {
+        int clients[2] = {net_raw_connect(&addr), net_raw_connect(&addr)};
+        net_wait(neap_sock_fd(neap_server_listener(server, 0)), POLLIN);
+        assert_int_equal(neap_server_close(server, NULL), 1);
+        turn(loop, 8);
+        assert_true(calls <= 2);
+        net_close(clients[0]);
+        net_close(clients[1]);
+    }
+    finish(loop, server);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -131,7 +152,9 @@ static void handlers_are_ended(void) {
 SWEEP(a_connection_is_called_for_once)
 SWEEP(who_waits_gets_a_connection_or_a_refusal)
 SWEEP(handlers_are_ended)
+SWEEP(who_had_connected_is_served_or_reset)
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_a_connection_is_called_for_once),
         NT_TEST_BARE(under_failing_memory_who_waits_gets_a_connection_or_a_refusal),
-        NT_TEST_BARE(under_failing_memory_handlers_are_ended))
+        NT_TEST_BARE(under_failing_memory_handlers_are_ended),
+        NT_TEST_BARE(under_failing_memory_who_had_connected_is_served_or_reset))

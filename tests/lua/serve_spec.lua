@@ -259,6 +259,26 @@ describe("the end of a server", function()
         helper.ticks(2)
     end))
 
+    it("D16: who had connected before is served within the grace", in_real_loop(function()
+        for _, grace in ipairs { 5, 0 } do
+            local path = os.tmpname()
+            os.remove(path)
+            local server = neap.serve(path, echo)
+            local client = neap.unix() -- connects and sends in this step
+            assert(client:connect(path))
+            assert(client:sendall("x\n"))
+            assert.equal(0, server:metrics().accepted)
+            server:close { grace = grace }
+            if grace > 0 then
+                assert.equal("x\n", client:recv(10))
+            else
+                fails("ECONNRESET", client:recv(10))
+            end
+            client:close()
+            server:wait_closed()
+        end
+    end))
+
     it("D16: handlers are cancelled after the grace and may clean up", in_real_loop(function()
         local cleaned = false
         local server = neap.serve(ANY, function(stream)

@@ -1755,8 +1755,8 @@ function server:pause() end
 ---@return boolean
 function server:resume() end
 
---- Begins its end: it listens no more, and refuses who waits in the kernel's queue; handlers may finish within the grace, are then
---- cancelled, and aborted if that takes too long. Called again it can only shorten the graces. False if it was closed.
+--- Begins its end: it listens no more; with a grace, who had connected before is still served. Handlers may finish within the
+--- grace, are then cancelled, and aborted if that takes too long. Called again it can only shorten the graces. False if it was closed.
 ---@param options? neap.server.close_options
 ---@return boolean
 function server:close(options) end
