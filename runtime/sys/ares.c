@@ -1,24 +1,21 @@
 /* ares.c: lookups by c-ares: one thread per loop drives all of them at once.
 
    The loop's thread leaves queries in `queue` and writes the eventfd; everything else belongs to the thread.  c-ares tells by a
-   callback which descriptors it wants watched, and these go into one epoll set.  A channel keeps the settings that it was made
-   with: when these or the resolv.conf change, a new one is made, and the old one goes after its last answer.  The number of
-   queries under way is bounded, so that their answers fit into the receive buffer of one socket. */
-#include <ares.h>
+   callback which descriptors it wants watched, and these go into one epoll set.  The number of queries under way is bounded, so
+   that their answers fit into the receive buffer of one socket. */
+#include "sys/ares.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "sys/query.h"
 
 enum {
     UNDER_WAY_MAX = 128,
@@ -27,148 +24,9 @@ enum {
     TYPE_PTR = 12
 };
 
-typedef struct resolver {
-    np_alloc *alloc; /* a reference */
-    pthread_t thread;
-    int wake_fd;
-    int epoll_fd;
-    pthread_mutex_t lock;
-    np_list queue;    /* under lock */
-    bool stopping;    /* under lock */
-    np_list channels; /* the thread's; the first is for new queries */
-    uint32_t under_way;
-} resolver;
-
-typedef struct channel {
-    np_list link;
-    resolver *r;
-    ares_channel ares;
-    ares_channel files;    /* asks the hosts file alone */
-    np_settings *settings; /* a reference */
-    struct stat conf;      /* of the file that it has read; zero if there was none */
-    uint32_t under_way;
-} channel;
-
-/* ---- Channels */
-
-static const char *conf_of(const np_settings *s) {
-    return s->conf != NULL ? s->conf : "/etc/resolv.conf";
-}
-
-static struct stat look_at_conf(const np_settings *s) {
-    struct stat st;
-    if (stat(conf_of(s), &st) < 0)
-        memset(&st, 0, sizeof st);
-    return st;
-}
-
-static bool is_same_file(const struct stat *a, const struct stat *b) {
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* Called by c-ares before it closes a descriptor, too: with neither. */
-static void watch(void *data, ares_socket_t fd, int readable, int writable) {
-    const channel *c = data;
-    struct epoll_event ev = {.events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u)};
-    ev.data.fd = fd;
-    if (ev.events == 0)
-        (void)epoll_ctl(c->r->epoll_fd, EPOLL_CTL_DEL, fd, &ev);
-    else if (epoll_ctl(c->r->epoll_fd, EPOLL_CTL_MOD, fd, &ev) < 0)
-        (void)epoll_ctl(c->r->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
-}
-
-static int open_ares(channel *c) {
-    const np_settings *s = c->settings;
-    struct ares_options o = {.sock_state_cb = watch, .sock_state_cb_data = c};
-    int mask = ARES_OPT_SOCK_STATE_CB;
-    if (s->conf != NULL) {
-        o.resolvconf_path = (char *)(uintptr_t)s->conf;
-        mask |= ARES_OPT_RESOLVCONF;
-    }
-    if (s->timeout_ns > 0) {
-        int64_t ms = (s->timeout_ns + 999999) / 1000000;
-        o.timeout = ms < INT32_MAX ? (int)ms : INT32_MAX;
-        mask |= ARES_OPT_TIMEOUTMS;
-    }
-    if (s->tries > 0) {
-        o.tries = (int)s->tries;
-        mask |= ARES_OPT_TRIES;
-    }
-    int status = ares_init_options(&c->ares, &o, mask);
-    if (status != ARES_SUCCESS)
-        return status;
-    if (s->servers != NULL)
-        status = ares_set_servers_ports_csv(c->ares, s->servers);
-    o.lookups = (char *)(uintptr_t) "f";
-    if (status == ARES_SUCCESS)
-        status = ares_init_options(&c->files, &o, mask | ARES_OPT_LOOKUPS);
-    if (status != ARES_SUCCESS)
-        ares_destroy(c->ares);
-    return status;
-}
-
-static channel *make_channel(resolver *r, np_settings *s, int *ret_status) {
-    channel *c = np_alloc_get(r->alloc, sizeof *c);
-    *ret_status = ARES_ENOMEM;
-    if (c == NULL)
-        return NULL;
-    memset(c, 0, sizeof *c);
-    c->r = r;
-    c->settings = s;
-    c->conf = look_at_conf(s);
-    *ret_status = open_ares(c);
-    if (*ret_status != ARES_SUCCESS) {
-        np_alloc_put(r->alloc, c, sizeof *c);
-        return NULL;
-    }
-    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
-    np_list_init(&c->link);
-    np_list_append(r->channels.next, &c->link);
-    return c;
-}
-
-static void free_channel(channel *c) {
-    np_list_unlink(&c->link);
-    np_settings_unref(c->settings);
-    np_alloc_put(c->r->alloc, c, sizeof *c);
-}
-
-static void end_channel(channel *c) {
-    ares_destroy(c->files);
-    ares_destroy(c->ares); /* ends what is under way */
-    free_channel(c);
-}
-
-/* The channel for a query that begins now. */
-static channel *channel_for(resolver *r, np_settings *s, int *ret_status) {
-    channel *c = np_container(r->channels.next, channel, link);
-    if (np_list_empty(&r->channels) || c->settings != s)
-        return make_channel(r, s, ret_status);
-    struct stat conf = look_at_conf(s);
-    return is_same_file(&conf, &c->conf) ? c : make_channel(r, s, ret_status);
-}
-
-static void end_idle_channels(resolver *r) {
-    if (np_list_empty(&r->channels))
-        return;
-    for (np_list *at = r->channels.next->next, *next; at != &r->channels; at = next) {
-        channel *c = np_container(at, channel, link);
-        next = at->next;
-        if (c->under_way == 0)
-            end_channel(c);
-    }
-}
-
 /* ---- Answers */
 
-typedef struct meaning {
-    int status;
-    int32_t code;
-    const char *cause;
-} meaning;
-
-static const meaning meanings[] = {
+static const np_meaning meanings[] = {
     {ARES_ENODATA, NEAP_ENAME_NO_ADDRESS, "ARES_ENODATA"},
     {ARES_ENOTFOUND, NEAP_ENAME_NOT_FOUND, "ARES_ENOTFOUND"},
     {ARES_ENONAME, NEAP_ENAME_NOT_FOUND, "ARES_ENONAME"},
@@ -188,18 +46,11 @@ static const meaning meanings[] = {
 };
 
 static void fail(np_query *q, int status) {
-    const size_t n = sizeof meanings / sizeof *meanings;
-    q->code = NEAP_ENAME_FAILED;
-    for (size_t i = 0; i < n; i++) {
-        if (meanings[i].status == status) {
-            q->code = meanings[i].code;
-            q->cause = meanings[i].cause;
-        }
-    }
+    np_query_fail(q, status, meanings, sizeof meanings / sizeof *meanings);
 }
 
 static void answer(np_query *q) {
-    channel *c = q->engine;
+    np_ares_channel *c = q->engine;
     c->under_way--;
     c->r->under_way--;
     np_query_answer(q);
@@ -252,16 +103,6 @@ static void on_addresses(void *arg, int status, int timeouts, struct ares_addrin
     answer(q);
 }
 
-/* The name of the address, with that of the service. */
-static void take_name(np_query *q, const char *name) {
-    char service[NP_SERVICE_MAX];
-    np_query_find_service(q, service);
-    q->addrs = np_addrs_new(q->post.loop->alloc, 1, name, service);
-    q->code = q->addrs != NULL ? 0 : NEAP_ENOMEM;
-    if (q->addrs != NULL)
-        q->addrs->at[0] = q->addr;
-}
-
 static void on_pointer(void *arg, int status, int timeouts, unsigned char *data, int len) {
     np_query *q = arg;
     struct hostent *host = NULL;
@@ -269,7 +110,7 @@ static void on_pointer(void *arg, int status, int timeouts, unsigned char *data,
     if (status == ARES_SUCCESS)
         status = ares_parse_ptr_reply(data, len, NULL, 0, (int)q->addr.family, &host);
     if (status == ARES_SUCCESS)
-        take_name(q, host->h_name);
+        np_query_take_name(q, host->h_name);
     else
         fail(q, status == ARES_ENODATA ? ARES_ENOTFOUND : status);
     if (host != NULL)
@@ -295,7 +136,7 @@ static void write_reverse_name(const neap_addr *addr, char *buf, size_t cap) {
 /* What the hosts file says.  c-ares would ask the name servers itself, but not tell what these said. */
 static void on_name(void *arg, int status, int timeouts, char *node, char *service) {
     np_query *q = arg;
-    const channel *c = q->engine;
+    const np_ares_channel *c = q->engine;
     char name[80];
     (void)timeouts;
     (void)service;
@@ -305,7 +146,7 @@ static void on_name(void *arg, int status, int timeouts, char *node, char *servi
         return;
     }
     if (status == ARES_SUCCESS)
-        take_name(q, node);
+        np_query_take_name(q, node);
     else
         fail(q, status);
     answer(q);
@@ -313,23 +154,23 @@ static void on_name(void *arg, int status, int timeouts, char *node, char *servi
 
 /* ---- Questions */
 
-static void ask_addresses(channel *c, np_query *q) {
+static void ask_addresses(np_ares_channel *c, np_query *q) {
     const struct ares_addrinfo_hints hints = {.ai_family = (int)q->family,
                                               .ai_flags = q->canonical ? ARES_AI_CANONNAME : 0,
                                               .ai_socktype = SOCK_STREAM};
     ares_getaddrinfo(c->ares, q->host, NULL, &hints, on_addresses, q);
 }
 
-static void ask_name(channel *c, np_query *q) {
+static void ask_name(np_ares_channel *c, np_query *q) {
     const int flags = ARES_NI_LOOKUPHOST | ARES_NI_NAMEREQD;
     socklen_t len;
     const struct sockaddr *raw = np_addr_raw(&q->addr, &len);
     ares_getnameinfo(c->files, raw, (ares_socklen_t)len, flags, on_name, q);
 }
 
-static void begin(resolver *r, np_query *q) {
+static void begin(np_ares *r, np_query *q) {
     int status = ARES_SUCCESS;
-    channel *c = np_query_begin(q) ? channel_for(r, q->settings, &status) : NULL;
+    np_ares_channel *c = np_query_begin(q) ? np_ares_channel_for(r, q->settings, &status) : NULL;
     if (status != ARES_SUCCESS)
         fail(q, status);
     if (c == NULL) {
@@ -348,7 +189,7 @@ static void begin(resolver *r, np_query *q) {
 /* ---- The thread */
 
 /* The next query, or NULL; says whether it is time to stop. */
-static np_query *next_query(resolver *r, bool *ret_stopping) {
+static np_query *next_query(np_ares *r, bool *ret_stopping) {
     np_query *q = NULL;
     pthread_mutex_lock(&r->lock);
     *ret_stopping = r->stopping;
@@ -358,7 +199,7 @@ static np_query *next_query(resolver *r, bool *ret_stopping) {
     return q;
 }
 
-static bool begin_all(resolver *r) {
+static bool begin_all(np_ares *r) {
     bool stopping;
     for (np_query *q; (q = next_query(r, &stopping)) != NULL;) {
         if (stopping) {
@@ -372,11 +213,11 @@ static bool begin_all(resolver *r) {
 }
 
 /* In ms, rounded up. */
-static int time_to_wait(resolver *r) {
+static int time_to_wait(np_ares *r) {
     struct timeval most = {.tv_sec = 3600}, buf, *least = NULL;
     for (np_list *at = r->channels.next; at != &r->channels; at = at->next) {
-        least = ares_timeout(np_container(at, channel, link)->ares, least != NULL ? least : &most,
-                             &buf);
+        least = ares_timeout(np_container(at, np_ares_channel, link)->ares,
+                             least != NULL ? least : &most, &buf);
         most = *least;
         least = &most;
     }
@@ -386,14 +227,14 @@ static int time_to_wait(resolver *r) {
 }
 
 /* A channel looks for its own descriptors, and at its deadlines whenever it is called. */
-static void process(resolver *r, ares_socket_t readable, ares_socket_t writable) {
+static void process(np_ares *r, ares_socket_t readable, ares_socket_t writable) {
     for (np_list *at = r->channels.next, *next; at != &r->channels; at = next) {
         next = at->next;
-        ares_process_fd(np_container(at, channel, link)->ares, readable, writable);
+        ares_process_fd(np_container(at, np_ares_channel, link)->ares, readable, writable);
     }
 }
 
-static void wait_and_process(resolver *r) {
+static void wait_and_process(np_ares *r) {
     struct epoll_event events[EVENTS_MAX];
     uint64_t count;
     int n = epoll_wait(r->epoll_fd, events, EVENTS_MAX, time_to_wait(r));
@@ -409,27 +250,27 @@ static void wait_and_process(resolver *r) {
                 (events[i].events & EPOLLOUT) != 0 ? fd : ARES_SOCKET_BAD);
     }
     process(r, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    end_idle_channels(r);
+    np_ares_end_idle(r);
 }
 
 static void *run(void *arg) {
-    resolver *r = arg;
+    np_ares *r = arg;
     (void)pthread_setname_np(pthread_self(), "neap-names");
     while (begin_all(r))
         wait_and_process(r);
     while (!np_list_empty(&r->channels))
-        end_channel(np_container(r->channels.next, channel, link));
+        np_ares_channel_end(np_container(r->channels.next, np_ares_channel, link));
     return NULL;
 }
 
 /* ---- From the loop */
 
-static void wake(resolver *r) {
+static void wake(np_ares *r) {
     const uint64_t one = 1;
     (void)!write(r->wake_fd, &one, sizeof one);
 }
 
-static void free_resolver(resolver *r) {
+static void free_resolver(np_ares *r) {
     np_alloc *alloc = r->alloc;
     np_fd_close(r->wake_fd);
     np_fd_close(r->epoll_fd);
@@ -437,7 +278,7 @@ static void free_resolver(resolver *r) {
     np_alloc_unref(alloc);
 }
 
-static int32_t open_fds(resolver *r) {
+static int32_t open_fds(np_ares *r) {
     struct epoll_event ev = {.events = EPOLLIN};
     r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->epoll_fd = r->wake_fd < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
@@ -448,7 +289,7 @@ static int32_t open_fds(resolver *r) {
 }
 
 /* Signals are for the threads of the program. */
-static int32_t start_thread(resolver *r) {
+static int32_t start_thread(np_ares *r) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -458,7 +299,7 @@ static int32_t start_thread(resolver *r) {
 }
 
 static int32_t open_resolver(neap_loop *loop, void **ret_impl) {
-    resolver *r = np_alloc_get(loop->alloc, sizeof *r);
+    np_ares *r = np_alloc_get(loop->alloc, sizeof *r);
     if (r == NULL)
         return NEAP_ENOMEM;
     memset(r, 0, sizeof *r);
@@ -479,7 +320,7 @@ static int32_t open_resolver(neap_loop *loop, void **ret_impl) {
 }
 
 static int32_t submit(void *impl, np_query *q) {
-    resolver *r = impl;
+    np_ares *r = impl;
     pthread_mutex_lock(&r->lock);
     np_list_append(&r->queue, &q->link);
     pthread_mutex_unlock(&r->lock);
@@ -489,7 +330,7 @@ static int32_t submit(void *impl, np_query *q) {
 
 /* In a child after fork what c-ares has stays as the thread has left it. */
 static void close_resolver(void *impl, bool forked) {
-    resolver *r = impl;
+    np_ares *r = impl;
     if (!forked) {
         pthread_mutex_lock(&r->lock);
         r->stopping = true;

@@ -57,7 +57,8 @@ bool np_query_begin(np_query *q) {
     return false;
 }
 
-void np_query_find_service(const np_query *q, char *buf) {
+/* The name of the service at the port of the address, or the port as digits. */
+static void find_service(const np_query *q, char *buf) {
     char memory[1024];
     int32_t port = neap_addr_port(&q->addr);
     struct servent entry, *found = NULL;
@@ -67,4 +68,23 @@ void np_query_find_service(const np_query *q, char *buf) {
         snprintf(buf, NP_SERVICE_MAX, "%s", found->s_name);
     else
         snprintf(buf, NP_SERVICE_MAX, "%d", (int)port);
+}
+
+void np_query_take_name(np_query *q, const char *name) {
+    char service[NP_SERVICE_MAX];
+    find_service(q, service);
+    q->addrs = np_addrs_new(q->post.loop->alloc, 1, name, service);
+    q->code = q->addrs != NULL ? 0 : NEAP_ENOMEM;
+    if (q->addrs != NULL)
+        q->addrs->at[0] = q->addr;
+}
+
+void np_query_fail(np_query *q, int status, const np_meaning *table, size_t n) {
+    q->code = NEAP_ENAME_FAILED;
+    for (size_t i = 0; i < n; i++) {
+        if (table[i].status == status) {
+            q->code = table[i].code;
+            q->cause = table[i].cause;
+        }
+    }
 }

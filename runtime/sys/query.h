@@ -64,8 +64,18 @@ void np_query_answer(np_query *q);
    nobody wants it any more, there is no such service, or only the port was asked for. */
 bool np_query_begin(np_query *q);
 
-/* On such a thread: the name of the service at the port of the address, or the port as digits; NP_SERVICE_MAX bytes. */
-void np_query_find_service(const np_query *q, char *buf);
+/* What a failure of a lookup library is to us. */
+typedef struct np_meaning {
+    int status;
+    int32_t code;
+    const char *cause;
+} np_meaning;
+
+/* The answer is a failure; one that is in no table is NEAP_ENAME_FAILED. */
+void np_query_fail(np_query *q, int status, const np_meaning *table, size_t n);
+
+/* On such a thread: the answer is the name of the address, with that of the service. */
+void np_query_take_name(np_query *q, const char *name);
 
 /* Who answers queries. */
 typedef struct np_engine {

@@ -7,13 +7,7 @@
 #include "sys/pool.h"
 #include "sys/query.h"
 
-typedef struct meaning {
-    int status;
-    int32_t code;
-    const char *cause;
-} meaning;
-
-static const meaning meanings[] = {
+static const np_meaning meanings[] = {
     {EAI_NONAME, NEAP_ENAME_NOT_FOUND, "EAI_NONAME"},
     {EAI_NODATA, NEAP_ENAME_NO_ADDRESS, "EAI_NODATA"},
     {EAI_ADDRFAMILY, NEAP_ENAME_NO_ADDRESS, "EAI_ADDRFAMILY"},
@@ -24,13 +18,7 @@ static const meaning meanings[] = {
 };
 
 static void fail(np_query *q, int status) {
-    q->code = NEAP_ENAME_FAILED;
-    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
-        if (meanings[i].status == status) {
-            q->code = meanings[i].code;
-            q->cause = meanings[i].cause;
-        }
-    }
+    np_query_fail(q, status, meanings, sizeof meanings / sizeof *meanings);
 }
 
 static void take_addresses(np_query *q, const struct addrinfo *list) {
@@ -61,19 +49,14 @@ static void ask_addresses(np_query *q) {
 }
 
 static void ask_name(np_query *q) {
-    char name[NI_MAXHOST], service[NP_SERVICE_MAX];
+    char name[NI_MAXHOST];
     socklen_t len;
     const struct sockaddr *raw = np_addr_raw(&q->addr, &len);
     int status = getnameinfo(raw, len, name, sizeof name, NULL, 0, NI_NAMEREQD);
-    if (status != 0) {
+    if (status != 0)
         fail(q, status);
-        return;
-    }
-    np_query_find_service(q, service);
-    q->addrs = np_addrs_new(q->post.loop->alloc, 1, name, service);
-    q->code = q->addrs != NULL ? 0 : NEAP_ENOMEM;
-    if (q->addrs != NULL)
-        q->addrs->at[0] = q->addr;
+    else
+        np_query_take_name(q, name);
 }
 
 static int64_t run(neap_job *job, void *user) {
