@@ -14,16 +14,6 @@
 #include "base/fd.h"
 #include "io/plain.h"
 
-static bool would_block(int err) {
-    return err == EAGAIN || err == EWOULDBLOCK;
-}
-
-static int64_t answer(ssize_t n) {
-    if (n >= 0)
-        return n;
-    return would_block(errno) ? NP_WAIT : -errno;
-}
-
 static int64_t attempt_poll(np_op *op) {
     short want = op->dir == NP_DIR_READ ? POLLIN | POLLRDHUP : POLLOUT;
     int got = np_fd_poll(op->desc->fd, want);
@@ -61,7 +51,7 @@ static int64_t attempt_accept(np_op *op) {
     } while (fd < 0 && connection_died(errno));
     if (fd >= 0 && op->addr != NULL)
         np_addr_from_raw(op->addr, &raw, len);
-    return answer(fd);
+    return np_op_answer(fd);
 }
 
 static int64_t attempt_connect(np_op *op) {
@@ -92,7 +82,7 @@ static int64_t attempt_recv(np_op *op) {
     } while (n < 0 && errno == EINTR);
     if (n >= 0 && op->addr != NULL)
         np_addr_from_raw(op->addr, &raw, len);
-    return answer(n);
+    return np_op_answer(n);
 }
 
 static ssize_t send_once(np_op *op) {
@@ -110,7 +100,7 @@ static int64_t attempt_sendall(np_op *op) {
     while (op->moved < op->len) {
         ssize_t n = send_once(op);
         if (n < 0)
-            return answer(n);
+            return np_op_answer(n);
         op->moved += (size_t)n;
     }
     return (int64_t)op->len;
@@ -129,7 +119,7 @@ int64_t np_op_attempt(np_op *op) {
     case NP_OP_RECV:
         return attempt_recv(op);
     case NP_OP_SEND:
-        return answer(send_once(op));
+        return np_op_answer(send_once(op));
     case NP_OP_SENDALL:
         return attempt_sendall(op);
     default:

@@ -18,12 +18,6 @@ enum {
     CHUNK = 128 /* datagrams a system call */
 };
 
-static int64_t answer(ssize_t n) {
-    if (n >= 0)
-        return n;
-    return errno == EAGAIN || errno == EWOULDBLOCK ? NP_WAIT : -errno;
-}
-
 /* ---- Batches */
 
 typedef struct chunk {
@@ -68,7 +62,7 @@ static int64_t attempt_recv_many(np_op *op) {
     while (n < 0 && errno == EINTR);
     for (int i = 0; i < n; i++)
         received(msg_at(op, (size_t)i), &c.heads[i]);
-    return answer(n);
+    return np_op_answer(n);
 }
 
 static int send_chunk(np_op *op) {
@@ -89,7 +83,7 @@ static int64_t attempt_send_many(np_op *op) {
     while (op->moved < op->len) {
         int n = send_chunk(op);
         if (n < 0)
-            return answer(n);
+            return np_op_answer(n);
         op->moved += (size_t)n;
     }
     return (int64_t)op->len;
@@ -156,7 +150,7 @@ static int64_t attempt_recv_fds(np_op *op) {
     } while (n < 0 && errno == EINTR);
     if (n >= 0)
         keep_control(p, &msg);
-    return answer(n);
+    return np_op_answer(n);
 }
 
 /* They go with the first byte. */
@@ -192,7 +186,7 @@ static int64_t attempt_send_fds(np_op *op) {
     do {
         ssize_t n = send_passing(op);
         if (n < 0)
-            return answer(n);
+            return np_op_answer(n);
         op->moved += (size_t)n;
     } while (op->moved < op->len);
     return (int64_t)op->len;

@@ -11,6 +11,9 @@
 #ifndef NP_OP_H
 #define NP_OP_H
 
+#include <errno.h>
+#include <sys/types.h>
+
 #include "base/list.h"
 
 typedef struct np_op np_op;
@@ -130,6 +133,13 @@ static inline void np_desc_init(np_desc *d, int fd, unsigned bits) {
     np_list_init(&d->queue[NP_DIR_WRITE]);
     d->fd = fd;
     d->bits = (uint16_t)(bits | NP_D_READ | NP_D_WRITE);
+}
+
+/* What a call that returned n, or failed with errno, means for its operation. */
+static inline int64_t np_op_answer(ssize_t n) {
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? NP_WAIT : -errno;
 }
 
 /* Makes the system call of the operation once (what sends all: until the kernel takes no more).  Returns the result, a

@@ -26,12 +26,6 @@ enum {
     COPY_PIECE = 16384    /* where the kernel does not send files */
 };
 
-static int64_t answer(ssize_t n) {
-    if (n >= 0)
-        return n;
-    return errno == EAGAIN || errno == EWOULDBLOCK ? NP_WAIT : -errno;
-}
-
 /* ---- Descriptors whose calls may block */
 
 static bool has(const np_op *op, unsigned bit) {
@@ -81,7 +75,7 @@ static int64_t read_some(np_op *op) {
     do
         n = has(op, NP_D_BLOCKING) ? read_shared(op) : read(op->desc->fd, op->buf, op->len);
     while (n < 0 && errno == EINTR);
-    return n < 0 && errno == EIO && isatty(op->desc->fd) ? 0 : answer(n);
+    return n < 0 && errno == EIO && isatty(op->desc->fd) ? 0 : np_op_answer(n);
 }
 
 /* ---- Calls that may raise SIGPIPE */
@@ -157,7 +151,7 @@ static int64_t write_all(np_op *op) {
     while (op->moved < op->len) {
         ssize_t n = write_some(op, (const char *)op->buf + op->moved, op->len - op->moved);
         if (n < 0)
-            return answer(n);
+            return np_op_answer(n);
         op->moved += (size_t)n;
     }
     return (int64_t)op->len;
@@ -190,7 +184,7 @@ static int64_t send_file(np_op *op) {
     while (op->moved < op->len) {
         ssize_t n = send_piece(op);
         if (n < 0)
-            return answer(n);
+            return np_op_answer(n);
         if (n == 0) /* the file is shorter than it was */
             break;
         op->moved += (size_t)n;
