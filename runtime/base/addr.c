@@ -25,6 +25,11 @@ const char *np_addr_path(const neap_addr *addr) {
     return named ? (const char *)addr->data + at : NULL;
 }
 
+bool np_addr_wants_port(const neap_addr *addr) {
+    bool ip = addr->family == NEAP_AF_INET || addr->family == NEAP_AF_INET6;
+    return ip && neap_addr_port(addr) == 0;
+}
+
 void np_addr_set_port(neap_addr *addr, int32_t port) {
     const uint16_t raw = htons((uint16_t)port);
     if (addr->family == NEAP_AF_INET)

@@ -17,6 +17,7 @@ int np_fd_get_int(int fd, int level, int name, int *ret_value);
 /* Between neap_addr and the system's form. */
 const struct sockaddr *np_addr_raw(const neap_addr *addr, socklen_t *ret_len);
 const char *np_addr_path(const neap_addr *addr); /* of a Unix socket in the file system, or NULL */
+bool np_addr_wants_port(const neap_addr *addr);  /* an IP address whose port the kernel chooses */
 void np_addr_set_port(neap_addr *addr, int32_t port); /* of an IP address */
 void np_addr_from_raw(neap_addr *addr, const struct sockaddr_storage *raw, socklen_t len);
 void np_addr_filled(neap_addr *addr, size_t len); /* the kernel wrote so much into its data */

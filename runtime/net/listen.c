@@ -177,11 +177,6 @@ static int32_t open_one(neap_server *s, const neap_addr *addr, int32_t backlog) 
     return rc;
 }
 
-static bool wants_port(const neap_addr *addr) {
-    bool ip = addr->family == NEAP_AF_INET || addr->family == NEAP_AF_INET6;
-    return ip && neap_addr_port(addr) == 0;
-}
-
 static int32_t port_of_newest(const neap_server *s) {
     const np_listener *l = np_container(s->listeners.prev, np_listener, link);
     neap_addr addr;
@@ -194,7 +189,7 @@ static int32_t open_all(neap_server *s, const neap_addr *addrs, size_t n, int32_
     int32_t port = 0;
     for (size_t i = 0; i < n; i++) {
         neap_addr addr = addrs[i];
-        bool shares = (s->flags & NEAP_SERVER_ONE_PORT) != 0 && wants_port(&addr);
+        bool shares = (s->flags & NEAP_SERVER_ONE_PORT) != 0 && np_addr_wants_port(&addr);
         if (shares)
             np_addr_set_port(&addr, port);
         int32_t rc = open_one(s, &addr, backlog);

@@ -92,7 +92,7 @@ int32_t neap_stream_new(neap_sock *sock, neap_stream **ret_stream) {
     int32_t rc = ret_stream == NULL ? NEAP_EINVAL : np_sock_enter(sock);
     if (rc < 0)
         return rc;
-    if (sock->sort != NEAP_TCP && sock->sort != NEAP_UNIX)
+    if (!np_sort_is_stream(sock->sort))
         return NEAP_ENOTSUP;
     if (sock->desc.fd < 0)
         return NEAP_ENOTCONN;

@@ -94,14 +94,14 @@ void np_sock_give_fd(neap_sock *s, int fd, unsigned bits) {
 }
 
 static int domain_of(uint8_t sort, uint32_t family) {
-    if (sort == NEAP_UNIX || sort == NEAP_UNIX_DGRAM)
+    if (np_sort_is_local(sort))
         return AF_UNIX;
     return family == NEAP_AF_INET6 ? AF_INET6 : AF_INET;
 }
 
 static bool fits(uint8_t sort, uint32_t family) {
-    bool local = sort == NEAP_UNIX || sort == NEAP_UNIX_DGRAM;
-    return local ? family == NEAP_AF_UNIX : family == NEAP_AF_INET || family == NEAP_AF_INET6;
+    return np_sort_is_local(sort) ? family == NEAP_AF_UNIX
+                                  : family == NEAP_AF_INET || family == NEAP_AF_INET6;
 }
 
 int32_t np_sock_open(neap_sock *s, uint32_t family) {
@@ -109,7 +109,7 @@ int32_t np_sock_open(neap_sock *s, uint32_t family) {
         return NEAP_EVALUE;
     if (s->desc.fd >= 0)
         return 0;
-    int type = s->sort == NEAP_TCP || s->sort == NEAP_UNIX ? SOCK_STREAM : SOCK_DGRAM;
+    int type = np_sort_is_stream(s->sort) ? SOCK_STREAM : SOCK_DGRAM;
     int fd = socket(domain_of(s->sort, family), type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;

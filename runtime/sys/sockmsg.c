@@ -11,14 +11,6 @@
 #include "base/fd.h"
 #include "sys/sockop.h"
 
-static bool is_stream(const neap_sock *s) {
-    return s->sort == NEAP_TCP || s->sort == NEAP_UNIX;
-}
-
-static bool is_unix(const neap_sock *s) {
-    return s->sort == NEAP_UNIX || s->sort == NEAP_UNIX_DGRAM;
-}
-
 /* ---- Batches */
 
 static int32_t enter_batch(neap_sock *s, const neap_msg *msgs, size_t stride, size_t count,
@@ -27,7 +19,7 @@ static int32_t enter_batch(neap_sock *s, const neap_msg *msgs, size_t stride, si
                          count > INT32_MAX
                      ? NEAP_EINVAL
                      : np_sock_enter(s);
-    if (rc == 0 && is_stream(s))
+    if (rc == 0 && np_sort_is_stream(s->sort))
         rc = NEAP_ENOTSUP;
     return rc < 0 ? rc : np_sockop_enter(s, flags, ret_future);
 }
@@ -59,7 +51,7 @@ int32_t neap_sock_recv_many(neap_sock *sock, neap_msg *msgs, size_t stride, size
 int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride, size_t count,
                             uint32_t flags, neap_future **ret_future) {
     int32_t rc = msgs == NULL && count > 0 ? NEAP_EINVAL : np_sock_enter(sock);
-    if (rc == 0 && count > 0 && msgs->addr.len > 0 && !is_stream(sock))
+    if (rc == 0 && count > 0 && msgs->addr.len > 0 && !np_sort_is_stream(sock->sort))
         rc = np_sock_open(sock, msgs->addr.family);
     if (rc == 0)
         rc = enter_batch(sock, msgs, stride, count, flags, ret_future);
@@ -119,7 +111,7 @@ static int32_t send_passing(neap_sock *s, np_op *op, uint32_t flags, neap_future
 static int32_t enter_fds(neap_sock *s, const void *data, size_t len, size_t fds, uint32_t flags,
                          neap_future **ret_future) {
     int32_t rc = (data == NULL && len > 0) || len > INT32_MAX ? NEAP_EINVAL : np_sock_enter(s);
-    if (rc == 0 && !is_unix(s))
+    if (rc == 0 && !np_sort_is_local(s->sort))
         rc = NEAP_ENOTSUP;
     if (rc == 0 && fds > NEAP_FDS_MAX)
         rc = NEAP_E2BIG;
@@ -131,9 +123,9 @@ static int32_t enter_send_fds(neap_sock *s, const void *data, size_t len, const 
     if (fds == NULL && fds_len > 0)
         return NEAP_EINVAL;
     int32_t rc = enter_fds(s, data, len, fds_len, flags, ret_future);
-    if (rc == 0 && is_stream(s) && (flags & NEAP_NOWAIT) != 0)
+    if (rc == 0 && np_sort_is_stream(s->sort) && (flags & NEAP_NOWAIT) != 0)
         rc = NEAP_EINVAL; /* what did not fit would have to go without them */
-    if (rc == 0 && is_stream(s) && len == 0)
+    if (rc == 0 && np_sort_is_stream(s->sort) && len == 0)
         rc = NEAP_EVALUE;
     return rc;
 }
@@ -185,7 +177,7 @@ int32_t neap_sock_recv_fds(neap_sock *sock, void *data, size_t len, neap_fds *fd
         (np_passing){.data = data, .len = len > INT32_MAX ? INT32_MAX : len, .fds_max = fds->max};
     np_op op = np_sockop_op(sock, NP_OP_RECV_FDS, NP_DIR_READ, &room.p, room.p.len);
     size_t back = np_recv_back(sock, data, room.p.len);
-    if (back > 0 || (len == 0 && is_stream(sock)))
+    if (back > 0 || (len == 0 && np_sort_is_stream(sock->sort)))
         rc = np_recv_answer(sock, &op, (int64_t)back, back, flags, ret_future);
     else
         rc = np_sockop_start(sock, &op, flags, ret_future);

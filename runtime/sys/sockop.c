@@ -351,7 +351,7 @@ static int32_t send_from(neap_sock *s, uint8_t kind, const void *data, size_t le
         copy = *addr;
         op.addr = &copy;
     }
-    bool stream = s->sort == NEAP_TCP || s->sort == NEAP_UNIX;
+    bool stream = np_sort_is_stream(s->sort);
     if (len == 0 && stream)
         return (flags & NEAP_WANT_FUTURE) != 0 ? np_sockop_ended(s, &op, 0, ret_future) : 0;
     if (!stream)
