@@ -2927,7 +2927,7 @@ NEAP_API int32_t neap_fs_truncate(neap_loop *loop, const char *path, size_t len,
                                   neap_future **ret_future);
 
 /* Makes and opens a file that did not exist, for this user only.  `pattern` is its path, whose last six bytes are XXXXXX and
-   become others.  Kind FILE; neap_file_path tells the name.
+   become others.  Kind FILE; neap_file_path tells the name.  After a cancel no file is left.
    [L] */
 NEAP_API int32_t neap_fs_mkstemp(neap_loop *loop, const char *pattern, size_t len,
                                  neap_future **ret_future);

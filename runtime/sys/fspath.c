@@ -267,33 +267,54 @@ static int64_t realpath_it(np_fileop *fo) {
     return rc;
 }
 
+/* What was made for nobody, whose name nobody knows, goes again. */
+static void remove_unseen(np_filejob *job, int flags) {
+    if (job->result < 0 || job->future != NULL)
+        return;
+    np_filejob *removal = np_fs_job(job->loop, "an unlink", NP_FILE_UNLINK,
+                                    np_give(job->text, job->text_len), nothing);
+    if (removal == NULL) {
+        (void)unlinkat(AT_FDCWD, job->text, flags);
+        return;
+    }
+    removal->op.flags = flags;
+    np_filejob_start_anyway(removal);
+}
+
+static void made_directory(np_filejob *job) {
+    remove_unseen(job, AT_REMOVEDIR);
+}
+
 static int64_t mkdtemp_it(np_fileop *fo) {
     np_filejob *job = job_of(fo);
     return mkdtemp(job->text) == NULL ? -errno : give_text(job, job->text, job->text_len);
 }
 
 static int32_t launch_text(neap_loop *loop, const char *what, int64_t (*call)(np_fileop *fo),
-                           const char *path, size_t len, neap_future **ret_future) {
+                           void (*end)(np_filejob *job), const char *path, size_t len,
+                           neap_future **ret_future) {
     int32_t rc = np_fs_enter(loop, path, len, 0, 0, ret_future);
     if (rc < 0)
         return rc;
     np_filejob *job = np_fs_call(loop, what, call, np_give(path, len));
-    if (job != NULL)
+    if (job != NULL) {
         job->gives = NP_GIVES_BYTES;
+        job->end = end;
+    }
     return np_filejob_launch(job, ret_future);
 }
 
 int32_t neap_fs_readlink(neap_loop *loop, const char *path, size_t len, neap_future **ret_future) {
-    return launch_text(loop, "a readlink", readlink_it, path, len, ret_future);
+    return launch_text(loop, "a readlink", readlink_it, NULL, path, len, ret_future);
 }
 
 int32_t neap_fs_realpath(neap_loop *loop, const char *path, size_t len, neap_future **ret_future) {
-    return launch_text(loop, "a realpath", realpath_it, path, len, ret_future);
+    return launch_text(loop, "a realpath", realpath_it, NULL, path, len, ret_future);
 }
 
 int32_t neap_fs_mkdtemp(neap_loop *loop, const char *pattern, size_t len,
                         neap_future **ret_future) {
-    return launch_text(loop, "a mkdtemp", mkdtemp_it, pattern, len, ret_future);
+    return launch_text(loop, "a mkdtemp", mkdtemp_it, made_directory, pattern, len, ret_future);
 }
 
 static int64_t mkstemp_it(np_fileop *fo) {
@@ -304,6 +325,7 @@ static int64_t mkstemp_it(np_fileop *fo) {
 static void made_temporary(np_filejob *job) {
     if (job->result >= 0)
         memcpy(job->file->path, job->text, job->text_len);
+    remove_unseen(job, 0);
     np_file_opened(job);
 }
 

@@ -160,6 +160,32 @@ static void bytes_of_a_pipe_that_are_given_up_twice_are_not_lost(void **state) {
     close(fds[1]);
 }
 
+/* Turns, until there are so many entries in the directory. */
+static void await_entries(size_t n) {
+    for (int i = 0; nt_entries() != n && i < 100000; i++) {
+        nt_turn();
+        sched_yield();
+    }
+    assert_int_equal(nt_entries(), n);
+}
+
+static void what_was_made_for_a_name_that_nobody_heard_is_removed(void **state) {
+    (void)state;
+    const char *path = nt_path("temporary-XXXXXX");
+    for (int directory = 0; directory < 2; directory++) {
+        neap_future *future = NULL;
+        int32_t code = directory ? neap_fs_mkdtemp(nt.loop, NT_PATH(path), &future)
+                                 : neap_fs_mkstemp(nt.loop, NT_PATH(path), &future);
+        assert_code(code, NEAP_PENDING);
+        for (int i = 0; nt_entries() == 0 && i < 1000000; i++)
+            sched_yield();
+        assert_int_equal(nt_entries(), 1);
+        assert_int_equal(neap_future_cancel(future, NULL), 1);
+        neap_future_unref(future);
+        await_entries(0);
+    }
+}
+
 /* The teardown counts descriptors. */
 static void a_cancelled_close_closes(void **state) {
     (void)state;
@@ -202,4 +228,5 @@ NT_MAIN(NT_TEST_DIR(a_cancel_answers_at_once), NT_TEST_DIR(a_cancelled_read_leav
         NT_TEST_DIR(the_position_is_behind_what_a_cancelled_write_has_written),
         NT_TEST_DIR(bytes_of_a_pipe_are_not_lost),
         NT_TEST_DIR(bytes_of_a_pipe_that_are_given_up_twice_are_not_lost),
+        NT_TEST_DIR(what_was_made_for_a_name_that_nobody_heard_is_removed),
         NT_TEST_DIR(a_cancelled_close_closes), NT_TEST_DIR(whatever_is_cancelled_leaves_nothing))
