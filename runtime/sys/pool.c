@@ -102,9 +102,10 @@ static int32_t new_pool(const neap_pool_options *options, neap_pool_options *o,
 }
 
 int32_t neap_pool_new(const neap_pool_options *options, neap_pool **ret_pool) {
+    const size_t with_destroy = offsetof(neap_pool_options, destroy) + sizeof options->destroy;
     neap_pool_options o;
     int32_t rc = new_pool(options, &o, ret_pool);
-    if (rc < 0 && options != NULL && options->size >= sizeof o && options->destroy != NULL)
+    if (rc < 0 && options != NULL && options->size >= with_destroy && options->destroy != NULL)
         options->destroy(options->user);
     return rc;
 }
@@ -202,6 +203,8 @@ uint8_t np_pool_take_back(neap_job *job) {
 }
 
 uint8_t np_pool_state_of(neap_job *job) {
+    if (np_pool_forked(job->pool))
+        return NP_JOB_RUNNING;
     pthread_mutex_lock(&job->pool->lock);
     uint8_t state = job->state;
     pthread_mutex_unlock(&job->pool->lock);
@@ -209,17 +212,16 @@ uint8_t np_pool_state_of(neap_job *job) {
 }
 
 int32_t neap_pool_get_stats(neap_pool *pool, neap_pool_stats *out, size_t size) {
-    if (pool == NULL || out == NULL)
+    if (pool == NULL || out == NULL || size < sizeof out->size)
         return NEAP_EINVAL;
     if (np_pool_forked(pool))
         return NEAP_EFORKED;
     pthread_mutex_lock(&pool->lock);
     neap_pool_stats stats = pool->figures;
     pthread_mutex_unlock(&pool->lock);
-    if (size > sizeof stats)
-        size = sizeof stats;
-    memcpy(out, &stats, size);
-    return (int32_t)size;
+    stats.size = size < sizeof stats ? size : sizeof stats;
+    memcpy(out, &stats, stats.size);
+    return (int32_t)stats.size;
 }
 
 /* ---- The end */

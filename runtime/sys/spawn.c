@@ -20,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 /* The functions that take 32-bit ids have other names where there were 16-bit ones. */
 #ifdef SYS_setuid32
 #define SETUID SYS_setuid32
@@ -227,25 +229,25 @@ static bool fails(plan *p, step at) {
     return false;
 }
 
-/* The kernel's flag for the parent's end alone: they are two files. */
-static bool make_pipe(plan *p, move *m, np_pipe_end *end, int child_side) {
+/* What is not blocking is the parent's end alone: they are two files. */
+static bool take_ends(plan *p, move *m, np_pipe_end *end, const int fds[2], int theirs, step at) {
+    m->from = m->theirs = fds[theirs];
+    end->fd = fds[1 - theirs];
+    return np_fd_prepare(end->fd) == 0 || fails(p, at);
+}
+
+static bool make_pipe(plan *p, move *m, np_pipe_end *end, int theirs) {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) < 0)
         return fails(p, STEP_PIPE);
-    m->from = m->theirs = fds[child_side];
-    end->fd = fds[1 - child_side];
-    int flags = fcntl(end->fd, F_GETFL);
-    return fcntl(end->fd, F_SETFL, flags | O_NONBLOCK) == 0 || fails(p, STEP_PIPE);
+    return take_ends(p, m, end, fds, theirs, STEP_PIPE);
 }
 
 static bool make_pair(plan *p, move *m, np_pipe_end *end) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return fails(p, STEP_SOCKETPAIR);
-    m->from = m->theirs = fds[1];
-    end->fd = fds[0];
-    int flags = fcntl(end->fd, F_GETFL);
-    return fcntl(end->fd, F_SETFL, flags | O_NONBLOCK) == 0 || fails(p, STEP_SOCKETPAIR);
+    return take_ends(p, m, end, fds, 1, STEP_SOCKETPAIR);
 }
 
 static bool open_null(plan *p, move *m) {
@@ -294,8 +296,7 @@ static bool make_fds(plan *p, np_pipe_end *ends) {
 }
 
 static void close_fd(int *fd) {
-    if (*fd >= 0)
-        (void)close(*fd);
+    np_fd_close(*fd);
     *fd = -1;
 }
 
