@@ -3061,7 +3061,7 @@ NEAP_API int32_t neap_server_new(neap_loop *loop, const neap_addr *addrs, size_t
                                  size_t *ret_failed);
 
 /* Listens on a socket that listens already, too, which is kept, and closed with the server.
-   Errors: NEAP_ECLOSED.
+   Errors: NEAP_ECLOSED, NEAP_EINVAL for a socket that does not listen.
    [L] */
 NEAP_API int32_t neap_server_add(neap_server *server, neap_sock *listener);
 

@@ -228,12 +228,21 @@ neap_sock *neap_server_listener(neap_server *server, size_t index) {
     return NULL;
 }
 
+/* What accept would refuse for good must not look like a shortage. */
+static bool listens(const neap_sock *s) {
+    int yes = 0;
+    return s->desc.fd >= 0 && np_fd_get_int(s->desc.fd, SOL_SOCKET, SO_ACCEPTCONN, &yes) == 0 &&
+           yes != 0;
+}
+
 int32_t neap_server_add(neap_server *server, neap_sock *listener) {
     int32_t rc = listener == NULL ? NEAP_EINVAL : np_server_enter(server);
     if (rc == 0)
         rc = np_sock_enter(listener);
     if (rc == 0 && listener->obj.loop != server->obj.loop)
         rc = NEAP_EOTHER_LOOP;
+    if (rc == 0 && !listens(listener))
+        rc = NEAP_EINVAL;
     if (rc == 0)
         rc = np_listener_add(server, listener);
     if (rc == 0)

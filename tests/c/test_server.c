@@ -178,6 +178,21 @@ static void a_listening_socket_can_be_added(void **state) {
     server_end(server);
 }
 
+static void a_socket_that_does_not_listen_cannot_be_added(void **state) {
+    (void)state;
+    neap_addr addr;
+    neap_server *server = serve(&addr, NULL, NULL);
+    for (int32_t sort = NEAP_TCP; sort <= NEAP_UDP; sort += NEAP_UDP - NEAP_TCP) {
+        for (int32_t family = NEAP_AF_UNSPEC; family <= NEAP_AF_INET; family += NEAP_AF_INET) {
+            neap_sock *sock = NULL;
+            assert_ok(neap_sock_new(nt.loop, sort, family, &sock));
+            assert_code(neap_server_add(server, sock), NEAP_EINVAL);
+            net_end(sock);
+        }
+    }
+    server_end(server);
+}
+
 /* ---- Unix paths ------------------------------------------------------------------------------ */
 
 static const char *path_for(char *buf, size_t cap) {
@@ -670,8 +685,10 @@ NT_MAIN(NT_TEST(N10_a_server_listens_on_a_port_that_the_kernel_chooses),
         NT_TEST(N10_an_address_in_use_is_told_with_its_index_and_nothing_stays),
         NT_TEST(several_addresses_are_served_and_port_0_can_be_shared),
         NT_TEST(two_servers_share_a_port_if_both_want_that),
-        NT_TEST(a_listening_socket_can_be_added), NT_TEST(a_unix_path_goes_with_its_server),
-        NT_TEST(a_unix_path_stays_if_asked_for), NT_TEST(a_path_that_is_another_file_by_then_stays),
+        NT_TEST(a_listening_socket_can_be_added),
+        NT_TEST(a_socket_that_does_not_listen_cannot_be_added),
+        NT_TEST(a_unix_path_goes_with_its_server), NT_TEST(a_unix_path_stays_if_asked_for),
+        NT_TEST(a_path_that_is_another_file_by_then_stays),
         NT_TEST(the_socket_file_of_a_dead_server_is_replaced),
         NT_TEST(the_socket_file_of_a_server_that_answers_is_not),
         NT_TEST(a_file_that_is_no_socket_is_not_replaced),
