@@ -14,8 +14,6 @@ enum {
     NP_SORT_PLAIN = 0
 };
 
-/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed.  The newest is told
-   first: the stream before the server. */
 static inline bool np_sort_is_stream(uint8_t sort) {
     return sort == NEAP_TCP || sort == NEAP_UNIX;
 }
@@ -24,7 +22,8 @@ static inline bool np_sort_is_local(uint8_t sort) {
     return sort == NEAP_UNIX || sort == NEAP_UNIX_DGRAM;
 }
 
-/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed. */
+/* What the floor above has of a socket, and is told of its end: once, when the descriptor is closed.  The newest is told
+   first: the stream before the server. */
 typedef struct np_sock_owner np_sock_owner;
 struct np_sock_owner {
     void (*closed)(np_sock_owner *owner); /* may only queue and settle */
