@@ -302,8 +302,7 @@ static int write_chunk(lua_State *L, const void *data, size_t n, void *parcel) {
     return !put(parcel, data, n);
 }
 
-/* Adds the code of a function; raises. */
-void nl_pack_code(lua_State *L, nl_parcel *p, int fn) {
+static void pack_code(lua_State *L, nl_parcel *p, int fn) {
     size_t len = 0, at;
     put_bytes(L, p, "", 0);
     at = p->len - sizeof len;
@@ -313,14 +312,73 @@ void nl_pack_code(lua_State *L, nl_parcel *p, int fn) {
     lua_pop(L, 1);
     len = p->len - at - sizeof len;
     memcpy(p->bytes + at, &len, sizeof len);
+}
+
+static void check_upvalues(lua_State *L, int fn, const char *cure) {
+    const char *name;
+    for (int i = 1; (name = lua_getupvalue(L, fn, i)) != NULL; i++) {
+        lua_pop(L, 1);
+        if (!nl_isglobals(name))
+            nl_throw(L, nl_state_of(L), NEAP_ETYPE,
+                     "the function uses '%s' from outside of itself, which does not go to another "
+                     "state: %s",
+                     *name != '\0' ? name : "?", cure);
+    }
+}
+
+static void pack_cfunction(lua_State *L, nl_parcel *p, int fn) {
+    lua_CFunction called = lua_tocfunction(L, fn);
+    if (called == NULL || lua_getupvalue(L, fn, 1) != NULL)
+        nl_throw(L, nl_state_of(L), NEAP_ETYPE,
+                 "this function in C belongs to its Lua state: call it in a function of Lua");
+    put_kind(L, p, IS_CFUNCTION);
+    put_or_raise(L, p, &called, sizeof called);
+}
+
+/* Adds the function at `fn`: the code of one in Lua, as a string, or one in C itself.  Raises for one that needs something of
+   its state but globals; `cure` says what to do instead. */
+void nl_pack_function(lua_State *L, nl_parcel *p, int fn, const char *cure) {
+    if (lua_iscfunction(L, fn)) {
+        pack_cfunction(L, p, fn);
+    } else {
+        check_upvalues(L, fn, cure);
+        pack_code(L, p, fn);
+    }
     p->values++;
 }
 
-/* Adds a function in C without upvalues; raises. */
-void nl_pack_cfunction(lua_State *L, nl_parcel *p, lua_CFunction fn) {
-    put_kind(L, p, IS_CFUNCTION);
-    put_or_raise(L, p, &fn, sizeof fn);
-    p->values++;
+/* ---- Where modules are ---- */
+
+static const char *const path_names[] = {"path", "cpath"};
+
+/* Adds the paths of the state's modules. */
+void nl_pack_paths(lua_State *L, nl_parcel *p) {
+    int top = lua_gettop(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "package");
+    for (int i = 0; i < 2; i++) {
+        if (lua_istable(L, top + 2))
+            lua_getfield(L, top + 2, path_names[i]);
+        else
+            lua_pushnil(L);
+        nl_pack_values(L, p, -1, 1, NULL, 0);
+    }
+    lua_settop(L, top);
+}
+
+/* Another state finds its modules in the same places. */
+void nl_unpack_paths(lua_State *L, const nl_parcel *p) {
+    int top = lua_gettop(L);
+    nl_unpack_values(L, p);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "package");
+    for (int i = 0; i < 2 && lua_istable(L, top + 4); i++) {
+        if (!lua_isstring(L, top + 1 + i))
+            continue;
+        lua_pushvalue(L, top + 1 + i);
+        lua_setfield(L, top + 4, path_names[i]);
+    }
+    lua_settop(L, top);
 }
 
 /* ---- Unpacking ---- */

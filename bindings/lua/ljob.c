@@ -36,41 +36,12 @@ void nl_job_free(void *user) {
     free(job);
 }
 
-static int refuse_upvalue(lua_State *L, nl_state *st, const char *name) {
-    return nl_throw(L, st, NEAP_ETYPE,
-                    "the function uses '%s' from outside of itself, which does not go to another "
-                    "state: pass it as an argument, or name a function of a module",
-                    *name != '\0' ? name : "?");
-}
-
 static void check_function(lua_State *L, nl_state *st, int fn) {
-    const char *name;
     if (lua_type(L, fn) == LUA_TSTRING && strchr(lua_tostring(L, fn), ':') != NULL)
         return;
     if (!lua_isfunction(L, fn))
         nl_throw(L, st, NEAP_ETYPE, "a function or the name \"module:function\" expected, got %s",
                  luaL_typename(L, fn));
-    if (lua_iscfunction(L, fn)) {
-        if (lua_getupvalue(L, fn, 1) != NULL || lua_tocfunction(L, fn) == NULL)
-            nl_throw(L, st, NEAP_ETYPE,
-                     "this function in C belongs to its Lua state: call it in a function of Lua");
-        return;
-    }
-    for (int i = 1; (name = lua_getupvalue(L, fn, i)) != NULL; i++) {
-        lua_pop(L, 1);
-        if (!nl_isglobals(name))
-            refuse_upvalue(L, st, name);
-    }
-}
-
-static void pack_path(lua_State *L, nl_parcel *p, const char *name) {
-    int top = lua_gettop(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-    lua_getfield(L, -1, "package");
-    if (lua_istable(L, -1))
-        lua_getfield(L, -1, name);
-    nl_pack_values(L, p, -1, 1, "a path", 0);
-    lua_settop(L, top);
 }
 
 /* At 1 the job, at 2 what to call, and its arguments. */
@@ -78,14 +49,11 @@ static int pack_call(lua_State *L) {
     nl_job *job = lua_touserdata(L, 1);
     nl_parcel *p = job->call;
     int nargs = lua_gettop(L) - 2;
-    pack_path(L, job->paths, "path");
-    pack_path(L, job->paths, "cpath");
-    if (lua_type(L, 2) == LUA_TSTRING)
+    nl_pack_paths(L, job->paths);
+    if (job->named)
         nl_pack_values(L, p, 2, 1, "a name", 0);
-    else if (lua_iscfunction(L, 2))
-        nl_pack_cfunction(L, p, lua_tocfunction(L, 2));
     else
-        nl_pack_code(L, p, 2);
+        nl_pack_function(L, p, 2, "pass it as an argument, or name a function of a module");
     nl_pack_values(L, p, 3, nargs, "argument", 1);
     return 0;
 }
@@ -220,16 +188,6 @@ static void push_function(lua_State *L, const nl_job *job, int at) {
     nl_setglobals(L);
 }
 
-static void set_path(lua_State *L, const char *name, int value) {
-    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-    lua_getfield(L, -1, "package");
-    if (lua_istable(L, -1) && lua_isstring(L, value)) {
-        lua_pushvalue(L, value);
-        lua_setfield(L, -2, name);
-    }
-    lua_pop(L, 2);
-}
-
 /* Channels are objects of neap, which is loaded for them as a script would. */
 static void load_neap(lua_State *L) {
     lua_getglobal(L, "require");
@@ -241,10 +199,7 @@ static void load_neap(lua_State *L) {
 static int call_function(lua_State *L) {
     nl_job *job = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    nl_unpack_values(L, job->paths);
-    set_path(L, "path", 1);
-    set_path(L, "cpath", 2);
-    lua_settop(L, 0);
+    nl_unpack_paths(L, job->paths);
     if (nl_parcel_has_channels(job->call))
         load_neap(L);
     int n = nl_unpack_values(L, job->call);

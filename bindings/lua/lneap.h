@@ -339,8 +339,9 @@ void nl_parcel_free(void *parcel);
 void nl_parcel_clear(nl_parcel *p);
 int nl_parcel_has_channels(const nl_parcel *p);
 void nl_pack_values(lua_State *L, nl_parcel *p, int at, int n, const char *noun, int first);
-void nl_pack_code(lua_State *L, nl_parcel *p, int fn);
-void nl_pack_cfunction(lua_State *L, nl_parcel *p, lua_CFunction fn);
+void nl_pack_function(lua_State *L, nl_parcel *p, int fn, const char *cure);
+void nl_pack_paths(lua_State *L, nl_parcel *p);
+void nl_unpack_paths(lua_State *L, const nl_parcel *p);
 int nl_unpack_values(lua_State *L, const nl_parcel *p);
 
 /* ljob.c, lpool.c: functions in states and threads of their own */

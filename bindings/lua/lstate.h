@@ -66,7 +66,7 @@ typedef enum nl_kind {
     NL_CHAN,
     NL_QUEUE,
     NL_SHARED_CHAN,
-    NL_PLACES,
+    NL_CREW,
     NL_WORKER,
     NL_POOL,
     NL_SERVER,

@@ -13,14 +13,42 @@ enum {
     RETRY_US = 10000 /* when there is no memory to say that the worker has ended */
 };
 
-/* ---- The record ---- */
+/* ---- The records ---- */
 
-nl_worker *nl_worker_new(void) {
+/* NULL: no memory. */
+nl_crew *nl_crew_new(void) {
+    nl_crew *crew = calloc(1, sizeof *crew);
+    if (crew == NULL)
+        return NULL;
+    atomic_init(&crew->refs, 1);
+    crew->paths = nl_parcel_new();
+    crew->call = nl_parcel_new();
+    if (crew->paths != NULL && crew->call != NULL)
+        return crew;
+    nl_crew_unref(crew);
+    return NULL;
+}
+
+void nl_crew_unref(nl_crew *crew) {
+    if (crew == NULL || atomic_fetch_sub(&crew->refs, 1) != 1)
+        return;
+    nl_parcel_free(crew->paths);
+    nl_parcel_free(crew->call);
+    neap_listeners_unref(crew->listeners);
+    free(crew);
+}
+
+/* NULL: no memory. */
+nl_worker *nl_worker_new(nl_crew *crew, int id) {
     nl_worker *w = calloc(1, sizeof *w);
     pthread_condattr_t monotonic;
     if (w == NULL)
         return NULL;
     atomic_init(&w->refs, 1);
+    atomic_fetch_add(&crew->refs, 1);
+    w->crew = crew;
+    w->id = id;
+    w->over = 1;
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -29,24 +57,12 @@ nl_worker *nl_worker_new(void) {
     return w;
 }
 
-static void free_values(nl_worker *w) {
-    for (int i = 0; i < w->nvalues; i++) {
-        free(w->values[i].bytes);
-        neap_shared_chan_unref(w->values[i].chan);
-    }
-    free(w->values);
-}
-
 void nl_worker_unref(nl_worker *w) {
     if (atomic_fetch_sub(&w->refs, 1) != 1)
         return;
-    free_values(w);
-    free(w->path);
-    free(w->cpath);
-    free(w->code);
+    nl_crew_unref(w->crew);
     free(w->text);
     free(w->traceback);
-    neap_listeners_unref(w->listeners);
     neap_future_unref(w->ready);
     neap_future_unref(w->ended);
     neap_loop_unref(w->home);
@@ -211,7 +227,7 @@ static void first_step_done(void *user) {
 /* The run of the worker is about to turn its loop. */
 void nl_worker_begins(lua_State *L, nl_state *st, nl_loop *l, neap_future *main) {
     nl_worker *w = st->worker;
-    nl_check_code(L, st, neap_loop_set_listeners(l->loop, w->listeners, w->id - 1));
+    nl_check_code(L, st, neap_loop_set_listeners(l->loop, w->crew->listeners, w->id - 1));
     atomic_fetch_add(&w->refs, 1);
     nl_check_code(L, st, neap_call_soon(l->loop, first_step_done, w, unref, NULL));
     pthread_mutex_lock(&w->lock);
@@ -234,16 +250,10 @@ void nl_worker_ends(nl_worker *w) {
 
 /* ---- The state ---- */
 
-static void set_path(lua_State *L, const char *field, const char *path) {
-    lua_pushstring(L, path);
-    lua_setfield(L, -2, field);
-}
-
 /* The modules of the starter's state, and of neap this very library. */
 static void set_package(lua_State *L, const nl_worker *w) {
+    nl_unpack_paths(L, w->crew->paths);
     lua_getglobal(L, "package");
-    set_path(L, "path", w->path);
-    set_path(L, "cpath", w->cpath);
     lua_getfield(L, -1, "preload");
     lua_pushcfunction(L, luaopen_neap_core);
     lua_setfield(L, -2, "neap.core");
@@ -252,42 +262,25 @@ static void set_package(lua_State *L, const nl_worker *w) {
     lua_pop(L, 2);
 }
 
-static void push_plain(lua_State *L, const nl_plain *v) {
-    if (v->type == LUA_TNUMBER && v->whole)
-        lua_pushinteger(L, v->i);
-    else if (v->type == LUA_TNUMBER)
-        lua_pushnumber(L, v->n);
-    else if (v->type == LUA_TBOOLEAN)
-        lua_pushboolean(L, v->whole);
-    else if (v->type == LUA_TSTRING)
-        lua_pushlstring(L, v->bytes, v->len);
-    else if (v->type == LUA_TUSERDATA)
-        neap_lua_push_shared_chan(L, v->chan);
-    else
-        lua_pushnil(L);
-}
-
-static void push_code(lua_State *L, const nl_worker *w) {
-    int status = w->is_script ? luaL_loadfile(L, w->code)
-                              : luaL_loadbuffer(L, w->code, w->code_len, "=worker");
+/* Puts the function in the place of what was sent for it: a script's path, code, or itself if it is in C. */
+static void load_function(lua_State *L, const nl_worker *w, int at) {
+    size_t len;
+    const char *sent = lua_tolstring(L, at, &len);
+    if (sent == NULL)
+        return;
+    int status =
+        w->crew->is_script ? luaL_loadfile(L, sent) : luaL_loadbuffer(L, sent, len, "=worker");
     if (status != LUA_OK)
         lua_error(L);
+    lua_replace(L, at);
 }
 
-/* What neap.worker is, the arguments, and the options of the run. */
+/* Sets neap.worker and a script's `arg`; answers function and arguments as the options of the run. */
 static const char opener[] =
-    "local neap, id, count, restarts, script, fn, channels = ...\n"
-    "local values = { n = select('#', ...) - 7, select(8, ...) }\n"
-    "local worker = { id = id, count = count, restarts = restarts, channels = {} }\n"
-    "for i = 1, 2 * channels, 2 do worker.channels[values[i]] = values[i + 1] end\n"
-    "local run = { fn, n = values.n - 2 * channels + 1, name = 'worker ' .. id }\n"
-    "for i = 2, run.n do run[i] = values[i + 2 * channels - 1] end\n"
-    "if script then\n"
-    "    arg = { [0] = script }\n"
-    "    for i = 2, run.n do arg[i - 1] = run[i] end\n"
-    "end\n"
-    "neap.worker = worker\n"
-    "return run\n";
+    "local neap, id, count, restarts, script, channels, fn = ...\n"
+    "neap.worker = { id = id, count = count, restarts = restarts, channels = channels }\n"
+    "if script then arg = { [0] = script, select(8, ...) } end\n"
+    "return { fn, n = select('#', ...) - 6, name = 'worker ' .. id, select(8, ...) }\n";
 
 static void push_require(lua_State *L, const char *name) {
     lua_getglobal(L, "require");
@@ -295,34 +288,34 @@ static void push_require(lua_State *L, const char *name) {
     lua_call(L, 1, 1);
 }
 
+static void set_span(lua_State *L, const char *name, int64_t ns) {
+    if (ns < 0)
+        return;
+    lua_pushnumber(L, (lua_Number)ns / 1e9);
+    lua_setfield(L, -2, name);
+}
+
 /* Pushes the options of the run. */
 static void push_run(lua_State *L, const nl_worker *w) {
+    int script = lua_gettop(L) + 6;
     if (luaL_loadbuffer(L, opener, sizeof opener - 1, "=neap") != LUA_OK)
         lua_error(L);
     push_require(L, "neap");
     lua_pushinteger(L, w->id);
-    lua_pushinteger(L, w->count);
+    lua_pushinteger(L, w->crew->count);
     lua_pushinteger(L, w->restarts);
-    if (w->is_script)
-        lua_pushstring(L, w->code);
-    else
-        lua_pushnil(L);
-    push_code(L, w);
-    lua_pushinteger(L, w->channels);
-    luaL_checkstack(L, w->nvalues + LUA_MINSTACK, "too many arguments");
-    for (int i = 0; i < w->nvalues; i++)
-        push_plain(L, &w->values[i]);
-    lua_call(L, 7 + w->nvalues, 1);
-    lua_pushboolean(L, w->control);
+    lua_pushnil(L);
+    int n = nl_unpack_values(L, w->crew->call);
+    if (w->crew->is_script) {
+        lua_pushvalue(L, script + 2);
+        lua_replace(L, script);
+    }
+    load_function(L, w, script + 2);
+    lua_call(L, 5 + n, 1);
+    lua_pushboolean(L, w->crew->control);
     lua_setfield(L, -2, "control");
-    if (w->grace >= 0) {
-        lua_pushnumber(L, (lua_Number)w->grace / 1e9);
-        lua_setfield(L, -2, "grace");
-    }
-    if (w->stop_grace >= 0) {
-        lua_pushnumber(L, (lua_Number)w->stop_grace / 1e9);
-        lua_setfield(L, -2, "stop_grace");
-    }
+    set_span(L, "grace", w->crew->grace);
+    set_span(L, "stop_grace", w->crew->stop_grace);
 }
 
 static char *copy_text(const char *text) {
@@ -440,10 +433,13 @@ int nl_worker_start(nl_worker *w) {
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     block_signals(&before);
     atomic_fetch_add(&w->refs, 1);
+    w->over = 0;
     int code = pthread_create(&thread, &detached, thread_main, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&detached);
-    if (code != 0)
+    if (code != 0) {
+        w->over = 1;
         nl_worker_unref(w);
+    }
     return code;
 }

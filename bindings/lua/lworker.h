@@ -1,7 +1,7 @@
 /* lworker.h: a worker: a thread with a Lua state and a loop of its own, started by a script in another.
 
-   Who owns what.  The record belongs to both sides, by references: to the object in the starting state and to the thread.
-   - What is set before the thread starts is constant.
+   Who owns what.  The records belong to both sides, by references: to objects in the starting state and to the threads.
+   - The crew, and what is set of a worker before its thread starts, are constant.
    - Under `lock`: the loop, while it can be posted to; what was asked for before; how it ended.
    - Lua state, loop and everything on it are the thread's alone.  Others reach it by posts to its loop: stop, hasten, ask.
    - The futures are the starter's; the worker posts to its loop what completes them.
@@ -13,31 +13,22 @@
 
 #include "lneap.h"
 
-/* A value that goes from one state to another. */
-typedef struct nl_plain {
-    int type; /* LUA_T*; LUA_TUSERDATA: a shared channel */
-    int whole;
-    lua_Integer i;
-    lua_Number n;
-    char *bytes;
-    size_t len;
-    neap_shared_chan *chan; /* a reference */
-} nl_plain;
-
-typedef struct nl_worker {
-    int id; /* from 1 */
+/* What workers have in common that do the same. */
+typedef struct nl_crew {
+    atomic_int refs;
     int count;
-    int restarts; /* how often its place was taken before */
+    int is_script;
     int control;
     int64_t grace, stop_grace; /* ns; -1: as the run has it */
-    char *path, *cpath;        /* of modules */
-    char *code;                /* a script's path, or a function as string.dump gives it */
-    size_t code_len;
-    int is_script;
-    int channels; /* pairs in front of the arguments among the values */
-    int nvalues;
-    nl_plain *values;
-    neap_listeners *listeners;  /* a reference */
+    nl_parcel *paths;          /* of modules */
+    nl_parcel *call; /* the channels by name; the script's path or the function; its arguments */
+    neap_listeners *listeners; /* a reference */
+} nl_crew;
+
+typedef struct nl_worker {
+    int id;                     /* from 1 */
+    int restarts;               /* how often its place was taken before */
+    nl_crew *crew;              /* a reference */
     neap_loop *home;            /* the starter's; a reference */
     neap_future *ready, *ended; /* of its thread; gone once it has heard of the end */
 
@@ -49,7 +40,7 @@ typedef struct nl_worker {
     neap_future *main;
     int stopping, hastened; /* asked for */
     int was_ready;
-    int over;        /* the thread is at its end */
+    int over;        /* the thread is at its end, or there is none */
     const char *how; /* "done", "error", "exit", "signal" */
     int status;      /* of an exit */
     char *text;      /* of an error, or NULL */
@@ -57,7 +48,9 @@ typedef struct nl_worker {
 } nl_worker;
 
 /* lworker.c: the thread's side, and how it is reached */
-nl_worker *nl_worker_new(void);
+nl_crew *nl_crew_new(void);
+void nl_crew_unref(nl_crew *crew);
+nl_worker *nl_worker_new(nl_crew *crew, int id);
 void nl_worker_unref(nl_worker *w);
 int nl_worker_start(nl_worker *w);
 int32_t nl_worker_stop(nl_worker *w);

@@ -4,136 +4,72 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct nl_places {
+typedef struct nl_crewed {
     nl_node node;
-    neap_listeners *listeners; /* a reference */
-    int count;
-} nl_places;
+    nl_crew *crew; /* a reference, or NULL */
+} nl_crewed;
 
 typedef struct nl_hired {
     nl_node node;
-    nl_worker *w; /* a reference */
+    nl_worker *w; /* a reference, or NULL */
 } nl_hired;
 
-/* ---- Places ---- */
+/* ---- Crews ---- */
 
-/* places(n): what n workers listen on together. */
-static int new_places(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    int n = (int)luaL_checkinteger(L, 1);
-    nl_places *p = nl_make(L, st, NL_PLACES, sizeof *p, 0);
-    nl_check_code(L, st, neap_listeners_new(NULL, n, &p->listeners));
-    p->count = n;
-    return 1;
-}
-
-/* The worker does not come back. */
-static int leave(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    nl_places *p = nl_check(L, st, 1, NL_PLACES, "places");
-    nl_check_code(L, st, neap_listeners_leave(p->listeners, (int32_t)luaL_checkinteger(L, 2) - 1));
-    return 0;
-}
-
-static void drop_places(nl_node *node) {
-    nl_places *p = (nl_places *)node;
-    neap_listeners_unref(p->listeners);
-    p->listeners = NULL;
-}
-
-/* ---- Starting ---- */
-
-static char *copy_bytes(lua_State *L, const char *bytes, size_t len) {
-    char *copy = nl_alloc(L, len + 1);
-    memcpy(copy, bytes, len);
-    return copy;
-}
-
-static char *copy_field(lua_State *L, int table, const char *name) {
-    lua_getfield(L, table, name);
-    size_t len = 0;
-    const char *text = lua_tolstring(L, -1, &len);
-    char *copy = copy_bytes(L, text != NULL ? text : "", len);
-    lua_pop(L, 1);
-    return copy;
-}
-
-static void read_value(lua_State *L, nl_state *st, int at, nl_plain *v) {
-    int type = lua_type(L, at);
-    if (type == LUA_TNUMBER) {
-        v->whole = nl_isinteger(L, at);
-        v->i = v->whole ? lua_tointeger(L, at) : 0;
-        v->n = lua_tonumber(L, at);
-    } else if (type == LUA_TBOOLEAN) {
-        v->whole = lua_toboolean(L, at);
-    } else if (type == LUA_TSTRING) {
-        const char *bytes = lua_tolstring(L, at, &v->len);
-        v->bytes = copy_bytes(L, bytes, v->len);
-    } else if (neap_lua_to_shared_chan(L, at) != NULL) {
-        v->chan = neap_shared_chan_ref(neap_lua_to_shared_chan(L, at));
-    } else if (type != LUA_TNIL) {
-        nl_throw(L, st, NEAP_ETYPE, "a %s cannot go to a worker", luaL_typename(L, at));
-    }
-    v->type = type;
-}
-
-/* The list `values` of the options at index 3, which has a field n. */
-static void read_values(lua_State *L, nl_state *st, nl_worker *w) {
-    lua_getfield(L, 3, "values");
-    lua_getfield(L, -1, "n");
-    int n = (int)lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    w->values = nl_alloc(L, ((size_t)n + 1) * sizeof *w->values);
-    for (int i = 0; i < n; i++) {
-        lua_rawgeti(L, -1, i + 1);
-        w->nvalues = i + 1;
-        read_value(L, st, lua_gettop(L), &w->values[i]);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-}
-
-/* check(value): raises if it cannot go to a worker. */
-static int check(lua_State *L) {
-    nl_plain v = {0};
-    read_value(L, NL_STATE(L), 1, &v);
-    free(v.bytes);
-    neap_shared_chan_unref(v.chan);
-    return 0;
-}
-
+/* Of the options at index 1: a number of seconds, or -1. */
 static int64_t span(lua_State *L, const char *name) {
-    lua_getfield(L, 3, name);
+    lua_getfield(L, 1, name);
     int64_t ns = lua_isnil(L, -1) ? -1 : nl_seconds(L, lua_gettop(L));
     lua_pop(L, 1);
     return ns;
 }
 
-static int whole(lua_State *L, const char *name) {
-    lua_getfield(L, 3, name);
-    int n = lua_isboolean(L, -1) ? lua_toboolean(L, -1) : (int)lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    return n;
+/* crew({count=, control=, grace=, stop_grace=}, channels, main, ...): what its workers will need, as it is now. */
+static int new_crew(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    int nargs = lua_gettop(L) - 3;
+    nl_crewed *made = nl_make(L, st, NL_CREW, sizeof *made, 0);
+    nl_crew *crew = made->crew = nl_crew_new();
+    if (crew == NULL)
+        nl_throw_code(L, st, NEAP_ENOMEM);
+    lua_getfield(L, 1, "count");
+    crew->count = (int)luaL_checkinteger(L, -1);
+    lua_getfield(L, 1, "control");
+    crew->control = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    crew->grace = span(L, "grace");
+    crew->stop_grace = span(L, "stop_grace");
+    crew->is_script = lua_type(L, 3) == LUA_TSTRING;
+    nl_pack_paths(L, crew->paths);
+    nl_pack_values(L, crew->call, 2, 1, "channels", 0);
+    if (crew->is_script)
+        nl_pack_values(L, crew->call, 3, 1, "script", 0);
+    else
+        nl_pack_function(L, crew->call, 3, "pass it as an argument");
+    nl_pack_values(L, crew->call, 4, nargs, "argument", 1);
+    nl_check_code(L, st, neap_listeners_new(NULL, crew->count, &crew->listeners));
+    return 1;
 }
 
-static void read_options(lua_State *L, nl_state *st, nl_worker *w) {
-    w->restarts = whole(L, "restarts");
-    w->control = whole(L, "control");
-    w->channels = whole(L, "channels");
-    w->is_script = whole(L, "is_script");
-    w->grace = span(L, "grace");
-    w->stop_grace = span(L, "stop_grace");
-    lua_getfield(L, 3, "code");
-    const char *code = luaL_checklstring(L, -1, &w->code_len);
-    w->code = copy_bytes(L, code, w->code_len);
-    lua_pop(L, 1);
-    lua_getglobal(L, "package");
-    int package = lua_gettop(L);
-    w->path = copy_field(L, package, "path");
-    w->cpath = copy_field(L, package, "cpath");
-    lua_pop(L, 1);
-    read_values(L, st, w);
+static nl_crew *check_crew(lua_State *L) {
+    const nl_crewed *made = nl_check(L, NL_STATE(L), 1, NL_CREW, "a crew");
+    return made->crew;
 }
+
+/* leave(crew, id): the worker does not come back. */
+static int leave(lua_State *L) {
+    int32_t place = (int32_t)luaL_checkinteger(L, 2) - 1;
+    nl_check_code(L, NL_STATE(L), neap_listeners_leave(check_crew(L)->listeners, place));
+    return 0;
+}
+
+static void drop_crew(nl_node *node) {
+    nl_crewed *made = (nl_crewed *)node;
+    nl_crew_unref(made->crew);
+    made->crew = NULL;
+}
+
+/* ---- Starting ---- */
 
 static void make_futures(lua_State *L, nl_state *st, nl_worker *w) {
     neap_loop *loop = nl_loop_now(L, st)->loop;
@@ -142,18 +78,15 @@ static void make_futures(lua_State *L, nl_state *st, nl_worker *w) {
     nl_check_code(L, st, neap_future_new(loop, &w->ended));
 }
 
-/* start(places, id, options): starts a worker; answers it, and the futures that it is ready and that it has ended. */
+/* start(crew, id, restarts): starts a worker; answers it, and the futures that it is ready and that it has ended. */
 static int start(lua_State *L) {
     nl_state *st = NL_STATE(L);
-    nl_places *p = nl_check(L, st, 1, NL_PLACES, "places");
+    nl_crew *crew = check_crew(L);
     nl_hired *c = nl_make(L, st, NL_WORKER, sizeof *c, 0);
-    nl_worker *w = c->w = nl_worker_new();
+    nl_worker *w = c->w = nl_worker_new(crew, (int)luaL_checkinteger(L, 2));
     if (w == NULL)
         nl_throw_code(L, st, NEAP_ENOMEM);
-    w->id = (int)luaL_checkinteger(L, 2);
-    w->count = p->count;
-    w->listeners = neap_listeners_ref(p->listeners);
-    read_options(L, st, w);
+    w->restarts = (int)luaL_checkinteger(L, 3);
     make_futures(L, st, w);
     neap_lua_push_future(L, w->ready);
     neap_lua_push_future(L, w->ended);
@@ -187,11 +120,9 @@ static int worker_hasten(lua_State *L) {
 static int worker_ask(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_worker *w = self(L);
-    neap_future *answer;
-    nl_check_code(L, st, neap_future_new(nl_loop_now(L, st)->loop, &answer));
-    neap_lua_push_future(L, answer);
-    neap_future_unref(answer); /* the object has its own */
-    int32_t code = nl_worker_ask(w, answer);
+    const nl_object *answer = nl_new_future(L, st, nl_loop_now(L, st));
+    nl_share(L, st, lua_gettop(L)); /* the worker's answer completes it */
+    int32_t code = nl_worker_ask(w, answer->future);
     if (code == NEAP_ECLOSED || code == NEAP_ELOOP_CLOSED)
         lua_pushnil(L);
     else
@@ -242,20 +173,28 @@ static struct timespec in_time(int64_t ns) {
     return t;
 }
 
+/* NULL: the node is none, or was never filled. */
+static nl_worker *worker_of(const nl_node *node) {
+    return node->kind == NL_WORKER ? ((const nl_hired *)node)->w : NULL;
+}
+
 /* finish(seconds, hasten): waits, blocking, so long for the threads of all workers of this state, after ending their graces if
    that is wanted; answers the numbers of those that have not ended. */
 static int finish(lua_State *L) {
     nl_state *st = NL_STATE(L);
     struct timespec until = in_time(nl_seconds(L, 1));
     int n = 0;
-    for (nl_node *node = st->nodes; node != NULL; node = node->next)
-        if (node->kind == NL_WORKER && lua_toboolean(L, 2))
-            nl_worker_hasten(((nl_hired *)node)->w);
+    for (nl_node *node = st->nodes; node != NULL; node = node->next) {
+        nl_worker *w = worker_of(node);
+        if (w != NULL && lua_toboolean(L, 2))
+            nl_worker_hasten(w);
+    }
     lua_newtable(L);
     for (nl_node *node = st->nodes; node != NULL; node = node->next) {
-        if (node->kind != NL_WORKER || nl_worker_await(((nl_hired *)node)->w, &until))
+        nl_worker *w = worker_of(node);
+        if (w == NULL || nl_worker_await(w, &until))
             continue;
-        lua_pushinteger(L, ((nl_hired *)node)->w->id);
+        lua_pushinteger(L, w->id);
         lua_rawseti(L, -2, ++n);
     }
     return 1;
@@ -299,19 +238,19 @@ static void drop_worker(nl_node *node) {
 
 void nl_open_workers(lua_State *L, nl_state *st) {
     static const luaL_Reg metas[] = {{"__gc", nl_gc}, {NULL, NULL}};
-    static const luaL_Reg places[] = {{"leave", leave}, {NULL, NULL}};
+    static const luaL_Reg crews[] = {{"leave", leave}, {NULL, NULL}};
     static const luaL_Reg methods[] = {{"stop", worker_stop},
                                        {"hasten", worker_hasten},
                                        {"ask", worker_ask},
                                        {"outcome", worker_outcome},
                                        {NULL, NULL}};
     static const luaL_Reg functions[] = {
-        {"places", new_places}, {"start", start}, {"figures", figures}, {"finish", finish},
-        {"report", report},     {"now", now},     {"check", check},     {"refuse", refuse},
-        {"failure", failure},   {NULL, NULL}};
-    st->drops[NL_PLACES] = drop_places;
+        {"crew", new_crew}, {"start", start},     {"figures", figures},
+        {"finish", finish}, {"report", report},   {"now", now},
+        {"refuse", refuse}, {"failure", failure}, {NULL, NULL}};
+    st->drops[NL_CREW] = drop_crew;
     st->drops[NL_WORKER] = drop_worker;
-    nl_class(L, st, NL_PLACES, "neap.places", places, NULL, metas);
+    nl_class(L, st, NL_CREW, "neap.workers.crew", crews, NULL, metas);
     lua_pop(L, 1);
     nl_class(L, st, NL_WORKER, "neap.worker", methods, NULL, metas);
     lua_pop(L, 1);

@@ -303,7 +303,7 @@ static const char all_classes[] =
     "  loop:call_soon(function() end) loop:call_later(1, function() end):cancel()\n"
     "  neap.new_loop()\n"
     "  neap.signal('HUP')\n"
-    "  require 'neap.core'.workers.places(1)\n"
+    "  require 'neap.core'.workers.crew({count = 1}, {}, function() end)\n"
     "  return neap.future()\n"
     "end)";
 

@@ -464,26 +464,67 @@ describe("neap.workers", function()
     end))
 
     it("a function with upvalues is refused with the name of one", in_loop(function()
-        local err = helper.raises("value_error", function()
+        local err = helper.raises("type_error", function()
             neap.workers { 1, function() return elsewhere end }
         end)
-        helper.contains("upvalue 'elsewhere'", err.message)
+        helper.contains("uses 'elsewhere' from outside of itself", err.message)
         helper.contains("workers_spec.lua", err.where)
-        helper.contains("in C", helper.raises("value_error", neap.workers, { 1, print }).message)
+        err = helper.raises("type_error", neap.workers, { 1, neap.spawn })
+        helper.contains("in C belongs to its Lua state", err.message)
     end))
 
     it("what makes no sense is refused", in_loop(function()
         local function fine() end
         for _, options in ipairs { { 0, fine }, { 1.5, fine }, { 257, fine }, { "2", fine }, { 1 }, { 1, {} },
-            { 1, fine, restart = "always" }, { 1, fine, policy = "never" } } do
+            { 1, fine, restart = "always" }, { 1, fine, policy = "never" }, { 1, fine, channels = 1 } } do
             helper.raises("value_error", neap.workers, options)
         end
         helper.raises("value_error", neap.workers, 2)
     end))
 
-    it("a table cannot go to a worker yet", in_loop(function()
-        local err = helper.raises("type_error", neap.workers, { 1, function() end, {} })
-        helper.contains("a table cannot go to a worker", err.message)
+    it("tables are copied, and each worker has its own", in_loop(function()
+        local answers = neap.shared_channel(4)
+        local shared = { 1 }
+        local given = { name = "jobs", list = { shared, shared }, answers = answers }
+        local crew = neap.workers { 2, function(options, none, last)
+            local a, b = options.list[1], options.list[2]
+            a[1] = a[1] + 1
+            options.answers:send { options.name, a == b, b[1], none == nil, last }
+        end, given, nil, "last" }
+        given.name = "changed meanwhile"
+        for _ = 1, 2 do
+            assert.same({ "jobs", true, 2, true, "last" }, answers:recv())
+        end
+        crew:wait()
+        assert.equal(1, shared[1])
+    end))
+
+    it("a worker that is started anew gets what the first one got", in_loop(function(_, reports)
+        local answers = neap.shared_channel(4)
+        local given = { 1 }
+        local crew = neap.workers { 1, function(list, back)
+            local inner = require "neap"
+            inner.sleep(0)
+            back:send(list[1])
+            if inner.worker.restarts == 0 then error "again" end
+        end, given, answers, backoff = 0 }
+        given[1] = print
+        assert.equal(1, answers:recv())
+        assert.equal(1, answers:recv())
+        assert.is_true(crew:wait())
+        assert.equal(1, #reports)
+    end, { reports = true }))
+
+    it("what cannot be copied is named by its place", in_loop(function()
+        local function nothing() end
+        local err = helper.raises("type_error", neap.workers, { 1, nothing, 1, { window = { {}, nothing } } })
+        helper.contains("argument 2.window[2]: a function cannot be copied", err.message)
+        err = helper.raises("type_error", neap.workers, { 1, nothing, channels = { jobs = nothing } })
+        helper.contains("channels.jobs: a function cannot be copied", err.message)
+    end))
+
+    it("a function in C without upvalues runs as it is", in_loop(function()
+        assert.is_true(neap.workers { 1, os.getenv, "PATH" }:wait())
     end))
 
     it("ready tells when all have begun", in_loop(function()

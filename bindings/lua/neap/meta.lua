@@ -586,7 +586,8 @@ function shared_channel:iter() end
 function neap.workers(options) end
 
 --- Options of `neap.workers`: `{n, fn or script, args..., option = value}`. The function may use nothing of the state that it
---- comes from; arguments are numbers, strings, booleans, nil (then `n` counts the list) and shared channels.
+--- comes from but globals, which are those of the worker. Arguments are copied when this is called, as for `neap.blocking`; a
+--- worker that is started anew gets them as they were. Where the last are nil, `n` counts the list.
 ---@class neap.workers.options
 ---@field n? integer how many values the list has, where the last are nil
 ---@field restart? string `"on_failure"` (the default): a worker that fails is started again; `"never"`: the others go on without it

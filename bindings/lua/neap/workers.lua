@@ -11,6 +11,8 @@ local BACKOFF, BACKOFF_MAX = 0.1, 5
 local STOP_GRACE, GRACE = 10, 4 -- of a worker; the end of both comes before that of the starter's run
 local MARGIN = 1
 
+local unpack = table.unpack or unpack
+
 local names = {
     n = true, restart = true, intensity = true, period = true, backoff = true, channels = true, grace = true,
     stop_grace = true, control = true,
@@ -49,39 +51,7 @@ return function(neap, system)
         system.refuse(format:format(...))
     end
 
-    -- The code of a function, which must need nothing of this state.
-    local function code_of(fn)
-        if debug.getinfo(fn, "S").what == "C" then refuse("a function in C cannot go to a worker") end
-        local i = 1
-        while true do
-            local name = debug.getupvalue(fn, i)
-            if not name then break end
-            if name ~= "_ENV" then
-                refuse("the function of a worker has the upvalue '%s': pass it as an argument", name)
-            end
-            i = i + 1
-        end
-        return string.dump(fn)
-    end
-
-    local function read_values(options)
-        local values, pairs_of_channels = { n = 0 }, 0
-        local function push(value)
-            system.check(value)
-            values.n = values.n + 1
-            values[values.n] = value
-        end
-        for name, channel in pairs(options.channels or {}) do
-            push(name)
-            push(channel)
-            pairs_of_channels = pairs_of_channels + 1
-        end
-        for i = 3, options.n or #options do
-            push(options[i])
-        end
-        return values, pairs_of_channels
-    end
-
+    -- The policy of restart, and what the workers will need: copied now, so that one that is started anew gets the same.
     local function read(options)
         local n, main = options[1], options[2]
         for name in pairs(options) do
@@ -97,16 +67,12 @@ return function(neap, system)
         if restart ~= "on_failure" and restart ~= "never" then
             refuse("the policies of restart are 'on_failure' and 'never'")
         end
-        local values, channels = read_values(options)
-        return {
-            is_script = type(main) == "string",
-            code = type(main) == "string" and main or code_of(main),
-            values = values,
-            channels = channels,
-            control = options.control or false,
-            grace = options.grace or GRACE,
-            stop_grace = options.stop_grace,
-        }, restart
+        local channels = options.channels or {}
+        if type(channels) ~= "table" then refuse "the option 'channels' must be a table" end
+        local how = {
+            count = n, control = options.control, grace = options.grace or GRACE, stop_grace = options.stop_grace,
+        }
+        return restart, system.crew(how, channels, main, unpack(options, 3, options.n or #options))
     end
 
     -- One worker, and those that take its place
@@ -134,9 +100,8 @@ return function(neap, system)
 
     -- Starts a worker and waits for its end.
     local function attend(crew, member)
-        local how = setmetatable({ restarts = member.restarts }, { __index = crew.how })
         local ready
-        member.worker, ready, member.ended = system.start(crew.places, member.id, how)
+        member.worker, ready, member.ended = system.start(crew.core, member.id, member.restarts)
         set_state(crew, member, "starting")
         if crew.stopping then member.worker:stop() end
         neap.wait({ ready, member.ended }, { return_when = "first_completed" })
@@ -150,7 +115,7 @@ return function(neap, system)
 
     -- How long a worker may take to end, at most.
     local function patience(crew)
-        return crew.stop_grace + crew.how.grace + MARGIN
+        return crew.stop_grace + crew.grace + MARGIN
     end
 
     -- This task is cancelled.  The command goes on without it: see command.finish.
@@ -223,7 +188,7 @@ return function(neap, system)
             give_up(crew, member)
             if neap.is_cancelled(err) then error(err, 0) end
         end
-        crew.places:leave(member.id)
+        crew.core:leave(member.id)
     end
 
     -- Not a group: when the time of the run is over, nobody waits for anybody.
@@ -249,17 +214,17 @@ return function(neap, system)
     -- Starts workers; see meta.lua.
     function neap.workers(options)
         if type(options) ~= "table" then refuse("expected a table: the number of workers, a function or script") end
-        local how, restart = read(options)
+        local restart, core = read(options)
         local crew = setmetatable({
+            core = core,
             count = options[1],
-            how = how,
             restart = restart,
             intensity = options.intensity or INTENSITY,
             period = options.period or PERIOD,
             backoff = options.backoff or BACKOFF,
             stop_grace = options.stop_grace or STOP_GRACE,
+            grace = options.grace or GRACE,
             tell = system.report,
-            places = system.places(options[1]),
             members = {},
             started = neap.future(),
             stop_begun = neap.future(),
@@ -276,7 +241,7 @@ return function(neap, system)
         if self.stopping then return end
         self.stopping = system.now()
         for _, member in ipairs(self.members) do
-            self.places:leave(member.id)
+            self.core:leave(member.id)
             if member.worker then member.worker:stop() end
         end
         if not self.stop_begun:done() then self.stop_begun:set_result(true) end
