@@ -1,5 +1,4 @@
-/* lfs.c: operations on paths, and what those on open files share with them: one trip to the core, whose outcome becomes Lua
-   values by its kind. */
+/* lfs.c: operations on paths: each is one trip to the core. */
 #include "lneap.h"
 
 #include <math.h>
@@ -10,7 +9,7 @@ enum {
     PERMISSIONS_DIR = 0777
 };
 
-/* ---- Outcomes ---- */
+/* ---- The wait of an operation ---- */
 
 /* Of the record of a wait. */
 enum {
@@ -19,129 +18,6 @@ enum {
     KEPT_TO,
     KEPT_FILE /* for an open: the object, made before there is something to lose */
 };
-
-static void set_text(lua_State *L, const char *key, const char *text) {
-    if (text == NULL)
-        return;
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, key);
-}
-
-/* nil and an error that knows operation and paths. */
-int nl_fs_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *path,
-               const char *to) {
-    nl_fail(L, st, code, op, NULL);
-    if (code == NEAP_EVALUE)
-        set_text(L, "message", "a path cannot have a zero byte inside");
-    set_text(L, "path", path);
-    set_text(L, "to", to);
-    return 2;
-}
-
-static void add_partial(lua_State *L, int64_t partial) {
-    lua_pushinteger(L, (lua_Integer)partial);
-    lua_setfield(L, -2, "partial");
-}
-
-/* The same for what the coroutine waited for; a cancellation is raised. */
-int nl_fs_fail_waited(lua_State *L, nl_state *st, neap_future *future, const char *op,
-                      const char *path, const char *to) {
-    int32_t code = neap_future_error(future);
-    int64_t partial = neap_future_partial(future);
-    if (code == NEAP_ECANCELED)
-        nl_push_cancelled(L, st, neap_future_message(future));
-    nl_wait_end(st->task);
-    if (code == NEAP_ECANCELED)
-        return lua_error(L);
-    nl_fs_fail(L, st, code, op, path, to);
-    if (partial > 0)
-        add_partial(L, partial);
-    return 2;
-}
-
-static const char *type_name(int32_t type) {
-    static const char *const names[] = {
-        [NEAP_FILE_UNKNOWN] = "unknown",     [NEAP_FILE_REGULAR] = "file",
-        [NEAP_FILE_DIRECTORY] = "directory", [NEAP_FILE_SYMLINK] = "link",
-        [NEAP_FILE_FIFO] = "fifo",           [NEAP_FILE_SOCKET] = "socket",
-        [NEAP_FILE_CHAR] = "char",           [NEAP_FILE_BLOCK] = "block"};
-    return names[type];
-}
-
-static void set_integer(lua_State *L, const char *key, uint64_t n) {
-    lua_pushinteger(L, (lua_Integer)n);
-    lua_setfield(L, -2, key);
-}
-
-static void set_time(lua_State *L, const char *key, int64_t ns) {
-    if (ns == NEAP_TIME_OMIT)
-        return;
-    lua_pushnumber(L, (lua_Number)ns / 1e9);
-    lua_setfield(L, -2, key);
-}
-
-static int push_stat(lua_State *L, const neap_stat *s) {
-    lua_createtable(L, 0, 14);
-    set_text(L, "type", type_name(s->type));
-    set_integer(L, "permissions", s->permissions);
-    set_integer(L, "size", s->bytes);
-    set_integer(L, "allocated", s->allocated);
-    set_integer(L, "device", s->device);
-    set_integer(L, "inode", s->inode);
-    set_integer(L, "links", s->links);
-    set_integer(L, "user", s->user);
-    set_integer(L, "group", s->group);
-    set_time(L, "accessed", s->atime_ns);
-    set_time(L, "modified", s->mtime_ns);
-    set_time(L, "changed", s->ctime_ns);
-    set_time(L, "born", s->birth_ns);
-    return 1;
-}
-
-/* A list of {name=, type=, inode=}. */
-static int push_entries(lua_State *L, neap_future *future) {
-    neap_dir_entry e;
-    size_t cursor = 0;
-    lua_newtable(L);
-    for (int n = 1; neap_future_get_entry(future, &cursor, &e, sizeof e) > 0; n++) {
-        lua_createtable(L, 0, 3);
-        lua_pushlstring(L, e.name, e.name_len);
-        lua_setfield(L, -2, "name");
-        set_text(L, "type", type_name(e.type));
-        set_integer(L, "inode", e.inode);
-        lua_rawseti(L, -2, n);
-    }
-    return 1;
-}
-
-static int push_nothing(lua_State *L, neap_future *future) {
-    neap_stat s;
-    neap_dir_entry e;
-    size_t cursor = 0;
-    if (neap_future_get_stat(future, &s, sizeof s) == 0)
-        return push_stat(L, &s);
-    if (neap_future_get_entry(future, &cursor, &e, sizeof e) >= 0)
-        return push_entries(L, future);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-/* Pushes the result that the core has; a file goes into the object that the record at index 1 keeps. */
-int nl_fs_push(lua_State *L, neap_future *future) {
-    neap_value value;
-    int32_t kind = neap_future_value(future, &value, sizeof value);
-    if (kind == NEAP_KIND_INT) {
-        lua_pushinteger(L, (lua_Integer)value.i);
-    } else if (kind == NEAP_KIND_BYTES) {
-        lua_pushlstring(L, value.bytes.data, value.bytes.len);
-    } else if (kind == NEAP_KIND_FILE) {
-        lua_rawgeti(L, 1, KEPT_FILE);
-        neap_future_take_file(future, &((nl_file *)nl_block(L, -1))->file);
-    } else {
-        return push_nothing(L, future);
-    }
-    return 1;
-}
 
 static const char *kept_text(lua_State *L, int field) {
     lua_rawgeti(L, 1, field);
@@ -155,12 +31,16 @@ static int fs_end(lua_State *L) {
     if (neap_future_error(future) < 0)
         return nl_fs_fail_waited(L, st, future, kept_text(L, KEPT_OP), kept_text(L, KEPT_PATH),
                                  kept_text(L, KEPT_TO));
-    int n = nl_fs_push(L, future);
+    lua_rawgeti(L, 1, KEPT_FILE);
+    nl_file *opened = nl_block(L, -1);
+    int n = 1;
+    if (opened != NULL)
+        nl_check_code(L, st, neap_future_take_file(future, &opened->file));
+    else
+        n = nl_fs_push(L, future);
     nl_wait_end(st->task);
     return n;
 }
-
-/* ---- Starting ---- */
 
 typedef struct nl_path {
     const char *bytes;
@@ -175,18 +55,10 @@ static nl_path check_path(lua_State *L, nl_state *st, int index) {
     return p;
 }
 
-/* What each verb begins with: its loop, once it is sure that a wait is possible. */
-static neap_loop *begin(lua_State *L, nl_state *st) {
+/* What each verb begins with, once its arguments are seen: makes the record of the wait, in the place of the path at 1, while
+   there is nothing to lose; answers the loop.  `to` and `file` are indices of values to keep, or 0. */
+static neap_loop *begin(lua_State *L, nl_state *st, const char *op, int to, int file) {
     nl_check_wait(L, st);
-    return neap_future_loop(st->task->o.future);
-}
-
-/* Waits for the outcome; `to` and `file` are indices of values to keep, or 0. */
-static int wait_for(lua_State *L, nl_state *st, int32_t code, neap_future *future, const char *op,
-                    int to, int file) {
-    if (code != NEAP_PENDING)
-        return nl_fs_fail(L, st, code, op, lua_tostring(L, 1),
-                          to != 0 ? lua_tostring(L, to) : NULL);
     lua_createtable(L, 4, 0);
     lua_pushstring(L, op);
     lua_rawseti(L, -2, KEPT_OP);
@@ -201,7 +73,15 @@ static int wait_for(lua_State *L, nl_state *st, int32_t code, neap_future *futur
         lua_rawseti(L, -2, KEPT_FILE);
     }
     lua_replace(L, 1);
-    return nl_park(L, st, future, 1, fs_end);
+    return neap_future_loop(st->task->o.future);
+}
+
+/* Waits for the outcome. */
+static int wait_for(lua_State *L, nl_state *st, int32_t code, neap_future *future) {
+    if (code == NEAP_PENDING)
+        return nl_park(L, st, future, 1, fs_end);
+    return nl_fs_fail(L, st, code, kept_text(L, KEPT_OP), kept_text(L, KEPT_PATH),
+                      kept_text(L, KEPT_TO));
 }
 
 /* ---- Options ---- */
@@ -276,11 +156,11 @@ static int fs_open(lua_State *L) {
     check_options(L, st, 3, names);
     how |= flag(L, 3, "nofollow", NEAP_OPEN_NOFOLLOW);
     uint32_t permissions = permissions_option(L, st, 3, PERMISSIONS);
-    neap_loop *loop = begin(L, st);
-    neap_future *future = NULL;
     nl_new_file(L, st);
+    neap_loop *loop = begin(L, st, "open", 0, lua_gettop(L));
+    neap_future *future = NULL;
     int32_t code = neap_file_open(loop, path.bytes, path.len, how, permissions, &future);
-    return wait_for(L, st, code, future, "open", 0, lua_gettop(L));
+    return wait_for(L, st, code, future);
 }
 
 /* mkstemp([pattern]): a new file, whose name is its path(). */
@@ -291,11 +171,11 @@ static int fs_mkstemp(lua_State *L) {
         lua_pushliteral(L, "/tmp/neap-XXXXXX");
     }
     nl_path path = check_path(L, st, 1);
-    neap_loop *loop = begin(L, st);
-    neap_future *future = NULL;
     nl_new_file(L, st);
+    neap_loop *loop = begin(L, st, "mkstemp", 0, lua_gettop(L));
+    neap_future *future = NULL;
     int32_t code = neap_fs_mkstemp(loop, path.bytes, path.len, &future);
-    return wait_for(L, st, code, future, "mkstemp", 0, lua_gettop(L));
+    return wait_for(L, st, code, future);
 }
 
 static int fs_mkdtemp(lua_State *L) {
@@ -305,10 +185,10 @@ static int fs_mkdtemp(lua_State *L) {
         lua_pushliteral(L, "/tmp/neap-XXXXXX");
     }
     nl_path path = check_path(L, st, 1);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "mkdtemp", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_mkdtemp(loop, path.bytes, path.len, &future);
-    return wait_for(L, st, code, future, "mkdtemp", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 /* ---- Whole files ---- */
@@ -328,11 +208,11 @@ static int write_with(lua_State *L, uint32_t flags, const char *op) {
     check_options(L, st, 3, names);
     flags |= flag(L, 3, "exclusive", NEAP_FS_EXCL) | flag(L, 3, "sync", NEAP_FS_SYNC);
     uint32_t permissions = permissions_option(L, st, 3, PERMISSIONS);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, op, 0, 0);
     neap_future *future = NULL;
     int32_t code =
         neap_fs_write(loop, path.bytes, path.len, data, len, flags, permissions, &future);
-    return wait_for(L, st, code, future, op, 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_write(lua_State *L) {
@@ -351,10 +231,10 @@ static int fs_replace(lua_State *L) {
     const char *data = check_data(L, st, 2, &len);
     check_options(L, st, 3, names);
     uint32_t permissions = permissions_option(L, st, 3, PERMISSIONS);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "replace", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_replace(loop, path.bytes, path.len, data, len, permissions, &future);
-    return wait_for(L, st, code, future, "replace", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 /* ---- Verbs with one path and nothing else ---- */
@@ -364,10 +244,10 @@ typedef int32_t (*path_fn)(neap_loop *loop, const char *path, size_t len, neap_f
 static int with_path(lua_State *L, path_fn fn, const char *op) {
     nl_state *st = NL_STATE(L);
     nl_path path = check_path(L, st, 1);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, op, 0, 0);
     neap_future *future = NULL;
     int32_t code = fn(loop, path.bytes, path.len, &future);
-    return wait_for(L, st, code, future, op, 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_read(lua_State *L) {
@@ -398,10 +278,10 @@ typedef int32_t (*flags_fn)(neap_loop *loop, const char *path, size_t len, uint3
 static int with_flags(lua_State *L, flags_fn fn, const char *op, uint32_t flags) {
     nl_state *st = NL_STATE(L);
     nl_path path = check_path(L, st, 1);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, op, 0, 0);
     neap_future *future = NULL;
     int32_t code = fn(loop, path.bytes, path.len, flags, &future);
-    return wait_for(L, st, code, future, op, 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_stat(lua_State *L) {
@@ -426,20 +306,20 @@ static int fs_mkdir(lua_State *L) {
     check_options(L, st, 2, names);
     uint32_t flags = flag(L, 2, "parents", NEAP_FS_PARENTS);
     uint32_t permissions = permissions_option(L, st, 2, PERMISSIONS_DIR);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "mkdir", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_mkdir(loop, path.bytes, path.len, flags, permissions, &future);
-    return wait_for(L, st, code, future, "mkdir", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_chmod(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_path path = check_path(L, st, 1);
     uint32_t permissions = check_permissions(L, st, 2);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "chmod", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_chmod(loop, path.bytes, path.len, permissions, &future);
-    return wait_for(L, st, code, future, "chmod", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 /* A time in seconds since 1970; nothing: it stays; "now". */
@@ -459,20 +339,20 @@ static int fs_utimes(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_path path = check_path(L, st, 1);
     int64_t atime = check_time(L, st, 2), mtime = check_time(L, st, 3);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "utimes", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_utimes(loop, path.bytes, path.len, atime, mtime, 0, &future);
-    return wait_for(L, st, code, future, "utimes", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_truncate(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_path path = check_path(L, st, 1);
     int64_t size = nl_offset(L, st, 2);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, "truncate", 0, 0);
     neap_future *future = NULL;
     int32_t code = neap_fs_truncate(loop, path.bytes, path.len, size, &future);
-    return wait_for(L, st, code, future, "truncate", 0, 0);
+    return wait_for(L, st, code, future);
 }
 
 /* ---- Verbs with two paths ---- */
@@ -486,10 +366,10 @@ static int with_paths(lua_State *L, paths_fn fn, const char *op) {
     nl_path from = check_path(L, st, 1), to = check_path(L, st, 2);
     check_options(L, st, 3, names);
     uint32_t flags = flag(L, 3, "exclusive", NEAP_FS_EXCL);
-    neap_loop *loop = begin(L, st);
+    neap_loop *loop = begin(L, st, op, 2, 0);
     neap_future *future = NULL;
     int32_t code = fn(loop, from.bytes, from.len, to.bytes, to.len, flags, &future);
-    return wait_for(L, st, code, future, op, 2, 0);
+    return wait_for(L, st, code, future);
 }
 
 static int fs_rename(lua_State *L) {

@@ -119,11 +119,17 @@ static int fail(lua_State *L, nl_state *st, int32_t code, const char *text, cons
     return 2;
 }
 
-static int answer(lua_State *L, nl_state *st, neap_addrs *addrs) {
-    int n = nl_push_addrs(L, addrs);
-    (void)st;
+static int push_addrs(lua_State *L) {
+    return nl_push_addrs(L, lua_touserdata(L, 1));
+}
+
+/* Answers and ends the addresses, also if there is no memory for the answer.  push_addrs is on top. */
+static int answer(lua_State *L, neap_addrs *addrs) {
+    int function = lua_gettop(L);
+    lua_pushlightuserdata(L, addrs);
+    int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     neap_addrs_unref(addrs);
-    return n;
+    return status == 0 ? lua_gettop(L) - function + 1 : lua_error(L);
 }
 
 /* Keeps the host at index 1. */
@@ -158,11 +164,12 @@ static int resolve(lua_State *L) {
     if (nl_is_spent(st))
         return nl_again(L, st, resolve);
     neap_loop *loop = neap_future_loop(st->task->o.future);
+    lua_pushcfunction(L, push_addrs);
     if (code == 0)
         code = neap_getaddrinfo(loop, q.host, q.service, q.family, q.flags, &addrs, &future);
     if (code == NEAP_PENDING)
         return nl_park(L, st, future, 1, resolve_end);
-    return code < 0 ? fail(L, st, code, NULL, "resolve") : answer(L, st, addrs);
+    return code < 0 ? fail(L, st, code, NULL, "resolve") : answer(L, addrs);
 }
 
 static int32_t numeric_address(lua_State *L, nl_state *st, int index, neap_addr *addr) {

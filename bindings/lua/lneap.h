@@ -298,8 +298,7 @@ extern const luaL_Reg nl_name_futures[];
 void nl_open_names(lua_State *L, nl_state *st);
 void nl_open_connect(lua_State *L, nl_state *st);
 
-/* lfs.c, lfile.c, lfswatch.c */
-nl_file *nl_new_file(lua_State *L, nl_state *st);
+/* lfs.c, lfsresult.c, lfswatch.c */
 int64_t nl_offset(lua_State *L, nl_state *st, int index);
 int nl_fs_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *path,
                const char *to);
@@ -307,8 +306,20 @@ int nl_fs_fail_waited(lua_State *L, nl_state *st, neap_future *future, const cha
                       const char *path, const char *to);
 int nl_fs_push(lua_State *L, neap_future *future);
 void nl_open_fs(lua_State *L, nl_state *st);
-void nl_open_file(lua_State *L, nl_state *st);
 void nl_open_fs_watch(lua_State *L, nl_state *st);
+
+/* lfile.c, lfileread.c */
+nl_file *nl_new_file(lua_State *L, nl_state *st);
+nl_file *nl_check_file(lua_State *L, nl_state *st);
+const char *nl_file_path(const nl_file *f);
+int nl_file_fail(lua_State *L, const nl_file *f, int32_t code, const char *op);
+size_t nl_file_size(lua_State *L, nl_state *st, int index);
+int nl_file_is_read(const nl_file *f);
+void nl_file_give_back(nl_file *f);
+void nl_file_end_reading(nl_file *f);
+extern const luaL_Reg nl_file_looks[];
+extern const luaL_Reg nl_file_reads[];
+void nl_open_file(lua_State *L, nl_state *st);
 
 /* lwait.c, lgather.c, llocal.c, lscope.c, llock.c, lsync.c, lchan.c, lshared.c, lselect.c, lrun.c, lshutdown.c, lsignal.c,
    lidle.c, ltesting.c */

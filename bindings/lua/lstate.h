@@ -254,14 +254,18 @@ struct nl_fs_watch {
 struct nl_file {
     nl_node node;
     neap_file *file;
+    neap_buf *seen;       /* what came last for a pread without a wait */
     neap_future *reading; /* what the one reader waits for, or had last */
-    neap_buf *block;      /* what came last without a wait */
+    neap_buf *block;      /* what came last for a read without a wait */
     char *bytes;          /* read ahead of the script: from `at` to `end` */
     size_t at, end, cap;
+    const void *piece; /* came behind these and is still where the core has put it */
+    size_t piece_len;
     size_t wanted; /* by the read under way, in bytes */
     size_t asked;  /* of the core */
     size_t scanned;
-    uint8_t form; /* of that read: see lfile.c */
+    uint8_t form;    /* of that read: see lfileread.c */
+    uint8_t awaited; /* the reader has not seen yet how `reading` ended */
 };
 
 /* The head of what a script may make before it runs: it belongs to the loop of its first use, and once that is closed to

@@ -6,9 +6,12 @@
 #include <lualib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "neap_lua.h"
 #include "support.h"
+
+static char path[64]; /* a file that scripts may have, as `file_path` */
 
 /* Lua relies on shrinking. */
 static void *lua_memory(void *ud, void *p, size_t old, size_t n) {
@@ -41,6 +44,8 @@ static lua_State *state_on(neap_loop *loop, const char *script) {
         "neap = require 'neap'";
     if (luaL_dostring(L, paths) != 0 || luaL_loadstring(L, script) != 0)
         fail_msg("%s", lua_tostring(L, -1));
+    lua_pushstring(L, path);
+    lua_setglobal(L, "file_path");
     assert_int_equal(neap_lua_attach(L, loop), 0);
     return L;
 }
@@ -268,6 +273,77 @@ static void processes_and_signals(void) {
         0);
 }
 
+static void files(void) {
+    run_script_on(
+        "neap.spawn(function()\n"
+        "  local fs = neap.fs\n"
+        "  local f = fs.open(file_path, 'w+')\n"
+        "  if not f or not f:write(('a line\\n'):rep(1000)) then return end\n"
+        "  f:pread(10, 5) f:stat() f:sync() f:truncate(7000)\n"
+        "  f:seek('set')\n"
+        "  f:read('l') f:read('L', 'a')\n"
+        "  f:close()\n"
+        "  fs.replace(file_path, 'text')\n"
+        "  fs.read(file_path) fs.stat(file_path) fs.realpath(file_path)\n"
+        "  fs.rename(file_path, file_path .. '2') fs.rename(file_path .. '2', file_path)\n"
+        "  fs.readdir('/proc/self/fdinfo')\n"
+        "  local w = fs.watch(file_path)\n"
+        "  if w then\n"
+        "    fs.write(file_path, 'more')\n"
+        "    neap.move_on(0.01, w.next, w)\n"
+        "    w:close()\n"
+        "  end\n"
+        "end)",
+        0);
+}
+
+static void names_and_connections(void) {
+    run_script("neap.spawn(function()\n"
+               "  neap.resolve('127.0.0.1', 80) neap.resolve('localhost', 80)\n"
+               "  neap.getnameinfo('127.0.0.1:80')\n"
+               "  pcall(neap.await, neap.loop():getaddrinfo('::1', 80))\n"
+               "  neap.scope(function()\n"
+               "    local server = neap.serve('127.0.0.1:0', function(stream)\n"
+               "      stream:write(stream:read('l') or '', '\\n')\n"
+               "    end, {max_connections = 5, name = 'echo'})\n"
+               "    if not server then return end\n"
+               "    local address = server:addresses()[1]\n"
+               "    local stream = neap.connect(address)\n"
+               "    if stream then\n"
+               "      server:connections() server:metrics()\n"
+               "      if stream:write('text\\n') then stream:read('l') end\n"
+               "      stream:close()\n"
+               "    end\n"
+               "    server:close{grace = 0}\n"
+               "    server:wait_closed()\n"
+               "    neap.connect(address)\n"
+               "  end)\n"
+               "end)");
+}
+
+static void messages(void) {
+    run_script("neap.spawn(function()\n"
+               "  local a, b = neap.udp(), neap.udp()\n"
+               "  if not a or not b or not a:bind('127.0.0.1:0') then return end\n"
+               "  local to = a:getsockname()\n"
+               "  for i = 1, 2 do\n"
+               "    if b:send_many({'one', 'two', ('x'):rep(100)}, to) == 3 then\n"
+               "      neap.move_on(1, a.recv_many, a, 2, 50)\n"
+               "      neap.move_on(1, a.recv_many, a, 2)\n"
+               "    end\n"
+               "  end\n"
+               "  a:join('224.0.0.251')\n"
+               "  local c, d = neap.socketpair()\n"
+               "  if c and c:send_fds('x', {a, b}) then\n"
+               "    local _, fds = d:recv_fds()\n"
+               "    local e = fds and fds[1] and neap.adopt(fds[1])\n"
+               "    if e then e:close() end\n"
+               "    c:peer_credentials()\n"
+               "  end\n"
+               "  for _, s in pairs{a, b, c, d} do s:close() end\n"
+               "end)");
+}
+
 /* Collects from a thread whose stack is too full for a finalizer to be called without memory. */
 static void collect_without_memory(lua_State *L) {
     lua_State *co = lua_newthread(L);
@@ -338,6 +414,15 @@ SWEEP(looks_at_the_program)
 SWEEP(streams)
 SWEEP(functions_in_other_states)
 SWEEP(processes_and_signals)
+SWEEP(names_and_connections)
+SWEEP(messages)
+
+static void under_failing_memory_files(void **state) {
+    (void)state;
+    snprintf(path, sizeof path, "/tmp/neap-fault-lua-%d", (int)getpid());
+    nt_fault(files);
+    (void)unlink(path);
+}
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
@@ -349,4 +434,7 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_streams),
         NT_TEST_BARE(under_failing_memory_functions_in_other_states),
         NT_TEST_BARE(under_failing_memory_processes_and_signals),
+        NT_TEST_BARE(under_failing_memory_files),
+        NT_TEST_BARE(under_failing_memory_names_and_connections),
+        NT_TEST_BARE(under_failing_memory_messages),
         NT_TEST_BARE(a_finalizer_that_cannot_be_called_leaves_nothing_behind))

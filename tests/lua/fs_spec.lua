@@ -212,6 +212,22 @@ describe("an open file", function()
         assert(f:close())
     end))
 
+    it("a read that is over belongs to its reader until that has seen it", in_dir(function(dir)
+        local text = ("a line\n"):rep(200000)
+        local f = file_with(dir, text)
+        local n = 0
+        local reader = neap.spawn(function() n = #f:read "a" end)
+        neap.yield()
+        while not reader:done() do
+            local line, err = f:read "l"
+            if reader:done() then break end
+            assert.is_nil(line)
+            assert.equal("EBUSY", err.code)
+            neap.yield()
+        end
+        assert.equal(#text, n)
+    end))
+
     it("a full device is an error that knows operation and path", in_dir(function()
         local f = assert(fs.open("/dev/full", "w"))
         fails("ENOSPC", f:write("x"))

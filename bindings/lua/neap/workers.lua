@@ -51,7 +51,7 @@ return function(neap, system)
         system.refuse(format:format(...))
     end
 
-    -- The policy of restart, and what the workers will need: copied now, so that one that is started anew gets the same.
+    -- The policy of restart, and what the workers will need, copied: one that is started anew gets the same.
     local function read(options)
         local n, main = options[1], options[2]
         for name in pairs(options) do
