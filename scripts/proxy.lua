@@ -2,7 +2,9 @@
 -- its writer down, nothing piles up here.
 local USAGE = [[
 usage: neap scripts/proxy.lua [options] LISTEN TARGET
-  LISTEN, TARGET    HOST:PORT with a numeric host, or the path of a Unix socket
+  LISTEN            HOST:PORT with a numeric host, or the path of a Unix socket
+  TARGET            likewise, or with a name, of which all addresses are tried
+  --timeout SECONDS to reach the target (default 10)
   --max N           connections at the same time (default 1000); more wait
   --idle SECONDS    ends connections over which nothing has come for so long (default: never)
   --grace SECONDS   that connections have to end after SIGTERM or SIGINT (default 5)
@@ -10,7 +12,7 @@ usage: neap scripts/proxy.lua [options] LISTEN TARGET
 ]]
 local neap = require "neap"
 
-local settings = { max = 1000, idle = math.huge, grace = 5, quiet = false }
+local settings = { max = 1000, timeout = 10, idle = math.huge, grace = 5, quiet = false }
 local addresses = {}
 
 local function read_arguments(args)
@@ -34,11 +36,9 @@ local function read_arguments(args)
 end
 
 local function dial(address)
-    local sock = address:find "^[/@]" and neap.unix() or neap.tcp()
-    local ok, err = sock:connect(address)
-    if ok then return neap.stream(sock) end
-    sock:close()
-    return nil, err
+    local target, err = neap.move_on(settings.timeout, neap.connect, address)
+    if target or err then return target, err end
+    return nil, ("connect %s: no answer for %g s"):format(address, settings.timeout)
 end
 
 local total = { connections = 0, up = 0, down = 0 }
@@ -76,22 +76,33 @@ local function relay(client, target, counter)
     end)
 end
 
+-- What ended a connection; of a target with several addresses, what each of them has answered.
+local function reason(err)
+    if type(err) ~= "table" then return tostring(err) end
+    err = err.errors and err.errors[1] or err
+    local list = {}
+    for i, try in ipairs(err.tried or {}) do
+        list[i] = try.address .. ": " .. try.error.message
+    end
+    return list[2] and ("connect %s: %s"):format(err.address, table.concat(list, ", ")) or tostring(err)
+end
+
 local function log(peer, counter, err)
     total.connections = total.connections + 1
     total.up, total.down = total.up + counter.up, total.down + counter.down
     if settings.quiet then return end
     local seconds = neap.loop():time() - counter.begun
     print(("%s: %d bytes up, %d down, %.3f s%s"):format(peer, counter.up, counter.down, seconds,
-        err and ": " .. tostring(err) or ""))
+        err and ": " .. reason(err) or ""))
     io.stdout:flush()
 end
 
 local function serve(client, peer)
-    local now = neap.loop():time()
-    local counter = { up = 0, down = 0, begun = now, last = now }
+    local counter = { up = 0, down = 0, begun = neap.loop():time() }
     local target, err = dial(addresses[2])
     local ok = target ~= nil
     if ok then
+        counter.last = neap.loop():time()
         ok, err = neap.pcall(relay, client, target, counter)
         if ok then target:close() else target:abort() end
     end
