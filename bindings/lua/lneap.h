@@ -139,9 +139,6 @@ int nl_has_await(lua_State *L, int index);
 void nl_check_body(lua_State *L, nl_state *st, int index);
 void nl_push_task(lua_State *L, nl_state *st, neap_task *task);
 void nl_bury(nl_state *st);
-void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud);
-int nl_is_kept(lua_State *L, int ud);
-void nl_revive(lua_State *L, nl_state *st, int ud);
 void nl_push_notes(lua_State *L, int ud);
 int nl_spawn_call(lua_State *L, nl_state *st, nl_loop *loop, int at);
 int nl_spawn_into(lua_State *L, nl_state *st, neap_scope *scope, int at);
@@ -160,6 +157,11 @@ int nl_thread_owned(lua_State *L, nl_state *st, int index);
 void nl_thread_own(lua_State *L, nl_state *st, int index);
 void nl_push_stack(lua_State *L, lua_State *co);
 void nl_open_task(lua_State *L, nl_state *st);
+
+/* lkeeper.c */
+void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud);
+int nl_is_kept(lua_State *L, int ud);
+void nl_revive(lua_State *L, nl_state *st, int ud);
 
 /* ltree.c */
 enum {
@@ -402,7 +404,9 @@ void nl_signal_taken(nl_state *st, int signo);
 void nl_signal_gone(nl_state *st, int signo);
 void nl_signals_back(nl_state *st);
 
-/* lprocess.c */
+/* lprocess.c, lspawn.c */
+neap_process **nl_new_process(lua_State *L, nl_state *st);
+extern const luaL_Reg nl_spawn_calls[];
 void nl_open_process(lua_State *L, nl_state *st);
 
 /* lcount.c */

@@ -229,6 +229,19 @@ static int server_addresses(lua_State *L) {
     return 1;
 }
 
+/* The sockets that it listens on. */
+static int server_sockets(lua_State *L) {
+    nl_server *s = self(L);
+    neap_sock *sock;
+    lua_newtable(L);
+    for (int i = 0; (sock = neap_server_listener(s->server, (size_t)i)) != NULL; i++) {
+        nl_sock *own = nl_new_sock(L, s->node.st);
+        own->sock = neap_sock_ref(sock);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 typedef struct listing {
     lua_State *L;
     nl_server *s;
@@ -283,12 +296,13 @@ static int server_metrics(lua_State *L) {
     return 1;
 }
 
+static const char *const state_names[] = {"open", "closing", "cancelling", "closed"};
+
 static int server_state(lua_State *L) {
-    static const char *const words[] = {"open", "closing", "cancelling", "closed"};
     nl_server *s = self(L);
     int32_t state = neap_server_state(s->server);
     nl_check_code(L, s->node.st, state);
-    lua_pushstring(L, words[state]);
+    lua_pushstring(L, state_names[state]);
     return 1;
 }
 
@@ -417,38 +431,6 @@ static int server_accept(lua_State *L) {
     return 2;
 }
 
-/* ---- For transports: what callbacks may call, which cannot wait ---- */
-
-/* close_soon(stream): it closes when all has gone. */
-static int close_soon(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    const nl_stream *s = nl_check_stream(L, st, 1);
-    int32_t code = neap_stream_close(s->stream, 0, NULL);
-    return code < 0 ? nl_fail(L, st, code, "close", NULL) : truth(L, st, code);
-}
-
-/* end_soon(stream): its writing ends when all has gone. */
-static int end_soon(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    const nl_stream *s = nl_check_stream(L, st, 1);
-    int32_t code = neap_stream_write_eof(s->stream, NEAP_NOWAIT, NULL);
-    return code < 0 && code != NEAP_EAGAIN ? nl_fail(L, st, code, "write_eof", NULL)
-                                           : truth(L, st, 0);
-}
-
-/* The sockets that it listens on. */
-static int server_sockets(lua_State *L) {
-    nl_server *s = self(L);
-    neap_sock *sock;
-    lua_newtable(L);
-    for (int i = 0; (sock = neap_server_listener(s->server, (size_t)i)) != NULL; i++) {
-        nl_sock *own = nl_new_sock(L, s->node.st);
-        own->sock = neap_sock_ref(sock);
-        lua_rawseti(L, -2, i + 1);
-    }
-    return 1;
-}
-
 /* ---- The class ---- */
 
 /* A server without a handler has nobody who could go on with it; one with a handler is anchored, and gone with its state. */
@@ -466,11 +448,10 @@ static void drop(nl_node *node) {
 }
 
 static int server_tostring(lua_State *L) {
-    static const char *const words[] = {"open", "closing", "cancelling", "closed"};
     const nl_server *s = nl_check(L, NL_STATE(L), 1, NL_SERVER, "a server");
     int32_t state = s->server != NULL ? neap_server_state(s->server) : NEAP_SERVER_CLOSED;
     lua_pushfstring(L, "neap.server: %p (%s)", (const void *)s,
-                    words[state < 0 ? NEAP_SERVER_CLOSED : state]);
+                    state_names[state < 0 ? NEAP_SERVER_CLOSED : state]);
     return 1;
 }
 
@@ -490,11 +471,7 @@ void nl_open_server(lua_State *L, nl_state *st) {
     static const luaL_Reg waits[] = {
         {"accept", server_accept}, {"wait_closed", server_wait_closed}, {NULL, NULL}};
     static const luaL_Reg block[] = {{"__close", server_left}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"listen", listen_on},
-                                         {"begin", begin},
-                                         {"close_soon", close_soon},
-                                         {"end_soon", end_soon},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"listen", listen_on}, {"begin", begin}, {NULL, NULL}};
     lua_newtable(L);
     nl_functions(L, st, functions);
     lua_setfield(L, -2, "servers");

@@ -196,6 +196,19 @@ static int stream_abort(lua_State *L) {
     return answer(L, s->node.st, code, "abort", NULL);
 }
 
+/* For transports, whose callbacks cannot wait: it closes when all has gone. */
+static int close_soon(lua_State *L) {
+    const nl_stream *s = self(L);
+    return answer(L, s->node.st, neap_stream_close(s->stream, 0, NULL), "close", NULL);
+}
+
+/* Likewise: its writing ends when all has gone. */
+static int end_soon(lua_State *L) {
+    const nl_stream *s = self(L);
+    int32_t code = neap_stream_write_eof(s->stream, NEAP_NOWAIT, NULL);
+    return answer(L, s->node.st, code == NEAP_EAGAIN ? 0 : code, "write_eof", NULL);
+}
+
 static void drop(nl_node *node) {
     nl_stream *s = (nl_stream *)node;
     neap_stream *stream = s->stream;
@@ -249,8 +262,13 @@ void nl_open_stream(lua_State *L, nl_state *st) {
                                          {"shared_stream", shared_stream},
                                          {"stream_pair", stream_pair},
                                          {NULL, NULL}};
+    static const luaL_Reg soon[] = {
+        {"close_soon", close_soon}, {"end_soon", end_soon}, {NULL, NULL}};
     st->drops[NL_STREAM] = drop;
     nl_functions(L, st, functions);
+    lua_newtable(L);
+    nl_functions(L, st, soon);
+    lua_setfield(L, -2, "streams");
     lua_getfield(L, -1, "methods"); /* neap/stream.lua adds to them */
     nl_class(L, st, NL_STREAM, "neap.stream", methods, nl_stream_waits, metas);
     nl_functions(L, st, nl_stream_tries);

@@ -76,6 +76,17 @@ describe("create_server", function()
         stop(server)
     end))
 
+    it("a factory that fails ends the new connection", in_real_loop(function(loop)
+        local notes = {}
+        local server = serve(loop, notes)
+        local host, port = server:addresses()[1]:match "^(.*):(%d+)$"
+        local ok, err = pcall(loop.create_connection, loop, function() error("no protocol", 0) end, host, tonumber(port))
+        assert.is_false(ok)
+        assert.equal("no protocol", err)
+        eventually(function() return notes[#notes] == "lost" end)
+        stop(server)
+    end))
+
     it("wants a factory that answers protocols", in_real_loop(function(loop, reports)
         assert.is_false(pcall(loop.create_server, loop, {}, "127.0.0.1", 0))
         local server = loop:create_server(function() return 12 end, "127.0.0.1", 0)

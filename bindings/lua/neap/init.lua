@@ -10,7 +10,7 @@ core.require = core.require or require "neap.require"(core, core.scopes.keep_tra
 local private = {
     waits = true, token = true, resumed = true, protect = true, wired = true, run_command = true,
     scopes = true, selects = true, methods = true, trace = true, interrupted = true, line = true,
-    testing = true, control = true, workers = true, servers = true, processes = true, signals = true, fs = true,
+    testing = true, control = true, workers = true, servers = true, streams = true, processes = true, signals = true, fs = true,
 }
 local neap = { _VERSION = "neap 0.1.0", pcall = pcall, xpcall = xpcall, assert = assert }
 
@@ -28,7 +28,7 @@ neap.fs = require "neap.fs"(core.fs, core.methods.file, require "neap.stream")
 require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
 core.workers.command = require "neap.workers"(neap, core.workers)
 local hold = require "neap.serve"(neap, core.servers, core.methods.server, core.scopes.keep_trace)
-require "neap.protocol"(neap, core.servers, core.methods, hold, core.scopes.keep_trace)
+require "neap.protocol"(neap, core.servers, core.streams, core.methods, hold, core.scopes.keep_trace)
 require "neap.signal"(core.signals, core.methods.loop)
 require "neap.process"(neap, core.processes, core.scopes, core.signals)
 package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is

@@ -1,9 +1,9 @@
 -- asyncio's protocols and transports, over streams. Each connection has a task in which its callbacks run one after the
 -- other, so they may wait, and their order is that of what happens: connection_made, data_received ..., eof_received,
 -- connection_lost.
-return function(neap, servers, methods, hold, keep_trace)
+return function(neap, servers, streams, methods, hold, keep_trace)
     local pcall, xpcall = neap.pcall, neap.xpcall
-    local close_soon, end_soon = servers.close_soon, servers.end_soon
+    local close_soon, end_soon = streams.close_soon, streams.end_soon
 
     local FLUSH = 30 -- seconds that a closing connection has to send what is left
 
@@ -284,7 +284,12 @@ return function(neap, servers, methods, hold, keep_trace)
         local address = addresses_of(host, port)[1]
         local sock, err = neap.connect_sock(address)
         if not sock then return nil, err end
-        local transport = new_transport(neap.stream(sock), sock, sock:getpeername() or address, factory)
+        local stream = neap.stream(sock)
+        local ok, transport = pcall(new_transport, stream, sock, sock:getpeername() or address, factory)
+        if not ok then
+            stream:abort()
+            error(transport, 0)
+        end
         neap.spawn { run_client, transport, name = "connection to " .. address }
         neap.yield() -- its first step, in which the protocol is told
         return transport, transport.protocol
