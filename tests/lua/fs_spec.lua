@@ -605,6 +605,27 @@ describe("a watch", function()
         fails("ENOENT", fs.watch(dir .. "/file"))
     end))
 
+    it("a recursive one that cannot see a new directory says so", in_dir(function(dir)
+        local watch = assert(fs.watch(dir, { recursive = true }))
+        local real = watch.events
+        watch.events = {
+            add = function() return nil, { code = "ENOSPC" } end,
+            next_event = function() return real:next_event() end,
+            close = function() return real:close() end,
+        }
+        for round = 1, 2 do
+            local path = dir .. "/sub" .. round
+            assert(fs.mkdir(path))
+            assert.equal(path, watch:next().path)
+            if round == 1 then
+                fails("ENOSPC", watch:next())
+            else
+                assert.equal("ENOSPC", raises("ENOSPC", watch).code)
+            end
+        end
+        watch:close()
+    end))
+
     it("a recursive one sees directories that are made later, and what was in them already", in_dir(function(dir)
         assert(fs.mkdir(dir .. "/a/b", { parents = true }))
         local watch = assert(fs.watch(dir, { recursive = true }))

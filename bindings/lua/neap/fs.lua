@@ -10,11 +10,15 @@ return function(core, methods, stream)
 
     local stat, lstat, readdir, unlink, rmdir, open = fs.stat, fs.lstat, fs.readdir, fs.unlink, fs.rmdir, fs.open
 
+    local function is_gone(err)
+        return err.code == "ENOENT" or err.code == "ENOTDIR"
+    end
+
     -- A failure to look is neither yes nor no.
     function fs.exists(path)
         local found, err = stat(path)
         if found then return true end
-        if err.code == "ENOENT" or err.code == "ENOTDIR" then return false end
+        if is_gone(err) then return false end
         return nil, err
     end
 
@@ -143,21 +147,28 @@ return function(core, methods, stream)
 
     local watch_names = { recursive = true }
 
-    -- Adds a directory and those below it.
+    -- Adds a directory and those below it, but for what is gone meanwhile.
     -- With a queue, entries that are there already are told as created: they may have
     -- come before their directory was watched.
     local function add_tree(self, path, queue)
         local id, err = self.events:add(path)
         if not id then return nil, err end
         self.paths[id] = path
-        for _, entry in ipairs(readdir(path, { nofollow = true }) or {}) do
+        local entries
+        entries, err = readdir(path, { nofollow = true })
+        if not entries and not is_gone(err) then return nil, err end
+        for _, entry in ipairs(entries or {}) do
             local below = join(path, entry.name)
             if queue then
                 queue[#queue + 1] = {
                     path = below, name = entry.name, created = true, is_directory = entry.type == "directory" or nil,
                 }
             end
-            if entry.type == "directory" then add_tree(self, below, queue) end
+            if entry.type == "directory" then
+                local added
+                added, err = add_tree(self, below, queue)
+                if not added and not is_gone(err) then return nil, err end
+            end
         end
         return id
     end
@@ -201,7 +212,10 @@ return function(core, methods, stream)
         while true do
             local waiting = queued(self)
             if waiting then return waiting end
-            local event, err = self.events:next_event()
+            local event, err = nil, self.failed
+            self.failed = nil
+            if err then return nil, err end
+            event, err = self.events:next_event()
             if not event then
                 if err.code == "closed" then return nil end
                 return nil, err
@@ -209,15 +223,21 @@ return function(core, methods, stream)
             local directory = self.paths[event.id]
             event.path = directory and (event.name and join(directory, event.name) or directory)
             if event.ended then self.paths[event.id] = nil end
-            if self.recursive and event.is_directory and event.name and (event.created or event.moved_to) then
-                add_tree(self, event.path, self.queue)
+            local appeared = event.created or event.moved_to
+            if directory and self.recursive and event.is_directory and event.name and appeared then
+                local added, failed = add_tree(self, event.path, self.queue)
+                if not added and not is_gone(failed) then self.failed = failed end
             end
             event.id = nil
             if directory or event.overflow then return event end
         end
     end
 
-    watch.__call = watch.next
+    function watch.__call(self)
+        local event, err = watch.next(self)
+        if err then error(err, 0) end
+        return event
+    end
 
     function watch.close(self)
         return self.events:close()

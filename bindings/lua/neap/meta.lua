@@ -2273,7 +2273,8 @@ function fs.utimes(path, accessed, modified) end
 function fs.truncate(path, size) end
 
 --- Watches a file, or a directory and its entries, by inotify. The system keeps events until they are asked for, up to a bound of its
---- own; then one event says `overflow`: look at everything anew. `for event in watch do ... end`; the loop ends when the watch is closed.
+--- own; then one event says `overflow`: look at everything anew. `for event in watch do ... end`; the loop ends when the watch is
+--- closed, and raises a failure, such as `ENOSPC` for a new directory that would be one more than the system watches for a user.
 ---@async
 ---@param path string
 ---@param options? { recursive?: boolean } recursive: also all directories below, and those that appear later
