@@ -9,11 +9,8 @@ static void check_options(lua_State *L, nl_state *st, int at, neap_connect_optio
     static const char *const names[] = {"local_addr", "happy_eyeballs_delay", "prefer", NULL};
     memset(o, 0, sizeof *o);
     o->size = sizeof *o;
-    if (lua_isnoneornil(L, at))
+    if (!nl_has_options(L, st, at, names))
         return;
-    if (!lua_istable(L, at))
-        nl_type_error(L, st, at, "a table of options");
-    nl_check_options(L, st, at, names);
     lua_getfield(L, at, "local_addr");
     if (!lua_isnil(L, -1)) {
         if (lua_type(L, -1) != LUA_TSTRING || neap_addr_parse(lua_tostring(L, -1), local) < 0)

@@ -114,11 +114,7 @@ static uint32_t permissions_option(lua_State *L, nl_state *st, int options, uint
 /* The table of options at this index is the last argument, if it is there. */
 static void check_options(lua_State *L, nl_state *st, int index, const char *const *names) {
     lua_settop(L, index);
-    if (lua_isnil(L, index))
-        return;
-    if (!lua_istable(L, index))
-        nl_type_error(L, st, index, "a table of options");
-    nl_check_options(L, st, index, names);
+    (void)nl_has_options(L, st, index, names);
 }
 
 /* ---- Opening ---- */

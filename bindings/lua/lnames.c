@@ -34,11 +34,8 @@ static const char *plain_text(lua_State *L, int index) {
 
 static void check_options(lua_State *L, nl_state *st, int at, question *q) {
     static const char *const names[] = {"family", "canonical", NULL};
-    if (lua_isnoneornil(L, at))
+    if (!nl_has_options(L, st, at, names))
         return;
-    if (!lua_istable(L, at))
-        nl_type_error(L, st, at, "a table of options");
-    nl_check_options(L, st, at, names);
     lua_getfield(L, at, "family");
     q->family = nl_family(L, st, lua_gettop(L), "family");
     lua_getfield(L, at, "canonical");
@@ -269,22 +266,13 @@ static const char *servers_option(lua_State *L, nl_state *st) {
     return lua_tostring(L, -1);
 }
 
-static uint32_t count_option(lua_State *L, nl_state *st, const char *name) {
-    lua_getfield(L, 1, name);
-    double n = lua_isnil(L, -1) ? 0 : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
-    if (!(n >= 0 && n <= INT16_MAX && n == (double)(int)n))
-        nl_throw(L, st, NEAP_EVALUE, "the option '%s' must be a whole number of 0 to 32767", name);
-    lua_pop(L, 1);
-    return (uint32_t)n;
-}
-
 static void set_resolver(lua_State *L, nl_state *st, neap_loop *loop) {
     neap_resolver_options o = {.size = sizeof o};
     o.engine = text_option(L, st, "engine");
     o.resolv_conf = text_option(L, st, "resolv_conf");
     o.servers = servers_option(L, st);
-    o.tries = count_option(L, st, "tries");
-    o.cache = count_option(L, st, "cache");
+    o.tries = (uint32_t)nl_count_option(L, st, 1, "tries", 0, INT16_MAX);
+    o.cache = (uint32_t)nl_count_option(L, st, 1, "cache", 0, INT16_MAX);
     lua_getfield(L, 1, "timeout");
     if (!lua_isnil(L, -1))
         o.timeout_ns = nl_seconds(L, lua_gettop(L));
@@ -304,12 +292,8 @@ static int resolver(lua_State *L) {
     nl_state *st = NL_STATE(L);
     neap_loop *loop = nl_loop_now(L, st)->loop;
     lua_settop(L, 1);
-    if (!lua_isnil(L, 1) && !lua_istable(L, 1))
-        nl_type_error(L, st, 1, "a table of options");
-    if (!lua_isnil(L, 1)) {
-        nl_check_options(L, st, 1, names);
+    if (nl_has_options(L, st, 1, names))
         set_resolver(L, st, loop);
-    }
     lua_pushstring(L, neap_loop_resolver(loop));
     return 1;
 }

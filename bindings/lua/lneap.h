@@ -158,6 +158,13 @@ void nl_thread_own(lua_State *L, nl_state *st, int index);
 void nl_push_stack(lua_State *L, lua_State *co);
 void nl_open_task(lua_State *L, nl_state *st);
 
+/* loption.c */
+void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
+int nl_has_options(lua_State *L, nl_state *st, int at, const char *const *names);
+const char *nl_push_text_option(lua_State *L, nl_state *st, int at, const char *name);
+int32_t nl_count_option(lua_State *L, nl_state *st, int at, const char *name, int32_t least,
+                        int32_t most);
+
 /* lkeeper.c */
 void nl_keep(lua_State *L, nl_task *t, neap_future *future, int ud);
 int nl_is_kept(lua_State *L, int ud);
@@ -327,7 +334,6 @@ void nl_open_file(lua_State *L, nl_state *st);
    lidle.c, ltesting.c */
 void nl_push_members(lua_State *L, nl_state *st, int list, int n, int unique);
 neap_future **nl_push_futures(lua_State *L, nl_state *st, int members, int n);
-void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names);
 void nl_open_wait(lua_State *L, nl_state *st);
 void nl_open_gather(lua_State *L, nl_state *st);
 void nl_push_group_error(lua_State *L, nl_state *st, int errors);

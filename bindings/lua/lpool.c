@@ -39,10 +39,7 @@ typedef struct giving {
 static void read_options(lua_State *L, nl_state *st, int at, giving *g) {
     static const char *const names[] = {"n", "name", "pool", NULL};
     nl_check_options(L, st, at, names);
-    lua_getfield(L, at, "name");
-    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-        nl_throw(L, st, NEAP_ETYPE, "the option 'name' must be a string");
-    g->name = lua_tostring(L, -1);
+    g->name = nl_push_text_option(L, st, at, "name");
     lua_replace(L, at + 1);
     lua_getfield(L, at, "pool");
     if (!lua_isnil(L, -1)) {
@@ -205,38 +202,21 @@ void nl_end_pools(nl_state *st) {
 
 /* ---- Pools ---- */
 
-static lua_Integer count_option(lua_State *L, nl_state *st, const char *name, lua_Integer least) {
-    lua_getfield(L, 1, name);
-    int given = !lua_isnil(L, -1);
-    double n = (double)lua_tonumber(L, -1);
-    if (given && !(lua_type(L, -1) == LUA_TNUMBER && n >= (double)least && n <= INT32_MAX &&
-                   n == (double)(int32_t)n))
-        nl_throw(L, st, NEAP_EVALUE, "the option '%s' must be a whole number of at least %d", name,
-                 (int)least);
-    lua_pop(L, 1);
-    return given ? (lua_Integer)n : 0;
-}
-
 static int new_pool(lua_State *L) {
     static const char *const names[] = {"threads", "queue", "name", "idle", NULL};
     nl_state *st = NL_STATE(L);
     neap_pool_options options = {.size = sizeof options, .name = "pool"};
     lua_settop(L, 1);
-    if (!lua_isnil(L, 1)) {
-        if (!lua_istable(L, 1))
-            nl_type_error(L, st, 1, "a table of options");
-        nl_check_options(L, st, 1, names);
-        options.threads_max = (uint32_t)count_option(L, st, "threads", 1);
-        options.queue_max = (int32_t)count_option(L, st, "queue", 1);
+    if (nl_has_options(L, st, 1, names)) {
+        options.threads_max = (uint32_t)nl_count_option(L, st, 1, "threads", 1, INT32_MAX);
+        options.queue_max = nl_count_option(L, st, 1, "queue", 1, INT32_MAX);
         lua_getfield(L, 1, "idle");
         if (!lua_isnil(L, -1))
             options.idle_ns = nl_seconds(L, 2) + 1;
         lua_pop(L, 1);
-        lua_getfield(L, 1, "name");
-        if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-            nl_throw(L, st, NEAP_ETYPE, "the option 'name' must be a string");
-        if (!lua_isnil(L, -1))
-            options.name = lua_tostring(L, -1);
+        const char *name = nl_push_text_option(L, st, 1, "name");
+        if (name != NULL)
+            options.name = name;
     }
     end_finished(st);
     nl_pool *p = nl_make(L, st, NL_POOL, sizeof *p, 0);
@@ -331,11 +311,8 @@ static int64_t read_shutdown(lua_State *L, nl_state *st, uint32_t *ret_flags) {
     int64_t timeout = -1;
     lua_settop(L, 2);
     *ret_flags = NEAP_POOL_FINISH;
-    if (lua_isnil(L, 2))
+    if (!nl_has_options(L, st, 2, names))
         return timeout;
-    if (!lua_istable(L, 2))
-        nl_type_error(L, st, 2, "a table of options");
-    nl_check_options(L, st, 2, names);
     lua_getfield(L, 2, "timeout");
     if (!lua_isnil(L, 3))
         timeout = nl_seconds(L, 3);

@@ -29,19 +29,6 @@ static const char *const option_names[] = {"n",          "debug",   "signals", "
                                            "backend",    "name",    "grace",   "stop_grace",
                                            "coroutines", "control", NULL};
 
-/* Raises for a string key that is no option. */
-void nl_check_options(lua_State *L, nl_state *st, int at, const char *const *names) {
-    for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING)
-            continue;
-        const char *key = lua_tostring(L, -2), *const *name = names;
-        while (*name != NULL && strcmp(*name, key) != 0)
-            name++;
-        if (*name == NULL)
-            nl_throw(L, st, NEAP_EVALUE, "unknown option '%s'", key);
-    }
-}
-
 static int has_field(lua_State *L, int at, const char *name) {
     lua_getfield(L, at, name);
     int there = !lua_isnil(L, -1);

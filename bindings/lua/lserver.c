@@ -41,17 +41,6 @@ static int flag_option(lua_State *L, nl_state *st, int at, const char *name, int
     return on;
 }
 
-static lua_Integer count_option(lua_State *L, nl_state *st, int at, const char *name) {
-    lua_getfield(L, at, name);
-    double n = lua_isnil(L, -1) ? 0 : -1;
-    if (lua_type(L, -1) == LUA_TNUMBER)
-        n = (double)lua_tonumber(L, -1);
-    if (!(n >= 0 && n <= INT32_MAX && n == (double)(int32_t)n))
-        nl_throw(L, st, NEAP_EVALUE, "the option '%s' must be a whole number of at least 0", name);
-    lua_pop(L, 1);
-    return (lua_Integer)n;
-}
-
 /* Seconds as the core's options have them: 0 if nothing is said, -1 for none. */
 static int64_t time_option(lua_State *L, nl_state *st, int at, const char *name) {
     lua_getfield(L, at, name);
@@ -70,13 +59,11 @@ static void read_options(lua_State *L, nl_state *st, int at, neap_server_options
         "unlink",  "shutdown",        "paused", "sockets", "name",       NULL};
     memset(o, 0, sizeof *o);
     o->size = sizeof *o;
-    if (lua_isnoneornil(L, at))
+    if (!nl_has_options(L, st, at, names))
         return;
-    luaL_checktype(L, at, LUA_TTABLE);
-    nl_check_options(L, st, at, names);
-    o->backlog = (int32_t)count_option(L, st, at, "backlog");
-    o->max_connections = (uint64_t)count_option(L, st, at, "max_connections");
-    o->batch = (uint32_t)count_option(L, st, at, "batch");
+    o->backlog = nl_count_option(L, st, at, "backlog", 0, INT32_MAX);
+    o->max_connections = (uint64_t)nl_count_option(L, st, at, "max_connections", 0, INT32_MAX);
+    o->batch = (uint32_t)nl_count_option(L, st, at, "batch", 0, INT32_MAX);
     int64_t backoff = time_option(L, st, at, "backoff");
     o->backoff_ns = backoff > 0 ? backoff : 0;
     o->flags = (flag_option(L, st, at, "reuse_port", 0) ? NEAP_SERVER_REUSE_PORT : 0) |
@@ -314,13 +301,10 @@ static int server_close(lua_State *L) {
     nl_server *s = self(L);
     nl_state *st = s->node.st;
     neap_server_close_options o = {.size = sizeof o};
-    if (!lua_isnoneornil(L, 2)) {
-        luaL_checktype(L, 2, LUA_TTABLE);
-        nl_check_options(L, st, 2, names);
+    if (nl_has_options(L, st, 2, names)) {
         o.grace_ns = time_option(L, st, 2, "grace");
         o.cancel_grace_ns = time_option(L, st, 2, "cancel_grace");
-        lua_getfield(L, 2, "reason");
-        o.reason = luaL_optstring(L, -1, NULL);
+        o.reason = nl_push_text_option(L, st, 2, "reason");
     }
     int32_t code = neap_server_close(s->server, &o);
     if (code != NEAP_ELOOP_CLOSED)

@@ -191,10 +191,7 @@ int nl_expand_options(lua_State *L, nl_state *st, int at, int reserve) {
 static void read_spawning(lua_State *L, nl_state *st, int at, nl_spawning *how) {
     static const char *const names[] = {"n", "name", "owns", "slice", "background", NULL};
     nl_check_options(L, st, at, names);
-    lua_getfield(L, at, "name");
-    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-        nl_throw(L, st, NEAP_ETYPE, "the option 'name' must be a string");
-    how->name = lua_tostring(L, -1);
+    how->name = nl_push_text_option(L, st, at, "name");
     lua_replace(L, at + 1);
     lua_getfield(L, at, "owns");
     if (!lua_isnil(L, -1) && !lua_istable(L, -1))

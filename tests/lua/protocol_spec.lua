@@ -80,7 +80,8 @@ describe("create_server", function()
         local notes = {}
         local server = serve(loop, notes)
         local host, port = server:addresses()[1]:match "^(.*):(%d+)$"
-        local ok, err = pcall(loop.create_connection, loop, function() error("no protocol", 0) end, host, tonumber(port))
+        local function fail() error("no protocol", 0) end
+        local ok, err = pcall(loop.create_connection, loop, fail, host, tonumber(port))
         assert.is_false(ok)
         assert.equal("no protocol", err)
         eventually(function() return notes[#notes] == "lost" end)

@@ -212,10 +212,10 @@ return function(core, methods, stream)
         while true do
             local waiting = queued(self)
             if waiting then return waiting end
-            local event, err = nil, self.failed
+            local failed = self.failed
             self.failed = nil
-            if err then return nil, err end
-            event, err = self.events:next_event()
+            if failed then return nil, failed end
+            local event, err = self.events:next_event()
             if not event then
                 if err.code == "closed" then return nil end
                 return nil, err
@@ -225,8 +225,8 @@ return function(core, methods, stream)
             if event.ended then self.paths[event.id] = nil end
             local appeared = event.created or event.moved_to
             if directory and self.recursive and event.is_directory and event.name and appeared then
-                local added, failed = add_tree(self, event.path, self.queue)
-                if not added and not is_gone(failed) then self.failed = failed end
+                local added, why = add_tree(self, event.path, self.queue)
+                if not added and not is_gone(why) then self.failed = why end
             end
             event.id = nil
             if directory or event.overflow then return event end

@@ -10,7 +10,8 @@ core.require = core.require or require "neap.require"(core, core.scopes.keep_tra
 local private = {
     waits = true, token = true, resumed = true, protect = true, wired = true, run_command = true,
     scopes = true, selects = true, methods = true, trace = true, interrupted = true, line = true,
-    testing = true, control = true, workers = true, servers = true, streams = true, processes = true, signals = true, fs = true,
+    testing = true, control = true, workers = true, servers = true, processes = true, signals = true, fs = true,
+    streams = true,
 }
 local neap = { _VERSION = "neap 0.1.0", pcall = pcall, xpcall = xpcall, assert = assert }
 
