@@ -374,13 +374,26 @@ static void run_state(nl_worker *w) {
         return;
     }
     lua_pushlightuserdata(L, w);
+static int guard(lua_State *L) {
+    nl_worker *w = lua_touserdata(L, 1);
     lua_pushcclosure(L, note_failure, 1);
     lua_pushcfunction(L, work);
     lua_pushlightuserdata(L, w);
     if (lua_pcall(L, 1, 0, 1) != LUA_OK)
         w->how = "error";
+    return 0;
+}
+
+static void run_state(nl_worker *w) {
+    lua_State *L = luaL_newstate();
+    w->how = "error";
+    if (L != NULL && nl_cpcall(L, guard, w) != LUA_OK)
+        w->how = "error";
+    if (strcmp(w->how, "error") == 0 && w->text == NULL)
+        w->text = copy_text("not enough memory");
     nl_worker_ends(w);
-    lua_close(L);
+    if (L != NULL)
+        lua_close(L);
 }
 
 /* The futures go here, so that nothing of the starter's loop is left when it has heard of the end. */

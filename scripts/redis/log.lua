@@ -208,7 +208,7 @@ function log:close(writer)
     self.news:set()
     neap.wait { writer }
     self.lock:with(write_pending, self) -- what came while the writer had its last look behind it
-    if not self.failed then self.file:sync() end
+    if not self.failed then sync_file(self) end
     self.file:close()
     return not self.failed
 end
