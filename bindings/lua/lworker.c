@@ -366,16 +366,9 @@ static int note_failure(lua_State *L) {
 
 /* ---- The thread ---- */
 
-static void run_state(nl_worker *w) {
-    lua_State *L = nl_newstate();
-    w->how = "error";
-    if (L == NULL) {
-        w->text = copy_text("not enough memory");
-        return;
-    }
-    lua_pushlightuserdata(L, w);
 static int guard(lua_State *L) {
     nl_worker *w = lua_touserdata(L, 1);
+    lua_pushlightuserdata(L, w);
     lua_pushcclosure(L, note_failure, 1);
     lua_pushcfunction(L, work);
     lua_pushlightuserdata(L, w);
@@ -385,7 +378,7 @@ static int guard(lua_State *L) {
 }
 
 static void run_state(nl_worker *w) {
-    lua_State *L = luaL_newstate();
+    lua_State *L = nl_newstate();
     w->how = "error";
     if (L != NULL && nl_cpcall(L, guard, w) != LUA_OK)
         w->how = "error";
