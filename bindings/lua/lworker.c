@@ -368,7 +368,6 @@ static int note_failure(lua_State *L) {
 
 static int guard(lua_State *L) {
     nl_worker *w = lua_touserdata(L, 1);
-    lua_pushlightuserdata(L, w);
     lua_pushcclosure(L, note_failure, 1);
     lua_pushcfunction(L, work);
     lua_pushlightuserdata(L, w);

@@ -156,7 +156,7 @@ static void keep(neap_server *s, neap_sock *sock, const neap_addr *peer) {
         hand_out(s, sock, peer);
         return;
     }
-    np_conn *c = np_container(sock->owner, np_conn, owner);
+    np_conn *c = np_conn_of(sock);
     np_list_unlink(&c->link);
     np_list_append(&s->arrived, &c->link);
 }

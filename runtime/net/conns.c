@@ -100,6 +100,13 @@ void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer) {
     s->open++;
 }
 
+np_conn *np_conn_of(const neap_sock *sock) {
+    np_sock_owner *owner = sock->owners;
+    while (owner != NULL && owner->closed != closed)
+        owner = owner->next;
+    return owner != NULL ? np_container(owner, np_conn, owner) : NULL;
+}
+
 void np_conn_forget(np_conn *c) {
     if (c->sock != NULL) {
         np_sock_disown(c->sock, &c->owner);
@@ -120,13 +127,6 @@ void np_conn_drop(np_conn *c) {
 
 /* ---- For users */
 
-static np_conn *conn_of(const neap_sock *sock) {
-    np_sock_owner *owner = sock->owners;
-    while (owner != NULL && owner->closed != closed)
-        owner = owner->next;
-    return owner != NULL ? np_container(owner, np_conn, owner) : NULL;
-}
-
 int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *task) {
     int32_t rc =
         server == NULL || sock == NULL || task == NULL ? NEAP_EINVAL : np_enter(server->obj.loop);
@@ -134,7 +134,7 @@ int32_t neap_server_serve_by(neap_server *server, neap_sock *sock, neap_task *ta
         return rc;
     if (task->f.obj.loop != server->obj.loop || sock->obj.loop != server->obj.loop)
         return NEAP_EOTHER_LOOP;
-    np_conn *c = conn_of(sock);
+    np_conn *c = np_conn_of(sock);
     if (c == NULL || c->server != server || c->task != NULL)
         return NEAP_EINVALID_STATE;
     c->task = &task->f;

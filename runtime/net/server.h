@@ -120,8 +120,9 @@ void np_fd_freed(neap_loop *loop);
 np_conn *np_conn_new(neap_server *s, uint8_t sort);
 void np_conn_free(np_conn *c); /* that was never added */
 void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer);
-void np_conn_forget(np_conn *c); /* leaves socket and task alone */
-void np_conn_drop(np_conn *c);   /* of one that has arrived: closes it */
+np_conn *np_conn_of(const neap_sock *sock); /* NULL: no server's */
+void np_conn_forget(np_conn *c);            /* leaves socket and task alone */
+void np_conn_drop(np_conn *c);              /* of one that has arrived: closes it */
 void np_conn_peer(const np_conn *c, neap_addr *ret_addr);
 
 /* ---- server_end.c */
