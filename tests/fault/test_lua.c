@@ -398,6 +398,49 @@ static void a_finalizer_that_cannot_be_called_leaves_nothing_behind(void **state
     nt_loop_end(loop);
 }
 
+/* fail(n): the n-th allocation from now on fails, and all after it; 0: none. */
+static int fail_from(lua_State *L) {
+    long n = (long)lua_tointeger(L, 1);
+    nt_heap_fail(&nt.heap, n, n > 0);
+    return 0;
+}
+
+/* Each read is tried without memory, and then with it.  First with some, so that the core has its blocks: then it is Lua that
+   has none. */
+static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read(void **state) {
+    (void)state;
+    neap_loop *loop = nt_loop_new(0);
+    lua_State *L = state_on(loop, "neap.spawn(function()\n"
+                                  "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
+                                  "  local whole = f:read_some(70000)\n"
+                                  "  for n = 10, 1, -1 do\n"
+                                  "    assert(f:seek('set') == 0)\n"
+                                  "    fail(n)\n"
+                                  "    local ok, data = pcall(f.read_some, f, 70000)\n"
+                                  "    fail(0)\n"
+                                  "    if not ok then\n"
+                                  "      failures = failures + 1\n"
+                                  "      data = f:read_some(70000)\n"
+                                  "    end\n"
+                                  "    assert(data == whole)\n"
+                                  "  end\n"
+                                  "  f:close()\n"
+                                  "  done = true\n"
+                                  "end)");
+    lua_register(L, "fail", fail_from);
+    lua_pushinteger(L, 0);
+    lua_setglobal(L, "failures");
+    if (lua_pcall(L, 0, 0, 0) != 0)
+        fail_msg("%s", lua_tostring(L, -1));
+    run_tasks(loop);
+    lua_getglobal(L, "done");
+    assert_true(lua_toboolean(L, -1));
+    lua_getglobal(L, "failures");
+    assert_true(lua_tointeger(L, -1) > 0);
+    lua_close(L);
+    nt_loop_end(loop);
+}
+
 #define SWEEP(scenario)                                         \
     static void under_failing_memory_##scenario(void **state) { \
         (void)state;                                            \
@@ -437,4 +480,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_files),
         NT_TEST_BARE(under_failing_memory_names_and_connections),
         NT_TEST_BARE(under_failing_memory_messages),
+        NT_TEST_BARE(bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read),
         NT_TEST_BARE(a_finalizer_that_cannot_be_called_leaves_nothing_behind))
