@@ -135,8 +135,27 @@ static int loop_sock_sendall(lua_State *L) {
     return answer_kept(L, st, l, o, code, k);
 }
 
-const luaL_Reg nl_sock_futures[] = {{"sock_accept", loop_sock_accept},
-                                    {"sock_recv", loop_sock_recv},
-                                    {"sock_sendall", loop_sock_sendall},
-                                    {"sock_connect", loop_sock_connect},
-                                    {NULL, NULL}};
+/* A datagram to an address, or to the connected peer. */
+static int loop_sock_sendto(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_loop *l = receiver(L, st);
+    nl_sock *s = nl_check_sock(L, st, 2);
+    size_t len;
+    neap_addr addr;
+    if (lua_type(L, 3) != LUA_TSTRING)
+        nl_type_error(L, st, 3, "a string");
+    const char *data = lua_tolstring(L, 3, &len);
+    int connected = lua_isnoneornil(L, 4);
+    int32_t code = connected ? 0 : nl_address(L, st, 4, &addr);
+    nl_object *o = new_object(L, st);
+    keeping *k = keep(L, st, 3);
+    if (code >= 0)
+        code = neap_sock_sendto(s->sock, data, len, connected ? NULL : &addr, NEAP_WANT_FUTURE,
+                                &o->future);
+    return answer_kept(L, st, l, o, code, k);
+}
+
+const luaL_Reg nl_sock_futures[] = {
+    {"sock_accept", loop_sock_accept},   {"sock_recv", loop_sock_recv},
+    {"sock_sendall", loop_sock_sendall}, {"sock_sendto", loop_sock_sendto},
+    {"sock_connect", loop_sock_connect}, {NULL, NULL}};

@@ -345,6 +345,22 @@ static int sock_try_send(lua_State *L) {
     return 1;
 }
 
+static int sock_try_sendto(lua_State *L) {
+    nl_state *st = NL_STATE(L);
+    nl_sock *s = nl_check_sock(L, st, 1);
+    size_t len;
+    const char *data = check_data(L, st, 2, &len);
+    neap_addr addr;
+    int connected = lua_isnoneornil(L, 3);
+    int32_t code = connected ? 0 : nl_address(L, st, 3, &addr);
+    if (code >= 0)
+        code = neap_sock_sendto(s->sock, data, len, connected ? NULL : &addr, NEAP_NOWAIT, NULL);
+    if (code < 0)
+        return nl_fail(L, st, code, "sendto", lua_tostring(L, 3));
+    lua_pushinteger(L, code);
+    return 1;
+}
+
 static int sock_try_accept(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_sock *s = nl_check_sock(L, st, 1);
@@ -362,8 +378,7 @@ const luaL_Reg nl_sock_waits[] = {
     {"connect", sock_connect}, {NULL, NULL},
 };
 
-const luaL_Reg nl_sock_tries[] = {{"try_recv", sock_try_recv},
-                                  {"try_recvfrom", sock_try_recvfrom},
-                                  {"try_send", sock_try_send},
-                                  {"try_accept", sock_try_accept},
-                                  {NULL, NULL}};
+const luaL_Reg nl_sock_tries[] = {
+    {"try_recv", sock_try_recv},     {"try_recvfrom", sock_try_recvfrom},
+    {"try_send", sock_try_send},     {"try_sendto", sock_try_sendto},
+    {"try_accept", sock_try_accept}, {NULL, NULL}};

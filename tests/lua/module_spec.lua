@@ -96,10 +96,10 @@ describe("module", function()
                 [neap.loop()] = { "call_soon", "call_later", "call_at", "time", "stop", "close", "run_forever",
                     "run_until_complete", "create_future", "create_task", "on_error", "debug", "on_slow", "run_once",
                     "add_reader", "remove_reader", "add_writer", "remove_writer", "sock_accept", "sock_recv",
-                    "sock_sendall", "sock_connect", "advance", "metrics", "trace" },
+                    "sock_sendall", "sock_sendto", "sock_connect", "advance", "metrics", "trace" },
                 [neap.tcp()] = { "bind", "listen", "accept", "connect", "recv", "send", "sendall", "try_recv",
-                    "try_accept", "try_send", "sendto", "recvfrom", "shutdown", "close", "fileno", "getsockname",
-                    "getpeername", "setsockopt" },
+                    "try_accept", "try_send", "try_sendto", "sendto", "recvfrom", "shutdown", "close", "fileno",
+                    "getsockname", "getpeername", "setsockopt" },
             }
             for object, names in pairs(methods) do
                 for _, name in ipairs(names) do

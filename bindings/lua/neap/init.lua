@@ -30,6 +30,8 @@ require "neap.sync"(core.methods, core.scopes.keep_trace, neap.xpcall)
 core.workers.command = require "neap.workers"(neap, core.workers)
 local hold = require "neap.serve"(neap, core.servers, core.methods.server, core.scopes.keep_trace)
 require "neap.protocol"(neap, core.servers, core.streams, core.methods, hold, core.scopes.keep_trace)
+local protocols = require "neap.protocol"(neap, core.servers, core.methods, hold, core.scopes.keep_trace)
+require "neap.datagram"(neap, core.servers, core.methods, protocols)
 require "neap.signal"(core.signals, core.methods.loop)
 require "neap.process"(neap, core.processes, core.scopes, core.signals)
 package.loaded["neap.testing.core"] = core.testing -- for neap/testing.lua, whichever core this is

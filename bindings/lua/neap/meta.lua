@@ -1082,6 +1082,13 @@ function loop:sock_recv(sock, n) end
 ---@return neap.future
 function loop:sock_sendall(sock, data) end
 
+--- A future that is done when the datagram is sent, to `address` or to the connected peer.
+---@param sock neap.sock
+---@param data string
+---@param address? neap.address
+---@return neap.future
+function loop:sock_sendto(sock, data, address) end
+
 --- A future that is done when the socket is connected.
 ---@param sock neap.sock
 ---@param address neap.address
@@ -1400,6 +1407,13 @@ function sock:try_recvfrom(n) end
 ---@return integer? count
 ---@return neap.error? err
 function sock:try_send(data) end
+
+--- As `sendto`, but never suspends.
+---@param data string
+---@param address? neap.address default: the connected peer
+---@return integer? count
+---@return neap.error? err
+function sock:try_sendto(data, address) end
 
 --- Ends one direction or both.
 ---@param how? "read"|"write"|"both"
@@ -1884,6 +1898,71 @@ function transport:get_protocol() end
 --- Another protocol is told from now on.
 ---@param protocol table
 function transport:set_protocol(protocol) end
+
+--- asyncio's endpoint for datagrams: opens a socket and answers when the protocol of `factory()` has been told. Of that these methods
+--- are called if it has them: `connection_made(transport)`, then `datagram_received(data, address)` and `error_received(err)` any
+--- number of times, then once `connection_lost(err)`, with nil after a normal end; `pause_writing()` and `resume_writing()` when
+--- too much is unsent. They run one after the other in a task of their own, so they may wait. An error in one ends the endpoint,
+--- and is reported. `pause_writing` is called inside `sendto`.
+---@async
+---@param factory fun(): table
+---@param options? neap.datagram.options
+---@return neap.datagram_transport? transport or nil
+---@return table protocol or the error
+function loop:create_datagram_endpoint(factory, options) end
+
+--- An address is `"host:port"`, `"[host]:port"` or `{host, port}`; names are looked up, and the first addresses of one family that
+--- can be used are taken.
+---@class neap.datagram.options
+---@field local_addr? string|table where it receives; no host: all, port 0: any. Default: any address, or what `remote_addr` needs
+---@field remote_addr? string|table the only one that it hears, and whom it sends to
+---@field family? "any"|"inet"|"inet6" default: any
+---@field reuse_port? boolean other sockets may share the port: the kernel spreads datagrams by sender
+---@field broadcast? boolean datagrams may go to broadcast addresses
+---@field sock? neap.sock one that was made before, instead of all else: in a group of multicast, or of a Unix path
+
+--- What a protocol sends datagrams with. None of its methods waits.
+---@class neap.datagram_transport
+local datagram_transport = {}
+
+--- Sends one datagram. What cannot be sent at once is kept, in order, however much it is: mind `pause_writing`. A failure is also
+--- told by `error_received`, and ends nothing.
+---@param data string
+---@param address? neap.address default: the remote address
+---@return boolean?
+---@return neap.error? err
+function datagram_transport:sendto(data, address) end
+
+--- The number of bytes that are unsent, with eight for each datagram.
+---@return integer
+function datagram_transport:get_write_buffer_size() end
+
+--- From how many unsent bytes on `pause_writing` is called, and until how many. 65536 and a quarter of the first.
+---@param high? integer
+---@param low? integer
+function datagram_transport:set_write_buffer_limits(high, low) end
+
+--- Closes when all has gone; nothing more is received.
+function datagram_transport:close() end
+
+--- Closes at once.
+function datagram_transport:abort() end
+
+---@return boolean
+function datagram_transport:is_closing() end
+
+--- `"peername"` (of a remote address), `"sockname"` or `"socket"`; the default for all else. Names stay known after the end.
+---@param name string
+---@param default? any
+---@return any
+function datagram_transport:get_extra_info(name, default) end
+
+---@return table
+function datagram_transport:get_protocol() end
+
+--- Another protocol is told from now on.
+---@param protocol table
+function datagram_transport:set_protocol(protocol) end
 -- Processes
 
 --- Starts a program and gives the process: the list of its name and arguments, and options. It belongs to the innermost scope or

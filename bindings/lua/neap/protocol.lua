@@ -37,7 +37,7 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         local ok, answer = xpcall(callback, keep_trace, protocol, ...)
         if ok then return answer end
         if transport.failure == nil then transport.failure = answer end
-        end_now(transport)
+        transport:abort()
     end
 
     -- Writing
@@ -96,9 +96,14 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         return self.stream:closed() and 0 or self.stream:unsent()
     end
 
-    function Transport:set_write_buffer_limits(high, low)
+    -- asyncio's defaults.
+    local function marks(high, low)
         high = high or (low and 4 * low) or 65536
-        low = low or math.floor(high / 4)
+        return high, low or math.floor(high / 4)
+    end
+
+    function Transport:set_write_buffer_limits(high, low)
+        high, low = marks(high, low)
         self.stream:set_marks(low, high)
         self.high = high
     end
@@ -138,7 +143,7 @@ return function(neap, servers, streams, methods, hold, keep_trace)
     -- What is known
 
     function Transport:get_extra_info(name, default)
-        if name == "peername" then return self.address end
+        if name == "peername" then return self.address or default end
         if name == "sockname" then return self.sockname or default end
         if name == "socket" then return self.sock or default end
         return default
@@ -204,16 +209,19 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         if transport.failure ~= nil then error(transport.failure, 0) end
     end
 
+    local function make(factory)
+        local protocol = factory()
+        if type(protocol) ~= "table" and type(protocol) ~= "userdata" then
+            error("the factory of protocols must answer one, not a " .. type(protocol), 0)
+        end
+        return protocol
+    end
+
     local function new_transport(stream, sock, address, factory)
-        local transport = setmetatable({
-            stream = stream, sock = sock, address = address, sockname = stream:name(),
+        return setmetatable({
+            stream = stream, sock = sock, address = address, sockname = stream:name(), protocol = make(factory),
             paused = false, closing = false, full = false, high = 65536,
         }, Transport)
-        transport.protocol = factory()
-        if type(transport.protocol) ~= "table" and type(transport.protocol) ~= "userdata" then
-            error("the factory of protocols must answer one, not a " .. type(transport.protocol), 0)
-        end
-        return transport
     end
 
     -- Addresses
@@ -272,8 +280,8 @@ return function(neap, servers, streams, methods, hold, keep_trace)
     -- Connections
 
     -- The error of a callback is no failure of the group that the connection was made in.
-    local function run_client(transport)
-        local ok, err = pcall(run, transport)
+    local function run_client(fn, transport)
+        local ok, err = pcall(fn, transport)
         if ok then return end
         if neap.is_cancelled(err) then error(err, 0) end
         neap.loop():call_soon(error, err, 0)
@@ -291,7 +299,14 @@ return function(neap, servers, streams, methods, hold, keep_trace)
             error(transport, 0)
         end
         neap.spawn { run_client, transport, name = "connection to " .. address }
+        local transport = new_transport(neap.stream(sock), sock, sock:getpeername() or address, factory)
+        neap.spawn { run_client, run, transport, name = "connection to " .. address }
         neap.yield() -- its first step, in which the protocol is told
         return transport, transport.protocol
     end
+
+    return {
+        transport = Transport, check_factory = check_factory, make = make, deliver = deliver, marks = marks,
+        run_client = run_client, keep_trace = keep_trace,
+    }
 end
