@@ -2060,8 +2060,9 @@ enum {
    run from being a deadlock.  The text of a failure names host and cause.
    Errors: NEAP_ENAME_BAD for a host that is longer than 253 bytes, has an empty label or one longer than 63 bytes or a
    character that no host name has, or ends in a number and is no address; NEAP_EVALUE for a port above 65535;
-   NEAP_ENAME_NO_ADDRESS for a numeric address of the other family; NEAP_EAGAIN with NEAP_NOWAIT.  Of the future, too:
-   NEAP_ENAME_NOT_FOUND, NEAP_ENAME_NO_ADDRESS, NEAP_ENAME_TEMPORARY, NEAP_ENAME_FAILED, NEAP_ESERVICE_NOT_FOUND.
+   NEAP_ENAME_NO_ADDRESS for a numeric address of the other family; NEAP_ENAME_NOT_FOUND and NEAP_ENAME_NO_ADDRESS if the cache
+   has that; NEAP_EAGAIN with NEAP_NOWAIT.  Of the future, too: NEAP_ENAME_NOT_FOUND, NEAP_ENAME_NO_ADDRESS,
+   NEAP_ENAME_TEMPORARY, NEAP_ENAME_FAILED, NEAP_ESERVICE_NOT_FOUND.
    [L] */
 NEAP_API int32_t neap_getaddrinfo(neap_loop *loop, const char *host, const char *service,
                                   int32_t family, uint32_t flags, neap_addrs **ret_addrs,
@@ -2086,12 +2087,15 @@ typedef struct neap_resolver_options {
     int64_t timeout_ns;      /* of the first try, of each server; 0: the file's, else 5 s */
     uint32_t tries;          /* of each server; 0: the file's, else 4 */
     uint32_t cache;          /* names that are kept for as long as their servers allow; 0: none */
+    int64_t
+        negative_ns; /* for how long it is kept among these that a name has no addresses; 0: not at all */
 } neap_resolver_options;
 
 /* Sets how names are looked up from now on, and empties the cache; lookups under way end as they were begun.  `options` NULL: the
    defaults.  c-ares asks all names at once, from one thread; the system's getaddrinfo blocks a thread of a pool for each, uses
-   whatever the system is set up for, and does not tell how long an answer holds, so that nothing is kept.  Both read files and
-   environment (RES_OPTIONS, LOCALDOMAIN) as the system's resolver does.
+   whatever the system is set up for, and does not tell how long an answer holds, so that no addresses are kept.  Neither tells
+   for how long a name server allows to keep that there are none: that is negative_ns, for NEAP_ENAME_NOT_FOUND and
+   NEAP_ENAME_NO_ADDRESS alone.  Both read files and environment (RES_OPTIONS, LOCALDOMAIN) as the system's resolver does.
    Errors: NEAP_ENOTSUP for an engine that is not there, or an option that it does not have (the system's: servers,
    resolv_conf, timeout_ns, tries); NEAP_EVALUE for a server that is no numeric address.
    [L] */

@@ -266,6 +266,22 @@ static const char *servers_option(lua_State *L, nl_state *st) {
     return lua_tostring(L, -1);
 }
 
+static uint32_t count_option(lua_State *L, nl_state *st, const char *name) {
+    lua_getfield(L, 1, name);
+    double n = lua_isnil(L, -1) ? 0 : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+    if (!(n >= 0 && n <= INT16_MAX && n == (double)(int)n))
+        nl_throw(L, st, NEAP_EVALUE, "the option '%s' must be a whole number of 0 to 32767", name);
+    lua_pop(L, 1);
+    return (uint32_t)n;
+}
+
+static int64_t seconds_option(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    int64_t ns = lua_isnil(L, -1) ? 0 : nl_seconds(L, lua_gettop(L));
+    lua_pop(L, 1);
+    return ns;
+}
+
 static void set_resolver(lua_State *L, nl_state *st, neap_loop *loop) {
     neap_resolver_options o = {.size = sizeof o};
     o.engine = text_option(L, st, "engine");
@@ -276,6 +292,10 @@ static void set_resolver(lua_State *L, nl_state *st, neap_loop *loop) {
     lua_getfield(L, 1, "timeout");
     if (!lua_isnil(L, -1))
         o.timeout_ns = nl_seconds(L, lua_gettop(L));
+    o.tries = count_option(L, st, "tries");
+    o.cache = count_option(L, st, "cache");
+    o.timeout_ns = seconds_option(L, "timeout");
+    o.negative_ns = seconds_option(L, "negative");
     int32_t code = neap_loop_set_resolver(loop, &o);
     if (code == NEAP_ENOTSUP)
         nl_throw(L, st, code, "the resolver '%s' is not here, or has not all of these options",
@@ -288,7 +308,7 @@ static void set_resolver(lua_State *L, nl_state *st, neap_loop *loop) {
 /* Sets how names are looked up; answers by whom. */
 static int resolver(lua_State *L) {
     static const char *const names[] = {"engine", "servers", "resolv_conf", "timeout",
-                                        "tries",  "cache",   NULL};
+                                        "tries",  "cache",   "negative",    NULL};
     nl_state *st = NL_STATE(L);
     neap_loop *loop = nl_loop_now(L, st)->loop;
     lua_settop(L, 1);

@@ -119,7 +119,7 @@ int32_t neap_loop_set_resolver(neap_loop *loop, const neap_resolver_options *opt
         o.servers != NULL || o.resolv_conf != NULL || o.timeout_ns != 0 || o.tries != 0;
     if (engine == NULL || (configured && !engine->configurable))
         return NEAP_ENOTSUP;
-    if (o.timeout_ns < 0 || o.tries > INT16_MAX)
+    if (o.timeout_ns < 0 || o.negative_ns < 0 || o.tries > INT16_MAX)
         return NEAP_EVALUE;
     rc = check_servers(o.servers);
     np_settings *s = rc < 0 ? NULL : make_settings(loop->alloc, &o);
@@ -130,6 +130,7 @@ int32_t neap_loop_set_resolver(neap_loop *loop, const neap_resolver_options *opt
     r->engine = engine;
     np_names_clear(&r->names);
     r->names.max = o.cache;
+    r->names.negative_ns = o.negative_ns;
     return 0;
 }
 
@@ -196,8 +197,7 @@ static void settle(np_query *q) {
 static void arrived(np_obj *obj, bool discard) {
     np_query *q = np_container(obj, np_query, post);
     neap_loop *loop = obj->loop;
-    if (!discard && q->code == 0 && loop->resolver != NULL &&
-        q->settings == loop->resolver->settings)
+    if (!discard && loop->resolver != NULL && q->settings == loop->resolver->settings)
         np_names_keep(&loop->resolver->names, q, loop->now);
     if (q->f != NULL)
         settle(q);
@@ -341,11 +341,10 @@ static int32_t find_known(neap_loop *loop, const char *host, int32_t family, uin
         return *ret_addrs != NULL ? 0 : NEAP_ENOMEM;
     }
     np_names *names = &loop->resolver->names;
-    neap_addrs *kept = np_names_find(names, host, (uint32_t)family, canonical, loop->now);
-    if (kept == NULL)
-        return 1;
-    *ret_addrs = neap_addrs_ref(kept);
-    return 0;
+    rc = np_names_find(names, host, (uint32_t)family, canonical, loop->now, ret_addrs);
+    if (rc == 0)
+        neap_addrs_ref(*ret_addrs);
+    return rc;
 }
 
 /* An answer that is there: as it is, or as a future. */

@@ -34,16 +34,17 @@ typedef struct np_names {
     np_list recent; /* np_name, last used first */
     uint32_t count;
     uint32_t max;
+    int64_t negative_ns; /* for how long it is kept that a name has no addresses; 0: not at all */
 } np_names;
 
 void np_names_init(np_names *names, np_alloc *alloc);
 void np_names_clear(np_names *names);
 
-/* The remembered answer (borrowed), or NULL. */
-neap_addrs *np_names_find(np_names *names, const char *host, uint32_t family, bool canonical,
-                          int64_t now);
+/* What is remembered: 0 with the addresses (borrowed), the code if it is that there are none, or 1: nothing. */
+int32_t np_names_find(np_names *names, const char *host, uint32_t family, bool canonical,
+                      int64_t now, neap_addrs **ret_addrs);
 
-/* Remembers an answer for so many seconds; forgets the one that was not used for longest if there are too many.  It is
+/* Remembers an answer, if it may be kept; forgets the one that was not used for longest if there are too many.  It is
    no failure if there is no memory. */
 void np_names_keep(np_names *names, const np_query *q, int64_t now);
 

@@ -185,6 +185,7 @@ static void arguments_that_make_no_sense_are_refused(void **state) {
     neap_addr path = net_addr("/tmp/x");
     const neap_resolver_options unknown = {.size = sizeof unknown, .engine = "smoke"};
     const neap_resolver_options named = {.size = sizeof named, .servers = "ns.test:53"};
+    const neap_resolver_options early = {.size = sizeof early, .cache = 10, .negative_ns = -1};
     assert_code(neap_getaddrinfo(nt.loop, NULL, NULL, 0, 0, &addrs, &future), NEAP_EINVAL);
     assert_code(neap_getaddrinfo(nt.loop, "x", NULL, NEAP_AF_UNIX, 0, &addrs, &future),
                 NEAP_EINVAL);
@@ -197,6 +198,7 @@ static void arguments_that_make_no_sense_are_refused(void **state) {
     assert_code(neap_getnameinfo(nt.loop, &path, &future), NEAP_EVALUE);
     assert_code(neap_getnameinfo(nt.loop, NULL, &future), NEAP_EINVAL);
     assert_code(neap_loop_set_resolver(nt.loop, &unknown), NEAP_ENOTSUP);
+    assert_code(neap_loop_set_resolver(nt.loop, &early), NEAP_EVALUE);
     assert_code(neap_loop_set_resolver(nt.loop, &named), has_ares() ? NEAP_EVALUE : NEAP_ENOTSUP);
     assert_ok(neap_loop_set_resolver(nt.loop, NULL));
 }

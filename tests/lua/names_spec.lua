@@ -17,6 +17,7 @@ local function ask(address, options)
     options = options or {}
     neap.resolver {
         servers = { address }, timeout = options.timeout or 5, tries = options.tries or 2, cache = options.cache,
+        negative = options.negative,
     }
 end
 
@@ -557,6 +558,65 @@ describe("the cache of names", function()
             assert.equal(2, asked)
         end)
     end)))
+
+    -- A server that has no addresses, and says so in one of the two ways, or says nothing of use.
+    local function refusing(rcode, fn)
+        return with_ares(in_loop(function(loop)
+            local asked = 0
+            dns.with_server(function(query)
+                asked = asked + 1
+                return dns.reply(query, {}, { rcode = rcode })
+            end, function(address)
+                fn(address, function() return asked end, loop)
+            end)
+        end))
+    end
+
+    local function refused(code)
+        local err = fails(code, neap.resolve("x.test.", 80, { family = "inet" }))
+        assert.equal("x.test.", err.host)
+        contains("x.test.: ", err.message)
+    end
+
+    for code, rcode in pairs { name_not_found = dns.NXDOMAIN, no_address = 0 } do
+        it("keeps " .. code .. " for so long as it is told to", refusing(rcode, function(address, asked, loop)
+            ask(address, { cache = 10, negative = 60 })
+            refused(code)
+            loop:advance(59)
+            refused(code)
+            local future = loop:getaddrinfo("X.Test.", 443, { family = "inet" })
+            assert.is_true(future:done())
+            raises(code, future.await, future)
+            fails(code, neap.connect "x.test.:80")
+            local before = asked()
+            loop:advance(2)
+            refused(code)
+            assert.is_true(asked() > before)
+        end))
+    end
+
+    it("does not keep that there is no address unless it is told to", refusing(dns.NXDOMAIN, function(address, asked)
+        ask(address, { cache = 10 })
+        refused "name_not_found"
+        refused "name_not_found"
+        assert.equal(2, asked())
+    end))
+
+    it("does not keep that a server had a failure", refusing(dns.SERVFAIL, function(address, asked)
+        ask(address, { cache = 10, negative = 60, tries = 1 })
+        refused "temporary_failure"
+        local before = asked()
+        refused "temporary_failure"
+        assert.is_true(asked() > before)
+    end))
+
+    it("gives up a missing name for one that was used later", refusing(dns.NXDOMAIN, function(address, asked)
+        ask(address, { cache = 1, negative = 60 })
+        refused "name_not_found"
+        fails("name_not_found", neap.resolve("y.test.", 80, { family = "inet" }))
+        refused "name_not_found"
+        assert.equal(3, asked())
+    end))
 
     it("is empty after the resolver was set anew", counting(3600, function(address)
         ask(address, { cache = 10 })

@@ -1184,6 +1184,7 @@ function neap.getnameinfo(address) end
 ---@field timeout? neap.seconds of the first try, of each server
 ---@field tries? integer of each server
 ---@field cache? integer so many names are kept for as long as their servers allow; default 0
+---@field negative? neap.seconds for how long it is kept, in the cache, that a name has no addresses; default 0
 
 --- Sets how the running loop, or the state's, looks names up, and empties its cache. An option that is not given has its
 --- default. Without options it only asks.
