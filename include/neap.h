@@ -1890,7 +1890,7 @@ NEAP_API int32_t neap_sock_shutdown(neap_sock *sock, int32_t how);
    [L] */
 NEAP_API int32_t neap_sock_local(neap_sock *sock, neap_addr *ret_addr);
 
-/* The address of the peer.
+/* The address of the peer: of a connection also when that has gone.
    [L] */
 NEAP_API int32_t neap_sock_peer(neap_sock *sock, neap_addr *ret_addr);
 
@@ -2154,6 +2154,11 @@ NEAP_API void neap_stream_unref(neap_stream *stream);
    that it is no socket.
    [M] */
 NEAP_API neap_sock *neap_stream_sock(neap_stream *stream);
+
+/* The address of the peer of a connection, as long as the stream lives: also when the peer has gone, and after close.
+   Errors: NEAP_ECLOSED after close if the socket was adopted or one of a pair; of a pipe or terminal, that it is no socket.
+   [L] */
+NEAP_API int32_t neap_stream_peer(neap_stream *stream, neap_addr *ret_addr);
 
 /* Reading.  At once: the number of bytes (0: the end of the stream), and *ret_data lent until the next call of this stream,
    the next read of another, or the end of the running step or callback; later: NEAP_PENDING and a future of kind BYTES,

@@ -111,7 +111,7 @@ static int push_name(lua_State *L, nl_state *st, int32_t code, const neap_addr *
 static int stream_peer(lua_State *L) {
     nl_stream *s = self(L);
     neap_addr addr;
-    int32_t code = neap_sock_peer(neap_stream_sock(s->stream), &addr);
+    int32_t code = neap_stream_peer(s->stream, &addr);
     return push_name(L, s->node.st, code, &addr, "getpeername");
 }
 

@@ -101,7 +101,7 @@ static void hand_out(neap_server *s, neap_sock *sock, const neap_addr *peer) {
 static int32_t take(neap_server *s, np_listener *l, uint32_t flags, neap_sock **ret_sock,
                     neap_addr *ret_peer) {
     neap_sock *sock = np_sock_husk(s->obj.loop, l->sock->sort);
-    np_conn *c = sock == NULL ? NULL : np_conn_new(s, l->sock->sort);
+    np_conn *c = sock == NULL ? NULL : np_conn_new(s);
     int64_t result = NEAP_ENOMEM;
     if (c != NULL) {
         np_op op = np_sockop_op(l->sock, NP_OP_ACCEPT, NP_DIR_READ, NULL, 0);
@@ -109,8 +109,8 @@ static int32_t take(neap_server *s, np_listener *l, uint32_t flags, neap_sock **
         result = np_sockop_begin(l->sock, &op, flags);
     }
     if (result >= 0) {
-        np_sock_give_fd(sock, (int)result, 0);
-        np_conn_add(c, sock, ret_peer);
+        np_sock_give_conn(sock, (int)result, ret_peer);
+        np_conn_add(c, sock);
         np_obj_publish(&sock->obj);
         *ret_sock = sock;
         return 0;

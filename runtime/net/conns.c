@@ -1,21 +1,17 @@
 /* conns.c: the connections of a server: known until the socket is closed and the task that serves it has ended. */
 #include "net/server.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
-
-#include "base/fd.h"
-
-static size_t size_of(const np_conn *c) {
-    return sizeof *c + c->room;
-}
 
 void np_conn_peer(const np_conn *c, neap_addr *ret_addr) {
     struct sockaddr_storage raw = {0};
     memcpy(&raw, c->peer, c->len);
     np_addr_from_raw(ret_addr, &raw, c->len);
+/* Without memory for it only the kernel knew it. */
+static void peer_of(const np_conn *c, neap_addr *ret_addr) {
+    if (!np_peer_get(&c->sock->peer, ret_addr) && neap_sock_peer(c->sock, ret_addr) < 0)
+        memset(ret_addr, 0, sizeof *ret_addr);
 }
 
 /* ---- In and out of the list */
@@ -23,7 +19,7 @@ void np_conn_peer(const np_conn *c, neap_addr *ret_addr) {
 static void leave(np_conn *c) {
     neap_server *s = c->server;
     np_list_unlink(&c->link);
-    np_pool_put(&s->obj.loop->pool, c, size_of(c));
+    np_conn_free(c);
     if (s->state != NEAP_SERVER_OPEN && np_list_empty(&s->conns))
         np_server_queue_turn(s);
 }
@@ -32,7 +28,6 @@ static void closed(np_sock_owner *owner) {
     np_conn *c = np_container(owner, np_conn, owner);
     neap_server *s = c->server;
     bool was_full = s->max > 0 && s->open >= s->max;
-    c->sock = NULL;
     s->open--;
     if (was_full && s->state == NEAP_SERVER_OPEN)
         np_server_queue_turn(s);
@@ -60,7 +55,7 @@ static void served(np_waiter *w) {
     neap_sock *sock = c->sock;
     report_failure(c);
     c->task = NULL;
-    if (sock == NULL) {
+    if (sock->closed) {
         leave(c);
     } else if (!sock->flushing) {
         np_obj_ref(&sock->obj);
@@ -70,9 +65,8 @@ static void served(np_waiter *w) {
     np_future_unref(task);
 }
 
-np_conn *np_conn_new(neap_server *s, uint8_t sort) {
-    uint32_t room = sort == NEAP_TCP ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_un);
-    np_conn *c = np_pool_get(&s->obj.loop->pool, sizeof *c + room);
+np_conn *np_conn_new(neap_server *s) {
+    np_conn *c = np_pool_get(&s->obj.loop->pool, sizeof *c);
     if (c == NULL)
         return NULL;
     np_list_init(&c->link);
@@ -80,21 +74,22 @@ np_conn *np_conn_new(neap_server *s, uint8_t sort) {
     c->waiter.fire = served;
     c->owner.closed = closed;
     c->server = s;
-    c->room = room;
     return c;
 }
 
 void np_conn_free(np_conn *c) {
-    np_pool_put(&c->server->obj.loop->pool, c, size_of(c));
+    neap_sock *sock = c->sock;
+    np_pool_put(&c->server->obj.loop->pool, c, sizeof *c);
+    if (sock != NULL)
+        np_obj_unref(&sock->obj);
 }
 
-void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer) {
+void np_conn_add(np_conn *c, neap_sock *sock) {
     neap_server *s = c->server;
+    np_obj_ref(&sock->obj);
     c->sock = sock;
     c->id = ++s->accepted;
     c->since = s->obj.loop->now;
-    c->len = peer->len < c->room ? peer->len : c->room;
-    memcpy(c->peer, peer->data, c->len);
     np_sock_own(sock, &c->owner);
     np_list_append(&s->conns, &c->link);
     s->open++;
@@ -108,7 +103,7 @@ np_conn *np_conn_of(const neap_sock *sock) {
 }
 
 void np_conn_forget(np_conn *c) {
-    if (c->sock != NULL) {
+    if (!c->sock->closed) {
         np_sock_disown(c->sock, &c->owner);
         c->server->open--;
     }
@@ -155,7 +150,7 @@ int32_t neap_server_walk(neap_server *server, neap_connection_fn fn, void *user)
         next = at->next;
         neap_connection told = {.size = sizeof told,
                                 .id = c->id,
-                                .sock = c->sock,
+                                .sock = c->sock->closed ? NULL : c->sock,
                                 .task = c->task != NULL ? neap_future_task(c->task) : NULL,
                                 .since_ns = c->since};
         np_conn_peer(c, &told.peer);

@@ -76,7 +76,7 @@ static void close_connections(neap_server *s) {
     for (np_list *at = s->conns.next, *next; at != &s->conns; at = next) {
         neap_sock *sock = np_container(at, np_conn, link)->sock;
         next = at->next;
-        if (sock == NULL)
+        if (sock->closed)
             continue;
         np_obj_ref(&sock->obj);
         np_sock_shut(sock);

@@ -238,6 +238,14 @@ neap_sock *neap_stream_sock(neap_stream *stream) {
     return stream->sock;
 }
 
+int32_t neap_stream_peer(neap_stream *stream, neap_addr *ret_addr) {
+    int32_t rc = stream == NULL || ret_addr == NULL ? NEAP_EINVAL : np_enter(stream->obj.loop);
+    if (rc < 0)
+        return rc;
+    rc = neap_sock_peer(stream->sock, ret_addr);
+    return rc == NEAP_ECLOSED && np_peer_get(&stream->sock->peer, ret_addr) ? 0 : rc;
+}
+
 int32_t neap_stream_at_end(const neap_stream *stream) {
     int32_t rc = np_stream_enter(stream);
     return rc < 0 ? rc : stream->in_end <= 0 && stream->in.len == 0;

@@ -64,6 +64,7 @@ void np_sock_shut(neap_sock *s) {
 static void destroy(np_obj *obj) {
     neap_sock *s = np_container(obj, neap_sock, obj);
     np_sock_shut(s);
+    np_peer_clear(&s->peer, &obj->loop->pool);
     np_obj_free(obj, sizeof *s);
 }
 
@@ -91,6 +92,17 @@ void np_sock_give_fd(neap_sock *s, int fd, unsigned bits) {
         bits |= NP_D_STREAM;
     np_desc_init(&s->desc, fd, bits);
     (void)np_io_attach(&s->obj.loop->io, &s->desc, (bits & NP_D_SHARED) == 0);
+}
+
+/* Sockets for datagrams may be connected to another one later. */
+void np_sock_met(neap_sock *s, const neap_addr *peer) {
+    if (s->sort == NEAP_TCP || s->sort == NEAP_UNIX)
+        np_peer_set(&s->peer, &s->obj.loop->pool, peer);
+}
+
+void np_sock_give_conn(neap_sock *s, int fd, const neap_addr *peer) {
+    np_sock_give_fd(s, fd, 0);
+    np_sock_met(s, peer);
 }
 
 static int domain_of(uint8_t sort, uint32_t family) {
@@ -323,7 +335,7 @@ int32_t neap_sock_peer(neap_sock *sock, neap_addr *ret_addr) {
     if (rc < 0)
         return rc;
     if (getpeername(sock->desc.fd, (struct sockaddr *)&raw, &len) < 0)
-        return -errno;
+        return np_peer_get(&sock->peer, ret_addr) ? 0 : -errno;
     np_addr_from_raw(ret_addr, &raw, len);
     return 0;
 }

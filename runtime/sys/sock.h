@@ -8,6 +8,7 @@
 #include "core/buf.h"
 #include "core/future.h"
 #include "io/backend.h"
+#include "sys/peer.h"
 
 /* Beside NEAP_TCP and so on: a descriptor that is no socket, of a stream. */
 enum {
@@ -42,6 +43,7 @@ struct neap_sock {
     uint32_t back_at; /* bytes put back: buf, from here */
     uint32_t back_len;
     np_sock_owner *owners;
+    np_peer peer;   /* of a connection, kept after its end */
     neap_buf *back; /* kept until the next receive after it is empty: it may be lent */
 };
 
@@ -50,6 +52,12 @@ neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort);
 
 /* Gives a fresh descriptor to a husk.  Cannot fail: what needs memory is made up for at the first wait. */
 void np_sock_give_fd(neap_sock *s, int fd, unsigned bits);
+
+/* The same for a connection, whose peer is remembered. */
+void np_sock_give_conn(neap_sock *s, int fd, const neap_addr *peer);
+
+/* It is connected to that address. */
+void np_sock_met(neap_sock *s, const neap_addr *peer);
 
 void np_sock_own(neap_sock *s, np_sock_owner *owner);
 void np_sock_disown(neap_sock *s, np_sock_owner *owner); /* also one that was told */

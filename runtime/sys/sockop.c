@@ -35,7 +35,7 @@ static void settle_failed(np_sockop *so, int32_t code) {
 
 static void settle_accepted(np_sockop *so, int fd) {
     neap_sock *conn = so->op.buf;
-    np_sock_give_fd(conn, fd, 0);
+    np_sock_give_conn(conn, fd, so->op.addr);
     np_obj_publish(&conn->obj);
     so->f.kind = NEAP_KIND_SOCK;
     so->f.value.sock = conn;
@@ -47,6 +47,7 @@ static void settle_moved(np_sockop *so, int64_t n) {
     if (so->f.kind == NP_KIND_BUF) {
         np_buf_set_len(so->f.value.buf, (size_t)n);
     } else if (so->op.kind == NP_OP_CONNECT) {
+        np_sock_met(np_sockop_sock(so), so->op.addr);
         so->f.kind = NEAP_KIND_NONE;
     } else {
         so->f.kind = NEAP_KIND_INT;
@@ -284,8 +285,8 @@ int32_t np_sockop_start(neap_sock *s, np_op *op, uint32_t flags, neap_future **r
 
 /* ---- Accept and connect */
 
-static int32_t accepted(neap_sock *conn, int fd, neap_sock **ret_sock) {
-    np_sock_give_fd(conn, fd, 0);
+static int32_t accepted(neap_sock *conn, int fd, const neap_addr *peer, neap_sock **ret_sock) {
+    np_sock_give_conn(conn, fd, peer);
     np_obj_publish(&conn->obj);
     *ret_sock = conn;
     return 0;
@@ -310,7 +311,7 @@ int32_t neap_sock_accept(neap_sock *sock, uint32_t flags, neap_sock **ret_sock, 
         if (result >= 0) {
             if (ret_addr != NULL)
                 *ret_addr = addr;
-            return accepted(conn, (int)result, ret_sock);
+            return accepted(conn, (int)result, &addr, ret_sock);
         }
         rc = result == NP_WAIT ? np_sockop_park(sock, &op, ret_future) : (int32_t)result;
     }
@@ -333,7 +334,10 @@ int32_t neap_sock_connect(neap_sock *sock, const neap_addr *addr, uint32_t flags
     neap_addr copy = *addr;
     np_op op = np_sockop_op(sock, NP_OP_CONNECT, NP_DIR_WRITE, NULL, 0);
     op.addr = &copy;
-    return np_sockop_start(sock, &op, flags, ret_future);
+    rc = np_sockop_start(sock, &op, flags, ret_future);
+    if (rc == 0)
+        np_sock_met(sock, &copy);
+    return rc;
 }
 
 /* ---- Sending */

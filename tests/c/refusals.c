@@ -329,6 +329,7 @@ static void refuse_stream_calls(struct things *t) {
     neap_stream *s = t->stream, *other;
     neap_future *future;
     const void *lent;
+    neap_addr addr;
     REFUSED(neap_stream_new(t->sock, &other));
     REFUSED(neap_stream_open(t->loop, 0, NEAP_STREAM_SHARED, &other));
     REFUSED(neap_stream_pair(t->loop, &other, &other));
@@ -341,6 +342,7 @@ static void refuse_stream_calls(struct things *t) {
     REFUSED(neap_stream_consume(s, 0));
     REFUSED(neap_stream_unread(s, "x", 1));
     REFUSED(neap_stream_at_end(s));
+    REFUSED(neap_stream_peer(s, &addr));
     REFUSED(neap_stream_write(s, "x", 1, 0, &future));
     REFUSED(neap_stream_writev(s, &line, 1, 0, &future));
     REFUSED(neap_stream_sendfile(s, 0, 0, 1, 0, &future));

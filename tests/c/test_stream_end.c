@@ -333,6 +333,80 @@ static void what_is_unsent_is_counted_in_bytes(void **state) {
     net_close(b.peer);
 }
 
+/* ---- Who the peer was */
+
+static void expect_peer(neap_stream *stream, const neap_addr *expected) {
+    neap_addr addr;
+    assert_ok(neap_stream_peer(stream, &addr));
+    assert_int_equal(addr.family, expected->family);
+    assert_int_equal(addr.len, expected->len);
+    assert_memory_equal(addr.data, expected->data, addr.len);
+}
+
+/* The client has the address `own` if that is not NULL. */
+static void expect_remembered(const neap_addr *at, const neap_addr *own, bool parked) {
+    neap_addr listening, from, met;
+    neap_sock *listener = NULL, *client = NULL, *conn = NULL;
+    neap_stream *near = NULL, *far = NULL;
+    neap_future *future = NULL, *connect = NULL;
+    bool local = at->family == NEAP_AF_UNIX;
+    assert_ok(neap_sock_new(nt.loop, local ? NEAP_UNIX : NEAP_TCP, (int32_t)at->family, &listener));
+    assert_ok(neap_sock_bind(listener, at));
+    assert_ok(neap_sock_listen(listener, 0));
+    assert_ok(neap_sock_local(listener, &listening));
+    if (parked)
+        future = net_park_accept(listener);
+    assert_ok(neap_sock_new(nt.loop, local ? NEAP_UNIX : NEAP_TCP, (int32_t)at->family, &client));
+    if (own != NULL)
+        assert_ok(neap_sock_bind(client, own));
+    assert_int_equal(neap_sock_connect(client, &listening, NEAP_WANT_FUTURE, &connect),
+                     NEAP_PENDING);
+    nt_until(connect);
+    assert_ok(neap_future_error(connect));
+    neap_future_unref(connect);
+    conn = parked ? net_accepted(future) : net_accept_now(listener);
+    assert_ok(neap_sock_local(client, &from));
+    assert_ok(neap_sock_peer(client, &met));
+    assert_ok(neap_stream_new(conn, &near));
+    assert_ok(neap_stream_new(client, &far));
+    neap_sock_unref(conn);
+    neap_sock_unref(client);
+    expect_peer(near, &from);
+    assert_ok(neap_stream_abort(far));
+    net_wait(neap_sock_fd(neap_stream_sock(near)), POLLIN);
+    expect_peer(near, &from);
+    assert_ok(neap_stream_abort(near));
+    expect_peer(near, &from);
+    expect_peer(far, &met);
+    neap_stream_unref(near);
+    neap_stream_unref(far);
+    net_end(listener);
+}
+
+static void the_peer_is_known_when_it_has_gone_and_after_close(void **state) {
+    (void)state;
+    neap_addr any[] = {net_loopback(), net_addr("[::1]:0"), net_abstract()};
+    neap_addr own = net_abstract();
+    for (int parked = 0; parked < 2; parked++) {
+        for (int i = 0; i < 3; i++)
+            expect_remembered(&any[i], NULL, parked != 0);
+        expect_remembered(&any[2], &own, parked != 0);
+    }
+}
+
+static void who_was_never_met_is_not_known_after_close(void **state) {
+    (void)state;
+    neap_addr addr;
+    neap_stream *a = NULL, *b = NULL;
+    assert_ok(neap_stream_pair(nt.loop, &a, &b));
+    assert_ok(neap_stream_peer(a, &addr));
+    assert_ok(neap_stream_abort(a));
+    assert_code(neap_stream_peer(a, &addr), NEAP_ECLOSED);
+    assert_code(neap_stream_peer(a, NULL), NEAP_EINVAL);
+    neap_stream_unref(a);
+    neap_stream_unref(b);
+}
+
 NT_MAIN(NT_TEST(abort_ends_all_that_waits), NT_TEST(the_last_reference_ends_all_that_waits),
         NT_TEST(a_socket_that_is_closed_ends_all_that_waits),
         NT_TEST(a_loop_that_closes_ends_all_that_waits),
@@ -344,4 +418,6 @@ NT_MAIN(NT_TEST(abort_ends_all_that_waits), NT_TEST(the_last_reference_ends_all_
         NT_TEST(bytes_that_came_before_an_error_are_read_first),
         NT_TEST(both_directions_end_on_their_own), NT_TEST(write_eof_waits_its_turn),
         NT_TEST(each_wait_of_a_writer_can_be_cancelled),
-        NT_TEST(what_is_unsent_is_counted_in_bytes))
+        NT_TEST(what_is_unsent_is_counted_in_bytes),
+        NT_TEST(the_peer_is_known_when_it_has_gone_and_after_close),
+        NT_TEST(who_was_never_met_is_not_known_after_close))

@@ -1668,12 +1668,12 @@ function stream:abort() end
 ---@return boolean
 function stream:closed() end
 
---- The address of the peer.
+--- The address of the peer, also when that has gone, and after close.
 ---@return neap.address?
 ---@return neap.error? err
 function stream:peer() end
 
---- The stream's own address.
+--- The stream's own address, until it is closed.
 ---@return neap.address?
 ---@return neap.error? err
 function stream:name() end
