@@ -109,6 +109,57 @@ describe("module", function()
         end)
     end)
 
+    local function has(object, kind, names)
+        for name in names:gmatch "%S+" do
+            local value = object[name]
+            assert(value ~= nil and (kind == nil or type(value) == kind), tostring(object) .. " has no " .. name)
+        end
+    end
+
+    it("R1: the chapters on servers and the system keep what they promise", function()
+        has(neap, "function", [[
+            connect serve listen resolve getnameinfo resolver stream stream_pair process shell signal blocking pool
+            workers
+        ]])
+        has(neap, nil, "stdin stdout stderr")
+        has(neap.fs, "function", [[
+            open read write append replace copy rename unlink mkdir stat realpath readdir mkstemp truncate walk watch
+            lines
+        ]])
+        neap.run(function()
+            has(neap.loop(), "function", [[
+                create_server create_connection create_datagram_endpoint getaddrinfo getnameinfo run_in_executor
+                add_signal_handler remove_signal_handler
+            ]])
+            local server = assert(neap.serve("127.0.0.1:0", function(stream) stream:read() end))
+            has(server, "function", [[
+                addresses sockets connections metrics pause resume close abort wait_closed serve_forever
+            ]])
+            local stream = assert(neap.connect(server:addresses()[1]))
+            has(stream, "function", [[
+                read read_some read_exactly read_until read_line read_all lines peek write buffer drain write_eof
+                sendfile close abort peer name setsockopt getsockopt
+            ]])
+            stream:abort()
+            server:close { grace = 0 }
+            server:wait_closed()
+            local endpoint = assert(neap.loop():create_datagram_endpoint(function() return {} end))
+            has(endpoint, "function", [[
+                sendto close abort is_closing get_extra_info get_protocol set_protocol get_write_buffer_size
+                set_write_buffer_limits
+            ]])
+            endpoint:close()
+            local child = assert(neap.process { "cat", stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+            has(child, "function", "wait kill communicate")
+            has(child, nil, "pid stdin stdout stderr")
+            child:communicate ""
+            child:wait()
+            local file = assert(neap.fs.open "/dev/null")
+            has(file, "function", "read write pread pwrite seek stat sync truncate close lines")
+            file:close()
+        end)
+    end)
+
     it("R1: a broken installation says what is missing", function()
         local result = process.run_lua("require 'neap'", { env = { LUA_CPATH = "/nowhere/?.so" } })
         assert.equal(1, result.code)
