@@ -1930,10 +1930,16 @@ typedef struct neap_msg {
 NEAP_API int32_t neap_sock_recv_many(neap_sock *sock, neap_msg *msgs, size_t stride, size_t count,
                                      uint32_t flags, neap_future **ret_future);
 
+enum {
+    NEAP_SEGMENT = 512 /* flag of neap_sock_send_many: the kernel may cut them */
+};
+
 /* Sends datagrams, all of them and in order, as one unit among the sends of this socket, by one system call for each 128 as
-   long as they find room.  Result (kind INT): how many.  After a failure or a cancel neap_future_partial tells how many went:
+   long as they find room.  With NEAP_SEGMENT those in a row that are of one length (the last may be shorter) and go to one
+   receiver are given to the kernel as one, which it cuts as late as it can (UDP_SEGMENT): several times as quick.  Where that
+   is not possible they go as without it.  Result (kind INT): how many.  After a failure or a cancel neap_future_partial tells how many went:
    the one behind them is what failed.  With NEAP_NOWAIT: how many found room, at least 1, else NEAP_EAGAIN.
-   Errors: NEAP_ENOTSUP for streams; NEAP_EMSGSIZE for one that is too long.
+   Errors: NEAP_ENOTSUP for streams, and for sockets other than UDP with NEAP_SEGMENT; NEAP_EMSGSIZE for one that is too long.
    [L] */
 NEAP_API int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride,
                                      size_t count, uint32_t flags, neap_future **ret_future);

@@ -307,6 +307,20 @@ static int park_strings(lua_State *L, nl_state *st, outgoing *out, neap_future *
     return nl_park(L, st, future, 1, send_many_end);
 }
 
+/* The flags that the options at `index` say. */
+static uint32_t send_flags(lua_State *L, nl_state *st, int index) {
+    static const char *const names[] = {"segment", NULL};
+    if (lua_isnoneornil(L, index))
+        return 0;
+    if (!lua_istable(L, index))
+        nl_type_error(L, st, index, "a table of options");
+    nl_check_options(L, st, index, names);
+    lua_getfield(L, index, "segment");
+    uint32_t flags = lua_toboolean(L, -1) ? NEAP_SEGMENT : 0;
+    lua_pop(L, 1);
+    return flags;
+}
+
 /* All datagrams, each to its address, or all to one, or to the connected peer; answers how many. */
 static int sock_send_many(lua_State *L) {
     nl_state *st = NL_STATE(L);
@@ -320,6 +334,7 @@ static int sock_send_many(lua_State *L) {
         if ((int)lua_rawlen(L, 3) < n)
             return nl_arg_error(L, st, 3, NEAP_EVALUE, "there are fewer addresses than datagrams");
     }
+    uint32_t flags = send_flags(L, st, 4);
     nl_check_wait(L, st);
     if (nl_is_spent(st))
         return nl_again(L, st, sock_send_many);
@@ -330,7 +345,7 @@ static int sock_send_many(lua_State *L) {
         return nl_fail(L, st, code, "send_many", address);
     lua_pushcfunction(L, copy_list);
     lua_pushvalue(L, 2);
-    code = neap_sock_send_many(s->sock, out->msgs, sizeof out->msgs[0], (size_t)n, 0, &future);
+    code = neap_sock_send_many(s->sock, out->msgs, sizeof out->msgs[0], (size_t)n, flags, &future);
     if (code == NEAP_PENDING)
         return park_strings(L, st, out, future);
     if (code < 0)

@@ -8,6 +8,8 @@
    - A stream that sends no byte sends no descriptor either, and says that all went well: that is refused before it comes
      here. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -15,7 +17,9 @@
 #include "io/op.h"
 
 enum {
-    CHUNK = 128 /* datagrams a system call */
+    CHUNK = 128,      /* datagrams a system call */
+    RUN = 64,         /* datagrams that a kernel cuts one into */
+    RUN_BYTES = 65000 /* that is how long it may be, with room for headers */
 };
 
 /* ---- Batches */
@@ -79,9 +83,87 @@ static int send_chunk(np_op *op) {
     return n;
 }
 
+typedef struct runs {
+    chunk c;
+    unsigned lens[CHUNK]; /* datagrams of each */
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(uint16_t))];
+    } control[CHUNK];
+} runs;
+
+static bool has_receiver_of(const neap_msg *msg, const neap_msg *first) {
+    return msg->addr.len == first->addr.len &&
+           memcmp(msg->addr.data, first->addr.data, msg->addr.len) == 0;
+}
+
+/* How many of `n` datagrams from the i-th on can go as one: of one length but for the last, which may be shorter. */
+static unsigned run_at(const np_op *op, size_t i, unsigned n) {
+    const neap_msg *first = msg_at(op, i), *msg = first;
+    size_t bytes = first->len;
+    unsigned k = 1;
+    for (; k < n && k < RUN && msg->len == first->len; k++) {
+        msg = msg_at(op, i + k);
+        bytes += msg->len;
+        if (msg->len == 0 || msg->len > first->len || bytes > RUN_BYTES ||
+            !has_receiver_of(msg, first))
+            break;
+    }
+    return k;
+}
+
+static void set_run(runs *r, unsigned head, unsigned at, const np_op *op, unsigned want) {
+    neap_msg *first = msg_at(op, op->moved + at);
+    unsigned len = run_at(op, op->moved + at, want - at);
+    const uint16_t size = (uint16_t)first->len;
+    struct msghdr *h = &r->c.heads[head].msg_hdr;
+    for (unsigned i = 0; i < len; i++) {
+        const neap_msg *msg = msg_at(op, op->moved + at + i);
+        r->c.parts[at + i] = (struct iovec){msg->data, msg->len};
+    }
+    r->lens[head] = len;
+    *h = (struct msghdr){.msg_name = first->addr.len > 0 ? first->addr.data : NULL,
+                         .msg_namelen = first->addr.len,
+                         .msg_iov = &r->c.parts[at],
+                         .msg_iovlen = len};
+    if (len == 1)
+        return;
+    memset(&r->control[head], 0, sizeof r->control[head]);
+    h->msg_control = r->control[head].room;
+    h->msg_controllen = sizeof r->control[head].room;
+    struct cmsghdr *c = CMSG_FIRSTHDR(h);
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(c), &size, sizeof size);
+}
+
+static int send_runs(np_op *op) {
+    runs r;
+    unsigned want = chunk_of(op->len - op->moved), heads = 0;
+    int n, sent = 0;
+    for (unsigned at = 0; at < want; at += r.lens[heads++])
+        set_run(&r, heads, at, op, want);
+    do
+        n = sendmmsg(op->desc->fd, r.c.heads, heads, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    for (int i = 0; i < n; i++)
+        sent += (int)r.lens[i];
+    return n < 0 ? n : sent;
+}
+
+/* Longer than a packet of the way there, or that cannot be cut there: one at a time, so that the one which fails is known. */
+static bool cannot_be_cut(int error) {
+    return error == EINVAL || error == EIO || error == EMSGSIZE || error == EOPNOTSUPP;
+}
+
 static int64_t attempt_send_many(np_op *op) {
     while (op->moved < op->len) {
-        int n = send_chunk(op);
+        int n = op->segment ? send_runs(op) : send_chunk(op);
+        if (n < 0 && op->segment && cannot_be_cut(errno)) {
+            op->segment = false;
+            continue;
+        }
         if (n < 0)
             return np_op_answer(n);
         op->moved += (size_t)n;

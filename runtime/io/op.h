@@ -89,7 +89,10 @@ struct np_op {
     uint8_t kind; /* NP_OP_* */
     uint8_t dir;  /* NP_DIR_* */
     uint8_t state;
-    bool begun; /* of a connect: the kernel is at it */
+    union {
+        bool begun;   /* of a connect: the kernel is at it */
+        bool segment; /* of a SEND_MANY: in runs of one length, which the kernel cuts */
+    };
 };
 
 /* A descriptor as the backend sees it; embedded in what owns it. */

@@ -425,11 +425,83 @@ static void the_one_that_fails_stands_behind_those_that_went(void **state) {
     assert_code(send_many(sock, out, 3, 0, &future), NEAP_PENDING);
     assert_int_equal(neap_future_partial(future), 2);
     net_failure(future, NEAP_EMSGSIZE);
+    assert_code(send_many(sock, out, 3, NEAP_SEGMENT, &future), NEAP_PENDING);
+    assert_int_equal(neap_future_partial(future), 2);
+    net_failure(future, NEAP_EMSGSIZE);
     assert_int_equal(send_many(sock, out, 3, NEAP_NOWAIT, NULL), 2);
     assert_code(send_many(sock, out + 2, 1, NEAP_NOWAIT, NULL), NEAP_EMSGSIZE);
     free(large);
     net_end(sock);
     net_close(peer);
+}
+
+/* ---- Cut by the kernel */
+
+enum {
+    MIXED = 300
+};
+
+/* Sends datagrams of lengths and to receivers that change now and then; each comes as it was sent, in order. */
+static void expect_as_sent(neap_sock *sock, uint64_t seed) {
+    static entry out[MIXED];
+    neap_addr to[2];
+    neap_future *future = NULL;
+    char got[ROOM + 1];
+    int peers[2] = {net_raw_udp(&to[0]), net_raw_udp(&to[1])};
+    size_t len = 1, whom = 0;
+    make_room(out, MIXED);
+    for (int i = 0; i < MIXED; i++) {
+        if (net_below(&seed, 4) == 0)
+            len = net_below(&seed, ROOM + 1);
+        if (net_below(&seed, 20) == 0)
+            whom = 1 - whom;
+        net_fill_pattern((unsigned char *)out[i].room, len, (size_t)i * ROOM);
+        out[i].msg.len = len;
+        out[i].msg.addr = to[whom];
+    }
+    for (int at = 0, n; at < MIXED; at += n) {
+        n = MIXED - at < 100 ? MIXED - at : 100;
+        assert_int_equal(send_many(sock, out + at, (size_t)n, NEAP_SEGMENT, &future), n);
+        for (int i = at; i < at + n; i++) {
+            int fd = peers[memcmp(&out[i].msg.addr, &to[1], sizeof to[1]) == 0];
+            assert_int_equal(recv(fd, got, sizeof got, 0), out[i].msg.len);
+            assert_memory_equal(got, out[i].room, out[i].msg.len);
+        }
+    }
+    net_close(peers[0]);
+    net_close(peers[1]);
+}
+
+static void what_the_kernel_cuts_comes_as_it_was_sent(void **state) {
+    (void)state;
+    neap_sock *sock = net_udp(NULL);
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        expect_as_sent(sock, seed);
+    net_end(sock);
+}
+
+/* Whoever sends no checksums cannot have a datagram cut. */
+static void where_nothing_can_be_cut_all_go_one_by_one(void **state) {
+    (void)state;
+    const int on = 1;
+    neap_sock *sock = net_udp(NULL);
+    int fd = (int)neap_sock_fd(sock);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &on, sizeof on), 0);
+    expect_as_sent(sock, 1);
+    net_end(sock);
+}
+
+static void only_datagrams_of_ip_are_cut(void **state) {
+    (void)state;
+    entry e[1];
+    neap_future *future = NULL;
+    neap_sock *a = NULL, *b = NULL;
+    assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX_DGRAM, &a, &b));
+    fill(e, 1);
+    assert_code(send_many(a, e, 1, NEAP_SEGMENT, &future), NEAP_ENOTSUP);
+    assert_code(recv_many(a, e, 1, NEAP_SEGMENT, &future), NEAP_EINVAL);
+    net_end(a);
+    net_end(b);
 }
 
 /* ---- Refused */
@@ -515,6 +587,8 @@ NT_MAIN(NT_TEST(what_waits_comes_in_one_call_with_its_senders_and_without_memory
         NT_TEST(a_batch_waits_for_room_and_goes_in_order),
         NT_TEST(who_does_not_wait_is_told_how_many_found_room),
         NT_TEST(a_cancelled_batch_tells_how_many_went),
-        NT_TEST(the_one_that_fails_stands_behind_those_that_went), NT_TEST(streams_have_no_batches),
-        NT_TEST(a_batch_of_wrong_measures_is_refused),
+        NT_TEST(the_one_that_fails_stands_behind_those_that_went),
+        NT_TEST(what_the_kernel_cuts_comes_as_it_was_sent),
+        NT_TEST(where_nothing_can_be_cut_all_go_one_by_one), NT_TEST(only_datagrams_of_ip_are_cut),
+        NT_TEST(streams_have_no_batches), NT_TEST(a_batch_of_wrong_measures_is_refused),
         NT_TEST(the_queue_is_bounded_and_what_it_drops_is_counted))

@@ -1329,14 +1329,16 @@ function sock:sendto(data, address) end
 function sock:recv_many(max, size) end
 
 --- Sends datagrams, all of them and in order, as one unit among the sends of this socket, by as few system calls as there can be.
---- The one that fails is that behind those that went.
+--- The one that fails is that behind those that went. With `segment` those in a row that are of one length (the last may be shorter)
+--- and go to one receiver are given to the kernel as one, which cuts it (`UDP_SEGMENT`): several times as quick.
 ---@async
 ---@param data string[]
 ---@param to? neap.address|neap.address[] the address of all, or of each; default: the connected peer
+---@param options? {segment?: boolean}
 ---@return integer? count
 ---@return neap.error? err
 ---@return integer? partial how many went all the same
-function sock:send_many(data, to) end
+function sock:send_many(data, to, options) end
 
 --- Sends bytes and copies of descriptors together over a Unix socket. They stay the caller's, who may close them even while this
 --- waits. On a stream at least one byte is needed.
