@@ -266,15 +266,6 @@ static const char *servers_option(lua_State *L, nl_state *st) {
     return lua_tostring(L, -1);
 }
 
-static uint32_t count_option(lua_State *L, nl_state *st, const char *name) {
-    lua_getfield(L, 1, name);
-    double n = lua_isnil(L, -1) ? 0 : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
-    if (!(n >= 0 && n <= INT16_MAX && n == (double)(int)n))
-        nl_throw(L, st, NEAP_EVALUE, "the option '%s' must be a whole number of 0 to 32767", name);
-    lua_pop(L, 1);
-    return (uint32_t)n;
-}
-
 static int64_t seconds_option(lua_State *L, const char *name) {
     lua_getfield(L, 1, name);
     int64_t ns = lua_isnil(L, -1) ? 0 : nl_seconds(L, lua_gettop(L));
@@ -289,11 +280,6 @@ static void set_resolver(lua_State *L, nl_state *st, neap_loop *loop) {
     o.servers = servers_option(L, st);
     o.tries = (uint32_t)nl_count_option(L, st, 1, "tries", 0, INT16_MAX);
     o.cache = (uint32_t)nl_count_option(L, st, 1, "cache", 0, INT16_MAX);
-    lua_getfield(L, 1, "timeout");
-    if (!lua_isnil(L, -1))
-        o.timeout_ns = nl_seconds(L, lua_gettop(L));
-    o.tries = count_option(L, st, "tries");
-    o.cache = count_option(L, st, "cache");
     o.timeout_ns = seconds_option(L, "timeout");
     o.negative_ns = seconds_option(L, "negative");
     int32_t code = neap_loop_set_resolver(loop, &o);

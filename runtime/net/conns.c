@@ -4,12 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-void np_conn_peer(const np_conn *c, neap_addr *ret_addr) {
-    struct sockaddr_storage raw = {0};
-    memcpy(&raw, c->peer, c->len);
-    np_addr_from_raw(ret_addr, &raw, c->len);
 /* Without memory for it only the kernel knew it. */
-static void peer_of(const np_conn *c, neap_addr *ret_addr) {
+void np_conn_peer(const np_conn *c, neap_addr *ret_addr) {
     if (!np_peer_get(&c->sock->peer, ret_addr) && neap_sock_peer(c->sock, ret_addr) < 0)
         memset(ret_addr, 0, sizeof *ret_addr);
 }

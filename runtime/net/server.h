@@ -30,8 +30,7 @@ typedef struct np_conn {
     np_list link;        /* in server->conns, in order of acceptance */
     np_waiter waiter;    /* for the end of the task */
     neap_server *server;
-    neap_sock *sock;   /* borrowed (while it has arrived, a reference); NULL once it is closed */
-    neap_sock *sock;   /* an inner reference; it knows the peer, also when it is closed */
+    neap_sock *sock; /* an inner reference, and while it has arrived an outer one; knows the peer, also when it is closed */
     neap_future *task; /* a reference, or NULL */
     uint64_t id;
     int64_t since;
@@ -117,13 +116,11 @@ void np_fd_freed(neap_loop *loop);
 
 np_conn *np_conn_new(neap_server *s);
 void np_conn_free(np_conn *c); /* that was never added */
-void np_conn_add(np_conn *c, neap_sock *sock, const neap_addr *peer);
+void np_conn_add(np_conn *c, neap_sock *sock);
 np_conn *np_conn_of(const neap_sock *sock); /* NULL: no server's */
 void np_conn_forget(np_conn *c);            /* leaves socket and task alone */
 void np_conn_drop(np_conn *c);              /* of one that has arrived: closes it */
 void np_conn_peer(const np_conn *c, neap_addr *ret_addr);
-void np_conn_add(np_conn *c, neap_sock *sock);
-void np_conn_forget(np_conn *c); /* leaves socket and task alone */
 
 /* ---- server_end.c */
 

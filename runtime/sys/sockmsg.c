@@ -52,11 +52,10 @@ int32_t neap_sock_send_many(neap_sock *sock, const neap_msg *msgs, size_t stride
                             uint32_t flags, neap_future **ret_future) {
     bool segment = (flags & NEAP_SEGMENT) != 0;
     int32_t rc = msgs == NULL && count > 0 ? NEAP_EINVAL : np_sock_enter(sock);
-    if (rc == 0 && count > 0 && msgs->addr.len > 0 && !np_sort_is_stream(sock->sort))
     if (rc == 0 && segment && sock->sort != NEAP_UDP)
         rc = NEAP_ENOTSUP;
     flags &= ~(uint32_t)NEAP_SEGMENT;
-    if (rc == 0 && count > 0 && msgs->addr.len > 0 && !is_stream(sock))
+    if (rc == 0 && count > 0 && msgs->addr.len > 0 && !np_sort_is_stream(sock->sort))
         rc = np_sock_open(sock, msgs->addr.family);
     if (rc == 0)
         rc = enter_batch(sock, msgs, stride, count, flags, ret_future);

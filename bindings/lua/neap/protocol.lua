@@ -298,8 +298,6 @@ return function(neap, servers, streams, methods, hold, keep_trace)
             stream:abort()
             error(transport, 0)
         end
-        neap.spawn { run_client, transport, name = "connection to " .. address }
-        local transport = new_transport(neap.stream(sock), sock, sock:getpeername() or address, factory)
         neap.spawn { run_client, run, transport, name = "connection to " .. address }
         neap.yield() -- its first step, in which the protocol is told
         return transport, transport.protocol
