@@ -1,6 +1,4 @@
-/* The Lua binding under failing memory: Lua's allocations and the core's come from one heap, of which the 1st, 2nd, 3rd ...
-   fails, once each and from there on.  A script may end with an error, and nothing else may happen: no error outside of a
-   protected call, nothing left when state and loop are closed. */
+/* The Lua binding under failing memory: tasks, what they wait for and what they share.  test_lua_io.c has the rest. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -78,102 +76,103 @@ static void run_script(const char *script) {
     run_script_on(script, NEAP_LOOP_VIRTUAL_CLOCK);
 }
 
+#include "lua_script.h"
+
 static void tasks(void) {
-    run_script("neap.spawn(function()\n"
-               "  local value = neap.spawn(function() neap.sleep(1) return {1}, 2 end)\n"
-               "  local named = neap.spawn{function() neap.yield() return 'text' end, name = "
-               "'named', owns = {}}\n"
-               "  local failing = neap.spawn(function() error{'x'} end)\n"
-               "  local sleeping = neap.spawn(function() neap.sleep(1000) end)\n"
-               "  local early = neap.spawn(function() end)\n"
-               "  early:cancel('never starts')\n"
-               "  pcall(failing.await, failing)\n"
-               "  neap.gather(value, named)\n"
-               "  sleeping:cancel('enough')\n"
-               "  pcall(sleeping.await, sleeping)\n"
-               "  neap.wait({value, named, neap.future()}, {timeout = 1})\n"
-               "  neap.shield(named):await()\n"
-               "  named:add_done_callback(function() end)\n"
-               "  return named:name(), named:site(), failing:traceback()\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local value = neap.spawn(function() neap.sleep(1) return {1}, 2 end)\n"
+           "  local named = neap.spawn{function() neap.yield() return 'text' end, name = "
+           "'named', owns = {}}\n"
+           "  local failing = neap.spawn(function() error{'x'} end)\n"
+           "  local sleeping = neap.spawn(function() neap.sleep(1000) end)\n"
+           "  local early = neap.spawn(function() end)\n"
+           "  early:cancel('never starts')\n"
+           "  pcall(failing.await, failing)\n"
+           "  neap.gather(value, named)\n"
+           "  sleeping:cancel('enough')\n"
+           "  pcall(sleeping.await, sleeping)\n"
+           "  neap.wait({value, named, neap.future()}, {timeout = 1})\n"
+           "  neap.shield(named):await()\n"
+           "  named:add_done_callback(function() end)\n"
+           "  return named:name(), named:site(), failing:traceback()\n"
+           "end)");
 }
 
 static void futures_and_timers(void) {
-    run_script("neap.spawn(function()\n"
-               "  local f, loop = neap.future(), neap.loop()\n"
-               "  f:add_done_callback(function() end)\n"
-               "  loop:call_later(0.5, function(...) f:set_result(...) end, 1, {})\n"
-               "  local every = loop:call_every(1, function() end)\n"
-               "  f:await()\n"
-               "  pcall(neap.wait_for, neap.future(), 2)\n"
-               "  every:cancel()\n"
-               "  local broken = neap.future()\n"
-               "  loop:call_soon(broken.set_exception, broken, {'broken'})\n"
-               "  pcall(broken.await, broken)\n"
-               "  local inner = coroutine.wrap(function() neap.sleep(0.1) coroutine.yield(1) end)\n"
-               "  inner()\n"
-               "  local key = neap.task_local()\n"
-               "  key:set({})\n"
-               "  neap.spawn(function() return key:get() end):await()\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local f, loop = neap.future(), neap.loop()\n"
+           "  f:add_done_callback(function() end)\n"
+           "  loop:call_later(0.5, function(...) f:set_result(...) end, 1, {})\n"
+           "  local every = loop:call_every(1, function() end)\n"
+           "  f:await()\n"
+           "  pcall(neap.wait_for, neap.future(), 2)\n"
+           "  every:cancel()\n"
+           "  local broken = neap.future()\n"
+           "  loop:call_soon(broken.set_exception, broken, {'broken'})\n"
+           "  pcall(broken.await, broken)\n"
+           "  local inner = coroutine.wrap(function() neap.sleep(0.1) coroutine.yield(1) end)\n"
+           "  inner()\n"
+           "  local key = neap.task_local()\n"
+           "  key:set({})\n"
+           "  neap.spawn(function() return key:get() end):await()\n"
+           "end)");
 }
 
 static void sockets(void) {
-    run_script("neap.spawn(function()\n"
-               "  local a, b = neap.socketpair()\n"
-               "  if not a then return end\n"
-               "  local echo = neap.spawn(function()\n"
-               "    while true do\n"
-               "      local data = b:recv(100)\n"
-               "      if not data or not b:sendall(data) then break end\n"
-               "    end\n"
-               "    b:close()\n"
-               "  end)\n"
-               "  for i = 1, 3 do\n"
-               "    if not a:sendall(('x'):rep(40 * i)) or not a:recv(1000) then break end\n"
-               "  end\n"
-               "  local loop = neap.loop()\n"
-               "  local received = loop:sock_recv(a, 10)\n"
-               "  loop:sock_sendall(a, 'y')\n"
-               "  received:await()\n"
-               "  a:close()\n"
-               "  echo:await()\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local a, b = neap.socketpair()\n"
+           "  if not a then return end\n"
+           "  local echo = neap.spawn(function()\n"
+           "    while true do\n"
+           "      local data = b:recv(100)\n"
+           "      if not data or not b:sendall(data) then break end\n"
+           "    end\n"
+           "    b:close()\n"
+           "  end)\n"
+           "  for i = 1, 3 do\n"
+           "    if not a:sendall(('x'):rep(40 * i)) or not a:recv(1000) then break end\n"
+           "  end\n"
+           "  local loop = neap.loop()\n"
+           "  local received = loop:sock_recv(a, 10)\n"
+           "  loop:sock_sendall(a, 'y')\n"
+           "  received:await()\n"
+           "  a:close()\n"
+           "  echo:await()\n"
+           "end)");
 }
 
 static void scopes_and_groups(void) {
-    run_script(
-        "neap.spawn(function()\n"
-        "  neap.move_on(1, neap.sleep, 5)\n"
-        "  pcall(neap.timeout, 1, function() neap.shielded(2, neap.sleep, 1.5) neap.sleep(5) "
-        "end)\n"
-        "  pcall(neap.group, function(group)\n"
-        "    group:spawn(function() neap.sleep(1) error{'x'} end)\n"
-        "    group:spawn(neap.sleep, 5)\n"
-        "    group:start(function(ready) ready(1) neap.sleep(5) end)\n"
-        "  end)\n"
-        "  neap.group(function(group) group:spawn(function() return {} end) neap.sleep(1) "
-        "end, {policy = 'any'})\n"
-        "end)");
+    ls_run("neap.spawn(function()\n"
+           "  neap.move_on(1, neap.sleep, 5)\n"
+           "  pcall(neap.timeout, 1, function() neap.shielded(2, neap.sleep, 1.5) neap.sleep(5) "
+           "end)\n"
+           "  pcall(neap.group, function(group)\n"
+           "    group:spawn(function() neap.sleep(1) error{'x'} end)\n"
+           "    group:spawn(neap.sleep, 5)\n"
+           "    group:start(function(ready) ready(1) neap.sleep(5) end)\n"
+           "  end)\n"
+           "  neap.group(function(group) group:spawn(function() return {} end) neap.sleep(1) "
+           "end, {policy = 'any'})\n"
+           "end)");
 }
 
 static void channels_and_locks(void) {
-    run_script("neap.spawn(function()\n"
-               "  local channel, lock = neap.channel(2), neap.lock()\n"
-               "  local sender = neap.spawn(function()\n"
-               "    for i = 1, 5 do channel:send(i) channel:send{i} end\n"
-               "  end)\n"
-               "  neap.spawn(lock.with, lock, neap.sleep, 1)\n"
-               "  neap.yield()\n"
-               "  for i = 1, 10 do neap.move_on(1, channel.recv, channel) end\n"
-               "  lock:with(function() end)\n"
-               "  channel:close()\n"
-               "  pcall(sender.await, sender)\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local channel, lock = neap.channel(2), neap.lock()\n"
+           "  local sender = neap.spawn(function()\n"
+           "    for i = 1, 5 do channel:send(i) channel:send{i} end\n"
+           "  end)\n"
+           "  neap.spawn(lock.with, lock, neap.sleep, 1)\n"
+           "  neap.yield()\n"
+           "  for i = 1, 10 do neap.move_on(1, channel.recv, channel) end\n"
+           "  lock:with(function() end)\n"
+           "  channel:close()\n"
+           "  pcall(sender.await, sender)\n"
+           "end)");
 }
 
 static void selects_and_what_tasks_share(void) {
-    run_script(
+    ls_run(
         "neap.spawn(function()\n"
         "  local queue, event, lock = neap.queue(2), neap.event(), neap.lock()\n"
         "  local changed, limiter = neap.condition(lock), neap.limiter(1)\n"
@@ -189,88 +188,87 @@ static void selects_and_what_tasks_share(void) {
 }
 
 static void looks_at_the_program(void) {
-    run_script("neap.spawn(function()\n"
-               "  local lock = neap.lock()\n"
-               "  neap.spawn{function() lock:with(neap.sleep, 1) end, name = 'holder'}\n"
-               "  neap.group(function(group)\n"
-               "    local waiter = group:spawn(function() lock:acquire() end)\n"
-               "    neap.spawn{neap.sleep, 1, background = true}\n"
-               "    neap.yield()\n"
-               "    pcall(neap.tree)\n"
-               "    pcall(neap.tree, {stacks = true, background = true})\n"
-               "    pcall(neap.tree, {format = 'table'})\n"
-               "    pcall(waiter.explain, waiter)\n"
-               "    neap.loop():metrics()\n"
-               "    neap.sleep(2)\n"
-               "  end)\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local lock = neap.lock()\n"
+           "  neap.spawn{function() lock:with(neap.sleep, 1) end, name = 'holder'}\n"
+           "  neap.group(function(group)\n"
+           "    local waiter = group:spawn(function() lock:acquire() end)\n"
+           "    neap.spawn{neap.sleep, 1, background = true}\n"
+           "    neap.yield()\n"
+           "    pcall(neap.tree)\n"
+           "    pcall(neap.tree, {stacks = true, background = true})\n"
+           "    pcall(neap.tree, {format = 'table'})\n"
+           "    pcall(waiter.explain, waiter)\n"
+           "    neap.loop():metrics()\n"
+           "    neap.sleep(2)\n"
+           "  end)\n"
+           "end)");
 }
 
 static void streams(void) {
-    run_script("neap.spawn(function()\n"
-               "  local a, b = neap.stream_pair()\n"
-               "  if not a then return end\n"
-               "  local reader = neap.spawn(function()\n"
-               "    b:read_exactly(5)\n"
-               "    b:read_until('--')\n"
-               "    for line in b:lines() do\n"
-               "      if line == 'last' then break end\n"
-               "    end\n"
-               "    b:read(10)\n"
-               "    b:read('a')\n"
-               "    b:close()\n"
-               "  end)\n"
-               "  a:write('12345')\n"
-               "  neap.yield()\n"
-               "  a:write({'head', '--', 'one\\n'}, 'two\\nlast\\n')\n"
-               "  a:write(('x'):rep(300000))\n"
-               "  a:drain()\n"
-               "  a:write_eof()\n"
-               "  pcall(reader.await, reader)\n"
-               "  a:close()\n"
-               "  b:abort()\n"
-               "  neap.move_on(1, function()\n"
-               "    local c, d = neap.stream_pair()\n"
-               "    if c then c:read('l') end\n"
-               "  end)\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local a, b = neap.stream_pair()\n"
+           "  if not a then return end\n"
+           "  local reader = neap.spawn(function()\n"
+           "    b:read_exactly(5)\n"
+           "    b:read_until('--')\n"
+           "    for line in b:lines() do\n"
+           "      if line == 'last' then break end\n"
+           "    end\n"
+           "    b:read(10)\n"
+           "    b:read('a')\n"
+           "    b:close()\n"
+           "  end)\n"
+           "  a:write('12345')\n"
+           "  neap.yield()\n"
+           "  a:write({'head', '--', 'one\\n'}, 'two\\nlast\\n')\n"
+           "  a:write(('x'):rep(300000))\n"
+           "  a:drain()\n"
+           "  a:write_eof()\n"
+           "  pcall(reader.await, reader)\n"
+           "  a:close()\n"
+           "  b:abort()\n"
+           "  neap.move_on(1, function()\n"
+           "    local c, d = neap.stream_pair()\n"
+           "    if c then c:read('l') end\n"
+           "  end)\n"
+           "end)");
 }
 
 static void functions_in_other_states(void) {
-    run_script("neap.spawn(function()\n"
-               "  local pool, channel = neap.pool{threads = 1}, neap.shared_channel(2)\n"
-               "  pcall(neap.blocking, function(...) return ... end, {1, {2}}, 'x', channel)\n"
-               "  pcall(pool.run, pool, function() error{'x'} end)\n"
-               "  local future = neap.loop():run_in_executor(pool, function() return {1}, 2 end)\n"
-               "  pcall(future.await, future)\n"
-               "  channel:try_send{1, {neap.shared_channel()}}\n"
-               "  channel:try_recv()\n"
-               "  pool:stats()\n"
-               "  pool:shutdown()\n"
-               "end)");
+    ls_run("neap.spawn(function()\n"
+           "  local pool, channel = neap.pool{threads = 1}, neap.shared_channel(2)\n"
+           "  pcall(neap.blocking, function(...) return ... end, {1, {2}}, 'x', channel)\n"
+           "  pcall(pool.run, pool, function() error{'x'} end)\n"
+           "  local future = neap.loop():run_in_executor(pool, function() return {1}, 2 end)\n"
+           "  pcall(future.await, future)\n"
+           "  channel:try_send{1, {neap.shared_channel()}}\n"
+           "  channel:try_recv()\n"
+           "  pool:stats()\n"
+           "  pool:shutdown()\n"
+           "end)");
 }
 
 static void processes_and_signals(void) {
-    run_script_on(
-        "neap.spawn(function()\n"
-        "  local signals = neap.signal('USR1', 'USR2')\n"
-        "  neap.loop():add_signal_handler('USR1', function() end)\n"
-        "  neap.scope(function()\n"
-        "    local p = neap.process{'sh', '-c', 'kill -USR1 $PPID; cat', stdin = 'pipe',\n"
-        "      stdout = 'pipe', stderr = 'null', env = {A = 'b'}, grace = 0.1}\n"
-        "    if p and p:communicate('text') then signals:recv() end\n"
-        "  end)\n"
-        "  signals:close()\n"
-        "  neap.loop():remove_signal_handler('USR1')\n"
-        "  neap.scope(function()\n"
-        "    local q = neap.process{'sleep', '1000', process_group = true}\n"
-        "    if q then neap.move_on(0.001, q.wait, q) end\n"
-        "  end)\n"
-        "  neap.process{'nowhere'}\n"
-        "  local r = neap.process{'true'}\n"
-        "  if r then r:wait() end\n"
-        "end)",
-        0);
+    ls_run_on("neap.spawn(function()\n"
+              "  local signals = neap.signal('USR1', 'USR2')\n"
+              "  neap.loop():add_signal_handler('USR1', function() end)\n"
+              "  neap.scope(function()\n"
+              "    local p = neap.process{'sh', '-c', 'kill -USR1 $PPID; cat', stdin = 'pipe',\n"
+              "      stdout = 'pipe', stderr = 'null', env = {A = 'b'}, grace = 0.1}\n"
+              "    if p and p:communicate('text') then signals:recv() end\n"
+              "  end)\n"
+              "  signals:close()\n"
+              "  neap.loop():remove_signal_handler('USR1')\n"
+              "  neap.scope(function()\n"
+              "    local q = neap.process{'sleep', '1000', process_group = true}\n"
+              "    if q then neap.move_on(0.001, q.wait, q) end\n"
+              "  end)\n"
+              "  neap.process{'nowhere'}\n"
+              "  local r = neap.process{'true'}\n"
+              "  if r then r:wait() end\n"
+              "end)",
+              0, NULL);
 }
 
 static void files(void) {
@@ -387,10 +385,10 @@ static const char all_classes[] =
 static void a_finalizer_that_cannot_be_called_leaves_nothing_behind(void **state) {
     (void)state;
     neap_loop *loop = nt_loop_new(NEAP_LOOP_VIRTUAL_CLOCK);
-    lua_State *L = state_on(loop, all_classes);
+    lua_State *L = ls_state(loop, all_classes, NULL);
     if (lua_pcall(L, 0, 0, 0) != 0)
         fail_msg("%s", lua_tostring(L, -1));
-    run_tasks(loop);
+    ls_run_tasks(loop);
     collect_without_memory(L);
     if (luaL_dostring(L, "neap.future() neap.tcp() collectgarbage()") != 0)
         fail_msg("%s", lua_tostring(L, -1));

@@ -40,6 +40,11 @@ int nt_teardown_dir(void **state) {
     return rc;
 }
 
+void nt_empty_dir(void) {
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    assert_int_equal(mkdir(dir, 0700), 0);
+}
+
 const char *nt_path(const char *name) {
     static char paths[8][4096];
     static int next;

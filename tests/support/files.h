@@ -23,6 +23,7 @@ void nt_put_file(const char *name, const void *data, size_t len);
 void nt_assert_file(const char *name, const char *text);
 int nt_exists(const char *name);
 size_t nt_entries(void); /* in the directory */
+void nt_empty_dir(void);
 
 /* A path with its length, for calls. */
 #define NT_PATH(path) (path), strlen(path)
