@@ -446,7 +446,11 @@ static int stream_sendfile(lua_State *L) {
 /* ---- Closing ---- */
 
 static int close_end(lua_State *L) {
-    write_end(L);
+    nl_state *st = NL_STATE(L);
+    neap_future *future = nl_woken(L, st);
+    if (neap_future_error(future) < 0)
+        return fail_waited(L, st, future, "close");
+    nl_wait_end(st->task);
     lua_pushboolean(L, 1);
     return 1;
 }

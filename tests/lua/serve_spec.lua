@@ -1,6 +1,7 @@
 -- Servers: a task for each connection, limits, the list of connections, and the end in steps.
 local neap = require "neap"
 local helper = require "support.helper"
+local eventually = helper.eventually
 local in_real_loop, raises, fails, contains = helper.in_real_loop, helper.raises, helper.fails, helper.contains
 
 local ANY = "127.0.0.1:0"
@@ -25,14 +26,6 @@ local function echo(stream)
 end
 
 -- Waits until the condition holds.
-local function eventually(condition)
-    for _ = 1, 5000 do
-        if condition() then return end
-        neap.sleep(0.001)
-    end
-    error("this never came true", 2)
-end
-
 describe("serve", function()
     it("N10: gives each connection to the handler, with its address", in_real_loop(function()
         local seen

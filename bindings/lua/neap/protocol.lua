@@ -93,7 +93,7 @@ return function(neap, servers, streams, methods, hold, keep_trace)
     end
 
     function Transport:get_write_buffer_size()
-        return self.stream:closed() and 0 or self.stream:unsent()
+        return self.stream:unsent()
     end
 
     -- asyncio's defaults.
@@ -199,9 +199,13 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         local ok, err = xpcall(converse, keep_trace, transport)
         if not ok and transport.failure == nil then transport.failure = err end
         transport.closing = true
-        if transport.failure == nil and not transport.stream:closed() then
-            ok, err = pcall(neap.move_on, FLUSH, transport.stream.close, transport.stream)
-            if not ok then transport.failure = err end
+        if transport.failure == nil then -- also where it is closing already: what is left goes first
+            local done, answer, why = pcall(neap.move_on, FLUSH, transport.stream.close, transport.stream)
+            if not done then
+                transport.failure = answer
+            elseif not answer and transport.lost == nil then
+                transport.lost = why
+            end
         end
         transport.stream:abort()
         local failure = transport.failure

@@ -282,6 +282,17 @@ function helper.ticks(n)
     end
 end
 
+-- Lets the others go on until condition() holds; for how long at most says helper.patience.
+function helper.eventually(condition)
+    local late = neap.loop():time() + helper.patience
+    while not condition() do
+        if neap.loop():time() > late then
+            error("this never came true", 2)
+        end
+        neap.sleep(0.001)
+    end
+end
+
 -- for ... in iterator, state, value do body(...) end, also where an iterator cannot be suspended and so cannot wait.
 function helper.each(body, iterator, state, value)
     if helper.waits_anywhere then
