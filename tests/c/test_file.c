@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "net.h"
 
 enum {
     READ = NEAP_OPEN_READ,
@@ -127,6 +128,20 @@ static void what_is_written_is_read(void **state) {
     nt_assert_read(file, 100, " world");
     nt_assert_read(file, 100, "");
     nt_close(file);
+}
+
+static void a_storm_of_signals_disturbs_no_file(void **state) {
+    (void)state;
+    net_storm_begin();
+    do {
+        neap_file *file = nt_open("file", BOTH | NEAP_OPEN_TRUNCATE);
+        put(file, "hello world");
+        assert_int_equal(seek(file, -5, NEAP_SEEK_END), 6);
+        nt_assert_read(file, 100, "world");
+        nt_close(file);
+        assert_code(open_code(NT_PATH("/nowhere"), READ), NEAP_ENOENT);
+    } while (net_storms() < 100);
+    net_storm_end();
 }
 
 static void large_pieces_go_and_come_whole(void **state) {
@@ -534,6 +549,7 @@ NT_MAIN(NT_TEST_DIR(what_cannot_be_opened_says_why),
         NT_TEST_DIR(a_path_need_not_end_with_a_zero),
         NT_TEST_DIR(an_open_file_knows_its_path_and_descriptor),
         NT_TEST_DIR(a_file_that_nobody_takes_is_closed), NT_TEST_DIR(what_is_written_is_read),
+        NT_TEST_DIR(a_storm_of_signals_disturbs_no_file),
         NT_TEST_DIR(large_pieces_go_and_come_whole), NT_TEST_DIR(what_is_in_memory_comes_at_once),
         NT_TEST_DIR(a_future_is_had_on_request),
         NT_TEST_DIR(the_order_of_calls_is_the_order_in_the_file),

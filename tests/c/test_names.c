@@ -344,8 +344,7 @@ static void a_forked_child_gets_rid_of_a_loop_that_looks_names_up(void **state) 
 
 /* ---- The system's resolver, on a pool */
 
-static void engines_find_ports_and_names_in_the_files_of_the_system(void **state) {
-    (void)state;
+static void ask_both_engines(void) {
     const char *names[] = {neap_loop_resolver(nt.loop), "system"};
     for (int i = 0; i < 2; i++) {
         neap_future *future = NULL;
@@ -366,6 +365,20 @@ static void engines_find_ports_and_names_in_the_files_of_the_system(void **state
         assert_addr(addrs, 0, "127.0.0.1:443");
         neap_future_unref(future);
     }
+}
+
+static void engines_find_ports_and_names_in_the_files_of_the_system(void **state) {
+    (void)state;
+    ask_both_engines();
+}
+
+static void a_storm_of_signals_disturbs_no_lookup(void **state) {
+    (void)state;
+    net_storm_begin();
+    do
+        ask_both_engines();
+    while (net_storms() < 100);
+    net_storm_end();
 }
 
 typedef struct gate {
@@ -469,6 +482,7 @@ NT_MAIN(NT_TEST(N14_numeric_addresses_and_localhost_come_at_once),
         NT_TEST_VIRTUAL(a_lookup_keeps_a_run_from_being_a_deadlock_and_a_virtual_clock_still),
         NT_TEST(a_forked_child_gets_rid_of_a_loop_that_looks_names_up),
         NT_TEST(engines_find_ports_and_names_in_the_files_of_the_system),
+        NT_TEST(a_storm_of_signals_disturbs_no_lookup),
         NT_TEST(D25_a_lookup_that_had_to_queue_says_for_how_long),
         NT_TEST(D25_lookups_beyond_the_queue_are_busy_and_cancelled_ones_never_begin),
         NT_TEST(a_pool_that_ends_first_ends_the_lookups_in_it))

@@ -1,5 +1,5 @@
 /* Child processes: how they begin, what they get, how their end is heard, and that nothing of them is left. */
-#include "support.h"
+#include "net.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -746,24 +745,16 @@ static void a_socket_that_a_child_has_too_can_be_closed(void **state) {
 
 /* ---- Many, and under fire -------------------------------------------------------------------- */
 
-static void no_op(int signo) {
-    (void)signo;
-}
-
 static void signals_at_a_high_rate_disturb_nothing(void **state) {
     (void)state;
-    struct sigaction mine = {.sa_handler = no_op}, old; /* without SA_RESTART */
-    struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
-    sigaction(SIGALRM, &mine, &old);
-    setitimer(ITIMER_REAL, &often, NULL);
+    net_storm_begin();
     for (int i = 0; i < (nt_slow_machine() ? 20 : 200); i++) {
         int fd;
         neap_process *p = run_to("echo x; exit 3", 0, &fd);
         assert_string_equal(read_all(fd), "x\n");
         ends_with(p, NEAP_EXITED, 3);
     }
-    setitimer(ITIMER_REAL, &never, NULL);
-    sigaction(SIGALRM, &old, NULL);
+    net_storm_end();
     no_child_is_left();
 }
 

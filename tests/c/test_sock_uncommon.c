@@ -7,12 +7,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Receives until the end of the stream or `want` bytes: first waiting, so that the socket is
@@ -236,44 +234,17 @@ static void data_that_comes_between_a_short_read_and_the_next_wait_wakes(void **
 
 /* ---- Interrupted calls ----------------------------------------------------------------------- */
 
-static volatile sig_atomic_t storms;
-
-static void on_storm(int signo) {
-    (void)signo;
-    storms++;
-}
-
-/* A signal every 200 us; not SIGALRM, which is the watchdog's. */
-static timer_t storm_begin(struct sigaction *ret_old) {
-    struct sigaction action = {.sa_handler = on_storm};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
-    struct itimerspec every = {.it_value = {.tv_nsec = 200000}, .it_interval = {.tv_nsec = 200000}};
-    timer_t timer;
-    storms = 0;
-    assert_int_equal(sigaction(SIGUSR2, &action, ret_old), 0);
-    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    assert_int_equal(timer_settime(timer, 0, &every, NULL), 0);
-    return timer;
-}
-
-static void storm_end(timer_t timer, const struct sigaction *old) {
-    assert_int_equal(timer_delete(timer), 0);
-    assert_int_equal(sigaction(SIGUSR2, old, NULL), 0);
-    assert_true(storms > 0);
-}
-
 static void N1_a_storm_of_signals_disturbs_no_transfer(void **state) {
     (void)state;
     size_t len = 10 * 1024 * 1024;
     neap_sock *a = NULL;
     neap_sock *b = NULL;
-    struct sigaction old;
     static unsigned char buf[30000];
     unsigned char *data = malloc(len);
     assert_non_null(data);
     net_fill_pattern(data, len, 0);
     assert_ok(neap_sock_pair(nt.loop, NEAP_UNIX, &a, &b));
-    timer_t timer = storm_begin(&old);
+    net_storm_begin();
     neap_future *sending = net_park_sendall(a, data, len);
     for (size_t have = 0; have < len;) {
         neap_future *future = NULL;
@@ -287,7 +258,7 @@ static void N1_a_storm_of_signals_disturbs_no_transfer(void **state) {
         neap_future_unref(future);
     }
     net_result(sending, (int64_t)len);
-    storm_end(timer, &old);
+    net_storm_end();
     free(data);
     net_end(a);
     net_end(b);
@@ -295,11 +266,10 @@ static void N1_a_storm_of_signals_disturbs_no_transfer(void **state) {
 
 static void a_storm_of_signals_shortens_no_timer_and_no_wait(void **state) {
     (void)state;
-    struct sigaction old;
     int peer;
     char buf[8];
     neap_sock *conn = net_tcp(&peer);
-    timer_t timer = storm_begin(&old);
+    net_storm_begin();
     int64_t start = neap_loop_update_time(nt.loop);
     neap_future *slept = nt_sleep(50 * NT_MS);
     neap_future *recv = net_park_recv(conn, buf, sizeof buf);
@@ -309,18 +279,17 @@ static void a_storm_of_signals_shortens_no_timer_and_no_wait(void **state) {
     neap_future_unref(slept);
     net_put(peer, "abc");
     net_result(recv, 3);
-    storm_end(timer, &old);
+    net_storm_end();
     net_end(conn);
     net_close(peer);
 }
 
 static void connect_and_accept_survive_a_storm_of_signals(void **state) {
     (void)state;
-    struct sigaction old;
     neap_addr addr;
     neap_sock *listener = net_listener(&addr);
-    timer_t timer = storm_begin(&old);
-    for (int i = 0; i < 500 || storms < 20; i++) {
+    net_storm_begin();
+    for (int i = 0; i < 500 || net_storms() < 20; i++) {
         neap_sock *client = NULL;
         neap_future *connecting = NULL;
         neap_future *accepting = NULL;
@@ -337,7 +306,7 @@ static void connect_and_accept_survive_a_storm_of_signals(void **state) {
         net_end(client);
         net_end(conn);
     }
-    storm_end(timer, &old);
+    net_storm_end();
     net_end(listener);
 }
 

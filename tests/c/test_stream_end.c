@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -231,6 +232,26 @@ static void a_reset_ends_a_read_that_waits_and_what_is_in_flight(void **state) {
     }
 }
 
+static void a_reset_ends_a_file_that_is_sent(void **state) {
+    (void)state;
+    int peer, file = memfd_create("file", MFD_CLOEXEC);
+    neap_future *future = NULL;
+    neap_stream *s = st_tcp(&peer);
+    assert_int_equal(ftruncate(file, 64 * MUCH), 0);
+    assert_int_equal(neap_stream_sendfile(s, file, 0, 64 * MUCH, 0, &future), NEAP_PENDING);
+    nt_settle();
+    assert_state(future, NEAP_STATE_PENDING);
+    net_reset(peer);
+    nt_until(future);
+    int32_t code = neap_future_error(future);
+    assert_true(code == NEAP_ECONNRESET || code == NEAP_EPIPE);
+    neap_future_unref(future);
+    assert_int_equal(lseek(file, 0, SEEK_CUR), 0);
+    net_close(file);
+    assert_ok(neap_stream_abort(s));
+    neap_stream_unref(s);
+}
+
 static void bytes_that_came_before_an_error_are_read_first(void **state) {
     (void)state;
     int peer;
@@ -415,6 +436,7 @@ NT_MAIN(NT_TEST(abort_ends_all_that_waits), NT_TEST(the_last_reference_ends_all_
         NT_TEST(a_peer_that_goes_while_it_flushes_is_told),
         NT_TEST(an_abort_while_it_flushes_ends_it),
         NT_TEST(a_reset_ends_a_read_that_waits_and_what_is_in_flight),
+        NT_TEST(a_reset_ends_a_file_that_is_sent),
         NT_TEST(bytes_that_came_before_an_error_are_read_first),
         NT_TEST(both_directions_end_on_their_own), NT_TEST(write_eof_waits_its_turn),
         NT_TEST(each_wait_of_a_writer_can_be_cancelled),

@@ -5,12 +5,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- Raw ends -------------------------------------------------------------------------------- */
@@ -356,6 +358,36 @@ void net_need_descriptors(long need) {
     if (limit.rlim_max != RLIM_INFINITY && (long)limit.rlim_max < need)
         fail_msg("this test needs %ld descriptors, but the hard limit is %ld (see ulimit -Hn)",
                  need, (long)limit.rlim_max);
+}
+
+static volatile sig_atomic_t storms;
+static struct sigaction before_storm;
+static timer_t storm;
+
+static void on_storm(int signo) {
+    (void)signo;
+    storms++;
+}
+
+/* Not SIGALRM, which is the watchdog's. */
+void net_storm_begin(void) {
+    struct sigaction action = {.sa_handler = on_storm};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    struct itimerspec every = {.it_value = {.tv_nsec = 200000}, .it_interval = {.tv_nsec = 200000}};
+    storms = 0;
+    assert_int_equal(sigaction(SIGUSR2, &action, &before_storm), 0);
+    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &storm), 0);
+    assert_int_equal(timer_settime(storm, 0, &every, NULL), 0);
+}
+
+int net_storms(void) {
+    return storms;
+}
+
+void net_storm_end(void) {
+    assert_int_equal(timer_delete(storm), 0);
+    assert_int_equal(sigaction(SIGUSR2, &before_storm, NULL), 0);
+    assert_true(storms > 0);
 }
 
 uint64_t net_random(uint64_t *seed) {

@@ -90,6 +90,12 @@ void net_send_text(neap_sock *sock, const char *text);
    `need`. */
 void net_need_descriptors(long need);
 
+/* A storm: a signal every 200 us, whose handler lets no call of the system go on by itself; how many there were; its end, which
+   asserts that there was one. */
+void net_storm_begin(void);
+int net_storms(void);
+void net_storm_end(void);
+
 /* A small generator of pseudo-random numbers (splitmix64): the same sequence everywhere. */
 uint64_t net_random(uint64_t *seed);
 uint64_t net_below(uint64_t *seed, uint64_t n);
