@@ -177,7 +177,7 @@ static void a_finisher_hands_over_what_the_job_made_on_the_thread_of_the_loop(vo
     end_pool(pool);
 }
 
-static void a_job_goes_on_when_its_future_is_dropped(void **state) {
+static void D25_a_job_goes_on_when_its_future_is_dropped(void **state) {
     (void)state;
     neap_pool *pool = new_pool(1);
     parcel p = {0};
@@ -204,7 +204,7 @@ static void any_thread_may_give_jobs_whose_end_nobody_hears(void **state) {
 
 /* ---- Cancelling */
 
-static void a_job_that_has_not_begun_is_taken_back(void **state) {
+static void D25_a_job_that_has_not_begun_is_taken_back(void **state) {
     (void)state;
     gate g;
     int destroyed = 0;
@@ -225,7 +225,7 @@ static void a_job_that_has_not_begun_is_taken_back(void **state) {
 }
 
 static void
-who_cancels_a_running_job_is_free_at_once_and_the_late_result_is_destroyed(void **state) {
+D25_who_cancels_a_running_job_is_free_at_once_and_the_late_result_is_destroyed(void **state) {
     (void)state;
     gate g;
     gate_init(&g);
@@ -269,7 +269,7 @@ static void C10_a_cancel_loses_to_a_job_that_is_over(void **state) {
 
 /* ---- The queue */
 
-static void a_full_queue_refuses(void **state) {
+static void D25_a_full_queue_refuses(void **state) {
     (void)state;
     gate g;
     int destroyed = 0;
@@ -533,7 +533,7 @@ static void note_left(const char *name, int64_t running_ns, void *user) {
     nt_note("%s%s", (const char *)user, name);
 }
 
-static void a_shutdown_names_the_jobs_that_it_leaves_behind(void **state) {
+static void D25_a_shutdown_names_the_jobs_that_it_leaves_behind(void **state) {
     (void)state;
     gate g;
     neap_future *futures[2];
@@ -633,7 +633,7 @@ static int64_t wait_until_unwanted(neap_job *job, void *user) {
     return 0;
 }
 
-static void a_loop_has_pools_of_its_own_that_end_with_it(void **state) {
+static void D25_a_loop_has_pools_of_its_own_that_end_with_it(void **state) {
     (void)state;
     neap_loop *loop = nt_loop_new(0);
     neap_pool *pools[3], *again;
@@ -660,7 +660,7 @@ static void a_loop_has_pools_of_its_own_that_end_with_it(void **state) {
         neap_pool_unref(pools[which]);
 }
 
-static void a_job_that_outlives_its_loop_is_reported_with_its_name(void **state) {
+static void D25_a_job_that_outlives_its_loop_is_reported_with_its_name(void **state) {
     (void)state;
     gate g;
     neap_pool *pool;
@@ -860,11 +860,11 @@ static void each_job_of_many_loops_ends_once(void **state) {
 
 NT_MAIN(NT_TEST(a_job_answers_an_integer_or_fails_with_a_code),
         NT_TEST(a_finisher_hands_over_what_the_job_made_on_the_thread_of_the_loop),
-        NT_TEST(a_job_goes_on_when_its_future_is_dropped),
+        NT_TEST(D25_a_job_goes_on_when_its_future_is_dropped),
         NT_TEST(any_thread_may_give_jobs_whose_end_nobody_hears),
-        NT_TEST(a_job_that_has_not_begun_is_taken_back),
-        NT_TEST(who_cancels_a_running_job_is_free_at_once_and_the_late_result_is_destroyed),
-        NT_TEST(C10_a_cancel_loses_to_a_job_that_is_over), NT_TEST(a_full_queue_refuses),
+        NT_TEST(D25_a_job_that_has_not_begun_is_taken_back),
+        NT_TEST(D25_who_cancels_a_running_job_is_free_at_once_and_the_late_result_is_destroyed),
+        NT_TEST(C10_a_cancel_loses_to_a_job_that_is_over), NT_TEST(D25_a_full_queue_refuses),
         NT_TEST(threads_are_made_for_work_and_end_without_it),
         NT_TEST(a_thread_that_the_system_refuses_is_an_error_only_if_there_is_no_other),
         NT_TEST(threads_block_all_signals),
@@ -872,12 +872,12 @@ NT_MAIN(NT_TEST(a_job_answers_an_integer_or_fails_with_a_code),
         NT_TEST(the_job_that_a_task_waits_for_is_named_and_no_deadlock),
         NT_TEST_VIRTUAL(a_virtual_clock_stands_while_a_job_runs),
         NT_TEST(a_closed_pool_refuses_what_waits_or_finishes_it),
-        NT_TEST(a_shutdown_names_the_jobs_that_it_leaves_behind),
+        NT_TEST(D25_a_shutdown_names_the_jobs_that_it_leaves_behind),
         NT_TEST(a_job_cannot_wait_for_the_end_of_its_own_pool),
         NT_TEST(the_last_reference_leaves_the_jobs_to_be_done),
         NT_TEST(the_last_reference_may_go_on_a_thread_of_the_pool),
         NT_TEST(a_loop_that_closes_lets_go_of_its_jobs),
-        NT_TEST(a_loop_has_pools_of_its_own_that_end_with_it),
-        NT_TEST(a_job_that_outlives_its_loop_is_reported_with_its_name),
+        NT_TEST(D25_a_loop_has_pools_of_its_own_that_end_with_it),
+        NT_TEST(D25_a_job_that_outlives_its_loop_is_reported_with_its_name),
         NT_TEST(a_loop_can_be_given_a_pool), NT_TEST(in_a_forked_child_a_pool_does_nothing),
         NT_TEST(each_job_of_many_loops_ends_once))

@@ -239,7 +239,7 @@ describe("neap.blocking", function()
     end)
 
     describe("cancelling", function()
-        it("frees the caller at once, whatever the function does", in_real_loop(function()
+        it("D25: frees the caller at once, whatever the function does", in_real_loop(function()
             local task, word = begin()
             task:cancel()
             neap.wait { task }
@@ -266,7 +266,7 @@ describe("neap.blocking", function()
             end))
         end
 
-        it("takes back what has not begun", in_real_loop(function()
+        it("D25: takes back what has not begun", in_real_loop(function()
             local pool = neap.pool { threads = 1 }
             local task, word = begin(pool)
             assert.is_nil(neap.move_on(0.01, pool.run, pool, echo, {}))
@@ -313,7 +313,7 @@ describe("neap.blocking", function()
 end)
 
 describe("neap.pool", function()
-    it("has limits of threads and of its queue", in_real_loop(function()
+    it("D25: has limits of threads and of its queue", in_real_loop(function()
         local pool = neap.pool { threads = 1, queue = 1, name = "small", idle = 60 }
         local task, word = begin(pool)
         local second = neap.spawn(pool.run, pool, echo, 2)
@@ -358,7 +358,7 @@ describe("neap.pool", function()
         end
     end))
 
-    it("a shutdown names what it leaves behind", in_real_loop(function()
+    it("D25: a shutdown names what it leaves behind", in_real_loop(function()
         local pool = neap.pool { threads = 2, name = "p" }
         local first, word1 = begin(pool, "one")
         local second, word2 = begin(pool, "two")
@@ -376,7 +376,7 @@ describe("neap.pool", function()
         end
     end))
 
-    it("a loop that closes reports the job that it leaves behind", function()
+    it("D25: a loop that closes reports the job that it leaves behind", function()
         local kinds, began = {}, neap.shared_channel(1)
         local loop = neap.new_loop { backend = os.getenv "NEAP_BACKEND" }
         loop:on_error(function(report)

@@ -1,5 +1,5 @@
--- What goes wrong outside: connections that are reset in each state, peers that are slow, half there or gone, bytes one by
--- one, storms of signals, no descriptors, no room on the disk.
+-- What goes wrong outside: connections that are reset in each state, peers that are slow, half there or gone, bytes one
+-- by one, storms of signals, no descriptors, no room on the disk.
 local neap = require "neap"
 local helper = require "support.helper"
 local process = require "support.process"
