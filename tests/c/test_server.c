@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -109,6 +110,27 @@ static void N10_a_server_listens_on_a_port_that_the_kernel_chooses(void **state)
     net_close(client);
     server_end(server);
     assert_int_equal(k.gone, 1);
+}
+
+static int option(int fd, int name) {
+    int value = -1;
+    socklen_t len = sizeof value;
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, name, &value, &len), 0);
+    return value;
+}
+
+static void N10_its_sockets_listen_reuse_their_address_and_never_block(void **state) {
+    (void)state;
+    keeper k = {0};
+    neap_addr addr;
+    neap_server *server = serve(&addr, NULL, &k);
+    int fd = (int)neap_sock_fd(neap_server_listener(server, 0));
+    assert_int_equal(option(fd, SO_ACCEPTCONN), 1);
+    assert_int_equal(option(fd, SO_REUSEADDR), 1);
+    assert_int_equal(option(fd, SO_REUSEPORT), 0);
+    assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    server_end(server);
 }
 
 static void N10_an_address_in_use_is_told_with_its_index_and_nothing_stays(void **state) {
@@ -682,6 +704,7 @@ static void wrong_arguments_are_refused(void **state) {
 }
 
 NT_MAIN(NT_TEST(N10_a_server_listens_on_a_port_that_the_kernel_chooses),
+        NT_TEST(N10_its_sockets_listen_reuse_their_address_and_never_block),
         NT_TEST(N10_an_address_in_use_is_told_with_its_index_and_nothing_stays),
         NT_TEST(several_addresses_are_served_and_port_0_can_be_shared),
         NT_TEST(two_servers_share_a_port_if_both_want_that),

@@ -425,6 +425,19 @@ describe("create_connection", function()
         stop(server)
     end))
 
+    it("a factory that fails leaves no connection behind", in_real_loop(function(loop)
+        local notes = {}
+        local server = serve(loop, notes)
+        local failing = {}
+        assert.equal(failing, select(2, neap.pcall(loop.create_connection, loop, function()
+            error(failing)
+        end, server:addresses()[1])))
+        finally(function() collectgarbage "restart" end)
+        collectgarbage "stop" -- it is not the collector that closes it
+        eventually(function() return notes[#notes] == "lost" end)
+        stop(server)
+    end))
+
     it("a refused connection is nil and the error", in_real_loop(function(loop)
         local server = serve(loop, {})
         local address = server:addresses()[1]
