@@ -110,7 +110,7 @@ static void a_file_that_nobody_takes_is_closed(void **state) {
     neap_future_unref(future);
     neap_file_unref(file);
     assert_ok(open_code(NT_PATH(path), READ)); /* whose future goes with the file in it */
-    for (int i = 0; i < 1000 && nt_fd_count() > fds + 1; i++)
+    for (int i = 0; i < 20000 && nt_fd_count() > fds + 1; i++)
         neap_loop_run_once(nt.loop, NT_MS);
     nt_settle();
 }

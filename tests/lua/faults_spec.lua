@@ -198,6 +198,7 @@ time.sleep(1000)
             assert.is_nil(stream:read())
             stream:close()
         end)()
+        child:wait()
         child:dispose()
     end)
 

@@ -245,15 +245,15 @@ describe("a protocol", function()
     end))
 
     it("can be changed for another one", in_real_loop(function(loop)
-        local second = {}
-        local server = serve(loop, {}, {
+        local first, second = {}, {}
+        local server = serve(loop, first, {
             data = function(protocol)
                 protocol.transport:set_protocol(recorder(second)())
             end,
         })
         local client = connect(server)
         client:write "one"
-        neap.sleep(0.01)
+        eventually(function() return first[#first] == "data" end)
         client:write "two"
         client:close()
         eventually(function() return second[#second] == "lost" end)
