@@ -57,8 +57,6 @@ static nl_path check_path(lua_State *L, nl_state *st, int index) {
 
 /* What each verb begins with, once its arguments are seen: makes the record of the wait, in the place of the path at 1, while
    there is nothing to lose; answers the loop.  `to` and `file` are indices of values to keep, or 0. */
-/* What each verb begins with: its loop, once it is sure that a wait is possible.  Pushes the record of the wait, since there
-   may be no memory for it when the operation is under way; `to` and `file` are indices of values to keep, or 0. */
 static neap_loop *begin(lua_State *L, nl_state *st, const char *op, int to, int file) {
     nl_check_wait(L, st);
     lua_createtable(L, 4, 0);
@@ -74,11 +72,6 @@ static neap_loop *begin(lua_State *L, nl_state *st, const char *op, int to, int 
         lua_pushvalue(L, file);
         lua_rawseti(L, -2, KEPT_FILE);
     }
-    return neap_future_loop(st->task->o.future);
-}
-
-/* Waits for the outcome; the record is on top. */
-static int wait_for(lua_State *L, nl_state *st, int32_t code, neap_future *future) {
     lua_replace(L, 1);
     return neap_future_loop(st->task->o.future);
 }

@@ -127,12 +127,6 @@ static int answer(lua_State *L, neap_addrs *addrs) {
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     neap_addrs_unref(addrs);
     return status == 0 ? lua_gettop(L) - function + 1 : lua_error(L);
-/* The addresses go, also if there is no memory for their texts: push_addrs is on top. */
-static int answer(lua_State *L, neap_addrs *addrs) {
-    lua_pushlightuserdata(L, addrs);
-    int rc = lua_pcall(L, 1, 1, 0);
-    neap_addrs_unref(addrs);
-    return rc == 0 ? 1 : lua_error(L);
 }
 
 /* Keeps the host at index 1. */

@@ -1,80 +1,6 @@
 /* The Lua binding under failing memory: tasks, what they wait for and what they share.  test_lua_io.c has the rest. */
 #include <lauxlib.h>
 #include <lua.h>
-#include <lualib.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "neap_lua.h"
-#include "support.h"
-
-static char path[64]; /* a file that scripts may have, as `file_path` */
-
-/* Lua relies on shrinking. */
-static void *lua_memory(void *ud, void *p, size_t old, size_t n) {
-    neap_allocator *a = ud;
-    if (n == 0) {
-        a->free(a->ctx, p, old);
-        return NULL;
-    }
-    if (p == NULL)
-        return a->alloc(a->ctx, n);
-    long at = n <= old ? atomic_exchange(&nt.heap.fail_at, 0) : atomic_load(&nt.heap.fail_at);
-    void *q = a->realloc(a->ctx, p, old, n);
-    atomic_store(&nt.heap.fail_at, at);
-    return q;
-}
-
-static int panic(lua_State *L) {
-    fprintf(stderr, "an error outside of a protected call: %s\n", lua_tostring(L, -1));
-    return 0; /* Lua aborts */
-}
-
-static lua_State *state_on(neap_loop *loop, const char *script) {
-    lua_State *L = lua_newstate(lua_memory, &nt.heap.hook);
-    assert_non_null(L);
-    lua_atpanic(L, panic);
-    luaL_openlibs(L);
-    const char *paths =
-        "package.path = '" NEAP_TEST_LUA_DIR "/?.lua;" NEAP_TEST_LUA_DIR "/?/init.lua'\n"
-        "package.cpath = '" NEAP_TEST_LUA_CDIR "/?.so'\n"
-        "neap = require 'neap'";
-    if (luaL_dostring(L, paths) != 0 || luaL_loadstring(L, script) != 0)
-        fail_msg("%s", lua_tostring(L, -1));
-    lua_pushstring(L, path);
-    lua_setglobal(L, "file_path");
-    assert_int_equal(neap_lua_attach(L, loop), 0);
-    return L;
-}
-
-/* Turns until no task is left. */
-static void run_tasks(neap_loop *loop) {
-    for (int turns = 0; turns < 300 && nt_metrics_of(loop).tasks > 0; turns++) {
-        int32_t n = neap_loop_run_once(loop, 10 * NT_SEC);
-        assert_true(n >= 0 || n == NEAP_ENOMEM);
-    }
-}
-
-/* Runs the script with the loop of a host; memory fails while it runs. */
-static void run_script_on(const char *script, uint32_t flags) {
-    long at = atomic_load(&nt.heap.fail_at);
-    int on = atomic_load(&nt.heap.fail_on);
-    nt_heap_fail(&nt.heap, 0, 0);
-    neap_loop *loop = nt_fault_loop(flags);
-    lua_State *L = state_on(loop, script);
-    nt_heap_fail(&nt.heap, at, on);
-    if (lua_pcall(L, 0, 0, 0) != 0)
-        lua_pop(L, 1);
-    run_tasks(loop);
-    lua_close(L);
-    assert_ok(neap_loop_close(loop, 0));
-    neap_loop_unref(loop);
-}
-
-static void run_script(const char *script) {
-    run_script_on(script, NEAP_LOOP_VIRTUAL_CLOCK);
-}
 
 #include "lua_script.h"
 
@@ -271,77 +197,6 @@ static void processes_and_signals(void) {
               0, NULL);
 }
 
-static void files(void) {
-    run_script_on(
-        "neap.spawn(function()\n"
-        "  local fs = neap.fs\n"
-        "  local f = fs.open(file_path, 'w+')\n"
-        "  if not f or not f:write(('a line\\n'):rep(1000)) then return end\n"
-        "  f:pread(10, 5) f:stat() f:sync() f:truncate(7000)\n"
-        "  f:seek('set')\n"
-        "  f:read('l') f:read('L', 'a')\n"
-        "  f:close()\n"
-        "  fs.replace(file_path, 'text')\n"
-        "  fs.read(file_path) fs.stat(file_path) fs.realpath(file_path)\n"
-        "  fs.rename(file_path, file_path .. '2') fs.rename(file_path .. '2', file_path)\n"
-        "  fs.readdir('/proc/self/fdinfo')\n"
-        "  local w = fs.watch(file_path)\n"
-        "  if w then\n"
-        "    fs.write(file_path, 'more')\n"
-        "    neap.move_on(0.01, w.next, w)\n"
-        "    w:close()\n"
-        "  end\n"
-        "end)",
-        0);
-}
-
-static void names_and_connections(void) {
-    run_script("neap.spawn(function()\n"
-               "  neap.resolve('127.0.0.1', 80) neap.resolve('localhost', 80)\n"
-               "  neap.getnameinfo('127.0.0.1:80')\n"
-               "  pcall(neap.await, neap.loop():getaddrinfo('::1', 80))\n"
-               "  neap.scope(function()\n"
-               "    local server = neap.serve('127.0.0.1:0', function(stream)\n"
-               "      stream:write(stream:read('l') or '', '\\n')\n"
-               "    end, {max_connections = 5, name = 'echo'})\n"
-               "    if not server then return end\n"
-               "    local address = server:addresses()[1]\n"
-               "    local stream = neap.connect(address)\n"
-               "    if stream then\n"
-               "      server:connections() server:metrics()\n"
-               "      if stream:write('text\\n') then stream:read('l') end\n"
-               "      stream:close()\n"
-               "    end\n"
-               "    server:close{grace = 0}\n"
-               "    server:wait_closed()\n"
-               "    neap.connect(address)\n"
-               "  end)\n"
-               "end)");
-}
-
-static void messages(void) {
-    run_script("neap.spawn(function()\n"
-               "  local a, b = neap.udp(), neap.udp()\n"
-               "  if not a or not b or not a:bind('127.0.0.1:0') then return end\n"
-               "  local to = a:getsockname()\n"
-               "  for i = 1, 2 do\n"
-               "    if b:send_many({'one', 'two', ('x'):rep(100)}, to) == 3 then\n"
-               "      neap.move_on(1, a.recv_many, a, 2, 50)\n"
-               "      neap.move_on(1, a.recv_many, a, 2)\n"
-               "    end\n"
-               "  end\n"
-               "  a:join('224.0.0.251')\n"
-               "  local c, d = neap.socketpair()\n"
-               "  if c and c:send_fds('x', {a, b}) then\n"
-               "    local _, fds = d:recv_fds()\n"
-               "    local e = fds and fds[1] and neap.adopt(fds[1])\n"
-               "    if e then e:close() end\n"
-               "    c:peer_credentials()\n"
-               "  end\n"
-               "  for _, s in pairs{a, b, c, d} do s:close() end\n"
-               "end)");
-}
-
 /* Collects from a thread whose stack is too full for a finalizer to be called without memory. */
 static void collect_without_memory(lua_State *L) {
     lua_State *co = lua_newthread(L);
@@ -408,7 +263,7 @@ static int fail_from(lua_State *L) {
 static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read(void **state) {
     (void)state;
     neap_loop *loop = nt_loop_new(0);
-    lua_State *L = state_on(loop, "neap.spawn(function()\n"
+    lua_State *L = ls_state(loop, "neap.spawn(function()\n"
                                   "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
                                   "  local whole = f:read_some(70000)\n"
                                   "  for n = 10, 1, -1 do\n"
@@ -424,13 +279,13 @@ static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read
                                   "  end\n"
                                   "  f:close()\n"
                                   "  done = true\n"
-                                  "end)");
+                                  "end)", NULL);
     lua_register(L, "fail", fail_from);
     lua_pushinteger(L, 0);
     lua_setglobal(L, "failures");
     if (lua_pcall(L, 0, 0, 0) != 0)
         fail_msg("%s", lua_tostring(L, -1));
-    run_tasks(loop);
+    ls_run_tasks(loop);
     lua_getglobal(L, "done");
     assert_true(lua_toboolean(L, -1));
     lua_getglobal(L, "failures");
@@ -455,15 +310,6 @@ SWEEP(looks_at_the_program)
 SWEEP(streams)
 SWEEP(functions_in_other_states)
 SWEEP(processes_and_signals)
-SWEEP(names_and_connections)
-SWEEP(messages)
-
-static void under_failing_memory_files(void **state) {
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/neap-fault-lua-%d", (int)getpid());
-    nt_fault(files);
-    (void)unlink(path);
-}
 
 NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_futures_and_timers),
@@ -475,8 +321,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_streams),
         NT_TEST_BARE(under_failing_memory_functions_in_other_states),
         NT_TEST_BARE(under_failing_memory_processes_and_signals),
-        NT_TEST_BARE(under_failing_memory_files),
-        NT_TEST_BARE(under_failing_memory_names_and_connections),
-        NT_TEST_BARE(under_failing_memory_messages),
         NT_TEST_BARE(bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read),
         NT_TEST_BARE(a_finalizer_that_cannot_be_called_leaves_nothing_behind))

@@ -291,12 +291,6 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         neap.loop():call_soon(error, err, 0)
     end
 
-    local function begin_client(sock, address, factory)
-        local transport = new_transport(neap.stream(sock), sock, sock:getpeername() or address, factory)
-        neap.spawn { run_client, transport, name = "connection to " .. address }
-        return transport
-    end
-
     function methods.loop.create_connection(_, factory, host, port)
         check_factory(factory, "create_connection")
         local address = addresses_of(host, port)[1]
@@ -309,11 +303,6 @@ return function(neap, servers, streams, methods, hold, keep_trace)
             error(transport, 0)
         end
         neap.spawn { run_client, run, transport, name = "connection to " .. address }
-        local ok, transport = pcall(begin_client, sock, address, factory)
-        if not ok then
-            sock:close()
-            error(transport, 0)
-        end
         neap.yield() -- its first step, in which the protocol is told
         return transport, transport.protocol
     end
