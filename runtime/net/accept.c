@@ -136,18 +136,6 @@ static int32_t empty_queue(neap_server *s, np_listener *l, uint32_t *left) {
     return 0;
 }
 
-/* ---- Shortages */
-
-void np_server_feed(neap_server *s) {
-    np_list_unlink(&s->starved);
-    np_timer_stop(s->obj.loop, &s->timer);
-}
-
-void np_fd_freed(neap_loop *loop) {
-    for (np_list *at = loop->starved.next; at != &loop->starved; at = at->next)
-        np_server_queue_turn(np_container(at, neap_server, starved));
-}
-
 /* ---- The last */
 
 /* Whoever waits for a connection has it now; the user's function is called in the turn. */
@@ -188,6 +176,16 @@ void np_server_hand_out_last(neap_server *s) {
 }
 
 /* ---- Shortages */
+
+void np_server_feed(neap_server *s) {
+    np_list_unlink(&s->starved);
+    np_timer_stop(s->obj.loop, &s->timer);
+}
+
+void np_fd_freed(neap_loop *loop) {
+    for (np_list *at = loop->starved.next; at != &loop->starved; at = at->next)
+        np_server_queue_turn(np_container(at, neap_server, starved));
+}
 
 static void report_shortage(neap_server *s, int32_t code) {
     char text[512] = "";
