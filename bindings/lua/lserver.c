@@ -415,41 +415,9 @@ static int server_accept(lua_State *L) {
     return 2;
 }
 
-/* ---- For transports: what callbacks may call, which cannot wait ---- */
-
-/* close_soon(stream): it closes when all has gone. */
-static int close_soon(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    const nl_stream *s = nl_check_stream(L, st, 1);
-    int32_t code = neap_stream_close(s->stream, 0, NULL);
-    return code < 0 ? nl_fail(L, st, code, "close", NULL) : truth(L, st, code);
-}
-
-/* end_soon(stream): its writing ends when all has gone. */
-static int end_soon(lua_State *L) {
-    nl_state *st = NL_STATE(L);
-    const nl_stream *s = nl_check_stream(L, st, 1);
-    int32_t code = neap_stream_write_eof(s->stream, NEAP_NOWAIT, NULL);
-    return code < 0 && code != NEAP_EAGAIN ? nl_fail(L, st, code, "write_eof", NULL)
-                                           : truth(L, st, 0);
-}
-
 /* closed_error(op): what a call on a transport that closes answers. */
 static int closed_error(lua_State *L) {
     return nl_fail(L, NL_STATE(L), NEAP_ECLOSED, luaL_checkstring(L, 1), NULL);
-}
-
-/* The sockets that it listens on. */
-static int server_sockets(lua_State *L) {
-    nl_server *s = self(L);
-    neap_sock *sock;
-    lua_newtable(L);
-    for (int i = 0; (sock = neap_server_listener(s->server, (size_t)i)) != NULL; i++) {
-        nl_sock *own = nl_new_sock(L, s->node.st);
-        own->sock = neap_sock_ref(sock);
-        lua_rawseti(L, -2, i + 1);
-    }
-    return 1;
 }
 
 /* ---- The class ---- */
@@ -492,10 +460,8 @@ void nl_open_server(lua_State *L, nl_state *st) {
     static const luaL_Reg waits[] = {
         {"accept", server_accept}, {"wait_closed", server_wait_closed}, {NULL, NULL}};
     static const luaL_Reg block[] = {{"__close", server_left}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"listen", listen_on}, {"begin", begin}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"listen", listen_on},          {"begin", begin},
-                                         {"close_soon", close_soon},     {"end_soon", end_soon},
-                                         {"closed_error", closed_error}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"listen", listen_on}, {"begin", begin}, {"closed_error", closed_error}, {NULL, NULL}};
     lua_newtable(L);
     nl_functions(L, st, functions);
     lua_setfield(L, -2, "servers");

@@ -30,7 +30,8 @@ typedef struct np_conn {
     np_list link;        /* in server->conns, in order of acceptance */
     np_waiter waiter;    /* for the end of the task */
     neap_server *server;
-    neap_sock *sock; /* an inner reference, and while it has arrived an outer one; knows the peer, also when it is closed */
+    neap_sock *
+        sock; /* an inner reference, and while it has arrived an outer one; knows the peer, also when it is closed */
     neap_future *task; /* a reference, or NULL */
     uint64_t id;
     int64_t since;

@@ -263,23 +263,25 @@ static int fail_from(lua_State *L) {
 static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read(void **state) {
     (void)state;
     neap_loop *loop = nt_loop_new(0);
-    lua_State *L = ls_state(loop, "neap.spawn(function()\n"
-                                  "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
-                                  "  local whole = f:read_some(70000)\n"
-                                  "  for n = 10, 1, -1 do\n"
-                                  "    assert(f:seek('set') == 0)\n"
-                                  "    fail(n)\n"
-                                  "    local ok, data = pcall(f.read_some, f, 70000)\n"
-                                  "    fail(0)\n"
-                                  "    if not ok then\n"
-                                  "      failures = failures + 1\n"
-                                  "      data = f:read_some(70000)\n"
-                                  "    end\n"
-                                  "    assert(data == whole)\n"
-                                  "  end\n"
-                                  "  f:close()\n"
-                                  "  done = true\n"
-                                  "end)", NULL);
+    lua_State *L = ls_state(loop,
+                            "neap.spawn(function()\n"
+                            "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
+                            "  local whole = f:read_some(70000)\n"
+                            "  for n = 10, 1, -1 do\n"
+                            "    assert(f:seek('set') == 0)\n"
+                            "    fail(n)\n"
+                            "    local ok, data = pcall(f.read_some, f, 70000)\n"
+                            "    fail(0)\n"
+                            "    if not ok then\n"
+                            "      failures = failures + 1\n"
+                            "      data = f:read_some(70000)\n"
+                            "    end\n"
+                            "    assert(data == whole)\n"
+                            "  end\n"
+                            "  f:close()\n"
+                            "  done = true\n"
+                            "end)",
+                            NULL);
     lua_register(L, "fail", fail_from);
     lua_pushinteger(L, 0);
     lua_setglobal(L, "failures");
