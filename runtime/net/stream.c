@@ -79,12 +79,13 @@ static int32_t make(neap_sock *sock, neap_stream **ret_stream) {
 
 /* What had been put back into the socket comes first. */
 static int32_t inherit(neap_stream *s, neap_sock *sock) {
-    if (sock->back_len == 0)
+    size_t len = np_sock_back_len(sock);
+    if (len == 0)
         return 0;
     const char *back = np_buf_bytes(sock->back) + sock->back_at;
-    int32_t rc = np_inbuf_unread(s->obj.loop, &s->in, back, sock->back_len);
+    int32_t rc = np_inbuf_unread(s->obj.loop, &s->in, back, len);
     if (rc == 0)
-        sock->back_len = 0;
+        sock->back_at += (uint32_t)len;
     return rc;
 }
 

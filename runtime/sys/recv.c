@@ -86,20 +86,19 @@ static size_t bounded(size_t len) {
 
 /* Bytes that were put back come first, unless others wait before. */
 static bool has_back(const neap_sock *s) {
-    return s->back_len > 0 && np_list_empty(&s->desc.queue[NP_DIR_READ]);
+    return np_sock_back_len(s) > 0 && np_list_empty(&s->desc.queue[NP_DIR_READ]);
 }
 
 static const char *take_back(neap_sock *s, size_t max, size_t *ret_len) {
     const char *at = np_buf_bytes(s->back) + s->back_at;
-    size_t n = max < s->back_len ? max : s->back_len;
+    size_t len = np_sock_back_len(s), n = max < len ? max : len;
     s->back_at += (uint32_t)n;
-    s->back_len -= (uint32_t)n;
     *ret_len = n;
     return at;
 }
 
 static void forget_back(neap_sock *s) {
-    if (s->back == NULL || s->back_len > 0)
+    if (s->back == NULL || np_sock_back_len(s) > 0)
         return;
     neap_buf_unref(s->back);
     s->back = NULL;
@@ -122,7 +121,6 @@ int32_t np_recv_answer(neap_sock *s, np_op *op, int64_t result, size_t back, uin
     int32_t rc = np_sockop_ended(s, op, result, ret_future);
     if (rc == NEAP_ENOMEM) {
         s->back_at -= (uint32_t)back; /* their buffer is kept until the next receive */
-        s->back_len += (uint32_t)back;
     }
     return rc;
 }
@@ -241,25 +239,24 @@ static bool inside(const char *data, size_t len, neap_buf *buf, size_t cap) {
 
 /* In front of what was put back before; a copy. */
 static int32_t put_back_copy(neap_sock *s, const void *data, size_t len) {
-    if (len + s->back_len > UINT32_MAX)
-        return NEAP_E2BIG;
-    neap_buf *buf = np_buf_new(s->obj.loop->alloc, len + s->back_len);
+    size_t before = np_sock_back_len(s), all = len + before;
+    neap_buf *buf = all > UINT32_MAX ? NULL : np_buf_new(s->obj.loop->alloc, all);
     if (buf == NULL)
-        return NEAP_ENOMEM;
+        return all > UINT32_MAX ? NEAP_E2BIG : NEAP_ENOMEM;
     memcpy(np_buf_bytes(buf), data, len);
-    if (s->back_len > 0)
-        memcpy(np_buf_bytes(buf) + len, np_buf_bytes(s->back) + s->back_at, s->back_len);
+    if (before > 0)
+        memcpy(np_buf_bytes(buf) + len, np_buf_bytes(s->back) + s->back_at, before);
+    np_buf_set_len(buf, all);
     neap_buf_unref(s->back);
     s->back = buf;
     s->back_at = 0;
-    s->back_len += (uint32_t)len;
     return 0;
 }
 
 /* Receives that wait come first: they get the bytes at once.  Without memory for them the next arrival wakes them. */
 static void feed(neap_sock *s) {
     np_list *queue = &s->desc.queue[NP_DIR_READ];
-    while (s->back_len > 0 && !np_list_empty(queue)) {
+    while (np_sock_back_len(s) > 0 && !np_list_empty(queue)) {
         np_op *op = np_container(queue->next, np_op, link);
         np_sockop *so = np_container(op, np_sockop, op);
         size_t n;
@@ -277,7 +274,6 @@ static int32_t put_back(neap_sock *s, const char *data, size_t len) {
     neap_loop *loop = s->obj.loop;
     if (s->back != NULL && data + len == np_buf_bytes(s->back) + s->back_at) {
         s->back_at -= (uint32_t)len; /* it had been lent from there */
-        s->back_len += (uint32_t)len;
         return 0;
     }
     forget_back(s);
@@ -287,8 +283,8 @@ static int32_t put_back(neap_sock *s, const char *data, size_t len) {
     if (np_buf_is_shared(loop->lent) || loop->lent_in != NULL) /* others have bytes there */
         return put_back_copy(s, data, len);
     s->back_at = (uint32_t)(data - np_buf_bytes(loop->lent));
-    s->back_len = (uint32_t)len;
     s->back = np_lent_take(loop);
+    np_buf_set_len(s->back, s->back_at + len);
     return 0;
 }
 

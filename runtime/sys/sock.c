@@ -57,7 +57,6 @@ void np_sock_shut(neap_sock *s) {
     loop->io.stirred = true;
     neap_buf_unref(s->back);
     s->back = NULL;
-    s->back_len = 0;
     tell_closed(s);
 }
 

@@ -36,16 +36,21 @@ struct neap_sock {
     np_list link; /* in loop->socks while open */
     np_desc desc; /* fd -1: not opened yet, or closed */
     uint8_t sort; /* NEAP_TCP ... */
-    bool closed;
-    bool flushing; /* a stream closes it when what was written has gone */
-    bool listed;   /* its loop's listeners know it */
-    bool chosen;   /* bound to a port of the kernel's choice, and may share that when it listens */
-    uint32_t back_at; /* bytes put back: buf, from here */
-    uint32_t back_len;
+    bool closed : 1;
+    bool flushing : 1; /* a stream closes it when what was written has gone */
+    bool listed : 1;   /* its loop's listeners know it */
+    bool
+        chosen : 1; /* bound to a port of the kernel's choice, which it may share when it listens */
+    uint32_t back_at; /* bytes put back: those of `back` from here on */
     np_sock_owner *owners;
     np_peer peer;   /* of a connection, kept after its end */
     neap_buf *back; /* kept until the next receive after it is empty: it may be lent */
 };
+
+/* How many bytes were put back and not taken since. */
+static inline size_t np_sock_back_len(const neap_sock *s) {
+    return s->back == NULL ? 0 : neap_buf_len(s->back) - s->back_at;
+}
 
 /* A socket without a descriptor and one inner reference; NULL when there is no memory. */
 neap_sock *np_sock_husk(neap_loop *loop, uint8_t sort);
