@@ -95,7 +95,7 @@ void np_sock_give_fd(neap_sock *s, int fd, unsigned bits) {
 
 /* Sockets for datagrams may be connected to another one later. */
 void np_sock_met(neap_sock *s, const neap_addr *peer) {
-    if (s->sort == NEAP_TCP || s->sort == NEAP_UNIX)
+    if (np_sort_is_stream(s->sort))
         np_peer_set(&s->peer, &s->obj.loop->pool, peer);
 }
 

@@ -1,7 +1,8 @@
 -- Datagram endpoints: protocols that are told of datagrams and errors, in order, and transports that send.
 local neap = require "neap"
 local helper = require "support.helper"
-local in_real_loop, fails, contains = helper.in_real_loop, helper.fails, helper.contains
+local in_real_loop, fails, contains, eventually =
+    helper.in_real_loop, helper.fails, helper.contains, helper.eventually
 
 -- A factory of protocols that note what they are told, and answer with `answers`.
 local function recorder(notes, answers)
@@ -23,14 +24,6 @@ local function recorder(notes, answers)
         function protocol.resume_writing() note "resume" end
         return protocol
     end
-end
-
-local function eventually(condition)
-    for _ = 1, 5000 do
-        if condition() then return end
-        neap.sleep(0.001)
-    end
-    error("this never came true", 2)
 end
 
 local function udp()

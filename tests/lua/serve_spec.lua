@@ -25,7 +25,6 @@ local function echo(stream)
     end, stream:lines "L")
 end
 
--- Waits until the condition holds.
 describe("serve", function()
     it("N10: gives each connection to the handler, with its address", in_real_loop(function()
         local seen
