@@ -2,17 +2,21 @@
  *
  * Level-triggered, one epoll_ctl per connection's life, one recv and one send per message, events
  * taken in batches. All other figures of the bench are ratios to this program. It has no timeouts,
- * no limits and no error reports, which is what makes it a floor. */
+ * no limits and no error reports, which is what makes it a floor.
+ *
+ * epoll_echo [THREADS]: with a number, so many loops of one thread each, which share the port. */
 #include "peer.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 enum {
-    EVENTS_MAX = 256
+    EVENTS_MAX = 256,
+    THREADS_MAX = 64
 };
 
 /* Bytes that the kernel did not take; NULL in the table while there are none. */
@@ -22,7 +26,7 @@ struct backlog {
     char bytes[PEER_CHUNK];
 };
 
-static int epoll_fd;
+static _Thread_local int epoll_fd;
 static struct backlog **backlogs; /* by descriptor */
 static size_t backlogs_len;
 
@@ -101,15 +105,12 @@ static void on_acceptable(int listener) {
     }
 }
 
-int main(void) {
+static void *serve(void *at) {
     struct epoll_event events[EVENTS_MAX];
-    peer_raise_descriptor_limit();
-    backlogs_len = (size_t)sysconf(_SC_OPEN_MAX);
-    backlogs = calloc(backlogs_len, sizeof(*backlogs));
+    int listener = *(int *)at;
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (backlogs == NULL || epoll_fd < 0)
-        peer_die("start");
-    int listener = peer_listen();
+    if (epoll_fd < 0)
+        peer_die("epoll_create1");
     watch(EPOLL_CTL_ADD, listener, EPOLLIN);
     for (;;) {
         int n = epoll_wait(epoll_fd, events, EVENTS_MAX, -1);
@@ -123,4 +124,25 @@ int main(void) {
                 on_readable(fd);
         }
     }
+}
+
+int main(int argc, char **argv) {
+    int listeners[THREADS_MAX];
+    pthread_t thread;
+    in_port_t port = 0;
+    int threads = argc > 1 ? atoi(argv[1]) : 1;
+    if (threads < 1 || threads > THREADS_MAX)
+        peer_die("usage: epoll_echo [THREADS]");
+    peer_raise_descriptor_limit();
+    backlogs_len = (size_t)sysconf(_SC_OPEN_MAX);
+    backlogs = calloc(backlogs_len, sizeof(*backlogs));
+    if (backlogs == NULL)
+        peer_die("start");
+    for (int i = 0; i < threads; i++)
+        listeners[i] = peer_listen_at(&port);
+    for (int i = 1; i < threads; i++)
+        if (pthread_create(&thread, NULL, serve, &listeners[i]) != 0)
+            peer_die("pthread_create");
+    peer_announce(port);
+    serve(&listeners[0]);
 }
