@@ -47,28 +47,13 @@ static int32_t read_options(const neap_loop_options *from, neap_loop_options *to
 }
 
 static void init_lists(neap_loop *loop) {
-    np_list *lists[] = {&loop->ready,
-                        &loop->batch,
-                        &loop->internal,
-                        &loop->pulled,
-                        &loop->events,
-                        &loop->lent_events,
-                        &loop->tasks,
-                        &loop->futures,
-                        &loop->failed,
-                        &loop->orphans,
-                        &loop->socks,
-                        &loop->servers,
-                        &loop->starved,
-                        &loop->files,
-                        &loop->file_jobs,
-                        &loop->watches,
-                        &loop->signal_watches,
-                        &loop->on_shutdown,
-                        &loop->shutdown_futures,
-                        &loop->blocked,
-                        &loop->background,
-                        &loop->processes};
+    np_list *lists[] = {
+        &loop->ready,   &loop->batch,          &loop->internal,    &loop->gathered,
+        &loop->pulled,  &loop->events,         &loop->lent_events, &loop->tasks,
+        &loop->futures, &loop->failed,         &loop->orphans,     &loop->socks,
+        &loop->servers, &loop->starved,        &loop->files,       &loop->file_jobs,
+        &loop->watches, &loop->signal_watches, &loop->on_shutdown, &loop->shutdown_futures,
+        &loop->blocked, &loop->background,     &loop->processes};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         np_list_init(lists[i]);
 }

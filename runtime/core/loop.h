@@ -113,6 +113,7 @@ struct neap_loop {
     bool stopping;      /* end the run after this batch */
     bool interrupted;   /* a signal ended a wait, and the host wants to know */
     bool hosted;        /* a host has the pollable descriptor */
+    bool in_batch;      /* entries are run, one after the other */
     int32_t raised;     /* code of neap_loop_raise */
     uint32_t holds;     /* by neap_loop_hold */
     uint32_t jobs; /* in pools of threads, whose end somebody waits for; what is done to files */
@@ -138,8 +139,10 @@ struct neap_loop {
     np_list ready;    /* FIFO of np_ready */
     np_list batch;    /* what the tick runs now */
     np_list internal; /* waiters of the runtime, run between entries, so that they cost no tick */
-    np_list pulled;   /* taken out by neap_loop_next_ready */
-    np_list events;   /* for neap_loop_poll_completions */
+    np_list
+        gathered; /* those that run together behind some entries of the batch that runs, or at its end */
+    np_list pulled; /* taken out by neap_loop_next_ready */
+    np_list events; /* for neap_loop_poll_completions */
     np_list
         lent_events; /* futures shown by the last neap_loop_poll_completions, by future.all; each holds a reference */
     np_heap timers;
@@ -273,6 +276,16 @@ static inline void np_enqueue_waiter(neap_loop *loop, np_waiter *w) {
     w->node.where = NP_AT_READY;
     np_list_append(&loop->internal, &w->node.link);
     np_loop_nudge(loop);
+}
+
+/* As np_enqueue_waiter, but others of its kind may come before it runs: what they do is quicker done in a row. */
+static inline void np_enqueue_gathered(neap_loop *loop, np_waiter *w) {
+    if (!loop->in_batch) {
+        np_enqueue_waiter(loop, w);
+        return;
+    }
+    w->node.where = NP_AT_READY;
+    np_list_append(&loop->gathered, &w->node.link);
 }
 
 static inline void np_dequeue(np_ready *node) {

@@ -13,6 +13,11 @@
 
 /* ---- Parts of the tick */
 
+enum {
+    GATHERED_ENTRIES = 8,
+    GATHERED_CYCLES = 200000 /* some 0.1 ms */
+};
+
 static void deliver_signals(neap_loop *loop) {
     uint64_t bits = atomic_exchange_explicit(&loop->signals, 0, memory_order_acquire);
     if (bits != 0 && loop->on_signals != NULL)
@@ -156,6 +161,16 @@ inline void np_run_node(neap_loop *loop, np_ready *node) {
     np_run_internal(loop);
 }
 
+static void run_gathered(neap_loop *loop) {
+    np_list_splice(&loop->internal, &loop->gathered);
+    np_run_internal(loop);
+}
+
+/* Enough entries lie behind, or have taken so long that nobody should wait for more of them. */
+static bool is_time_to_run_gathered(const neap_loop *loop, uint32_t entries, uint64_t since) {
+    return entries % GATHERED_ENTRIES == 0 || loop->stamp - since > GATHERED_CYCLES;
+}
+
 int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     uint32_t n = 0;
     np_run_internal(loop);
@@ -164,14 +179,20 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
         np_list_shuffle(&loop->batch, &loop->shuffle);
     loop->turn_spent = 0;
     np_stamp(loop);
-    uint64_t begun = loop->stamp;
+    uint64_t begun = loop->stamp, since = begun;
+    loop->in_batch = true;
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
         np_run_node(loop, node);
-        n++;
+        if (is_time_to_run_gathered(loop, ++n, since)) {
+            run_gathered(loop);
+            since = loop->stamp;
+        }
     }
+    loop->in_batch = false;
+    run_gathered(loop);
     np_batch_ended(loop, begun);
     np_list_splice_front(&loop->ready, &loop->batch);
     if (np_unlikely(np_guard_forked(&loop->guard)))

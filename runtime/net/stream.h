@@ -2,7 +2,7 @@
 
    Reading: one receive at a time fills `in`; what somebody wants of it is an np_want, which says how many bytes at the
    front are the answer.  Bytes leave `in` only as somebody's answer, so a read that fails or is cancelled loses none.
-   Writing: bytes are copied behind what is to go, and go when the step that wrote them ends, or at once when they are many.
+   Writing: bytes are copied behind what is to go, and go soon after the step that wrote them, or at once when they are many.
    They go in the order in which they were written, each write as one.
    The descriptor is that of a socket, which the stream holds; of a pipe or terminal it is the stream's own. */
 #ifndef NP_STREAM_H

@@ -211,7 +211,7 @@ static void flush_later(np_waiter *w) {
 
 static void flush_soon(neap_stream *s) {
     if (s->flusher.node.where == NP_AT_NONE)
-        np_enqueue_waiter(s->obj.loop, &s->flusher);
+        np_enqueue_gathered(s->obj.loop, &s->flusher);
 }
 
 static void go_on(neap_loop *loop, np_timer *timer, bool ended) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +49,39 @@ static void writes_go_together_when_the_callback_ends(void **state) {
     assert_int_equal(neap_stream_unsent(stream), 0);
     net_expect(peer, "one two");
     end(stream, peer);
+}
+
+typedef struct onlooker {
+    int peer;
+    int calls; /* until the bytes were there */
+    bool seen;
+} onlooker;
+
+static void look(void *user) {
+    onlooker *o = user;
+    char byte;
+    if (o->seen)
+        return;
+    o->calls++;
+    o->seen = recv(o->peer, &byte, 1, MSG_DONTWAIT) == 1;
+}
+
+static void write_one(void *user) {
+    neap_future *future = NULL;
+    assert_int_equal(neap_stream_write(user, "x", 1, 0, &future), 1);
+}
+
+static void a_write_does_not_wait_for_all_others_of_the_turn(void **state) {
+    (void)state;
+    onlooker o = {0};
+    neap_stream *stream = make(&o.peer);
+    assert_ok(neap_call_soon(nt.loop, write_one, stream, NULL, NULL));
+    for (int i = 0; i < 100; i++)
+        assert_ok(neap_call_soon(nt.loop, look, &o, NULL, NULL));
+    nt_turn();
+    assert_true(o.seen);
+    assert_in_range(o.calls, 1, 8);
+    end(stream, o.peer);
 }
 
 static void a_write_outside_of_the_loop_goes_with_the_next_turn(void **state) {
@@ -317,6 +351,7 @@ static void a_shared_socket_never_blocks(void **state) {
 }
 
 NT_MAIN(NT_TEST(writes_go_together_when_the_callback_ends),
+        NT_TEST(a_write_does_not_wait_for_all_others_of_the_turn),
         NT_TEST(a_write_outside_of_the_loop_goes_with_the_next_turn),
         NT_TEST(who_writes_above_the_mark_waits_for_the_peer),
         NT_TEST(writes_of_many_go_whole_and_in_order),

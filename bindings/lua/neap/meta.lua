@@ -1517,7 +1517,7 @@ neap.stderr = nil
 function neap.stream_pair() end
 
 --- Bytes in order, both ways. One task at a time reads; what a read does not take stays for the next, also if it fails or is
---- cancelled. Any number of tasks write; each write goes as one, when the step of its task ends. Reads answer nil alone at the end,
+--- cancelled. Any number of tasks write; each write goes as one, soon after the step of its task. Reads answer nil alone at the end,
 --- and nil and an error for a failure.
 ---@class neap.stream
 local stream = {}
