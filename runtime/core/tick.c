@@ -161,7 +161,10 @@ inline void np_run_node(neap_loop *loop, np_ready *node) {
     np_run_internal(loop);
 }
 
+/* In a child after a fork it is the parent's to do. */
 static void run_gathered(neap_loop *loop) {
+    if (np_unlikely(np_guard_forked(&loop->guard)))
+        return;
     np_list_splice(&loop->internal, &loop->gathered);
     np_run_internal(loop);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -82,6 +83,29 @@ static void a_write_does_not_wait_for_all_others_of_the_turn(void **state) {
     assert_true(o.seen);
     assert_in_range(o.calls, 1, 8);
     end(stream, o.peer);
+}
+
+static void fork_and_wait(void *user) {
+    pid_t *pid = user;
+    *pid = fork();
+    assert_true(*pid >= 0);
+    if (*pid > 0)
+        assert_int_equal(waitpid(*pid, NULL, 0), *pid);
+}
+
+static void a_child_that_comes_back_into_the_loop_sends_nothing_of_its_parent(void **state) {
+    (void)state;
+    int peer;
+    pid_t pid = -1;
+    neap_stream *stream = make(&peer);
+    assert_ok(neap_call_soon(nt.loop, write_one, stream, NULL, NULL));
+    assert_ok(neap_call_soon(nt.loop, fork_and_wait, &pid, NULL, NULL));
+    (void)neap_loop_run_once(nt.loop, 0);
+    if (pid == 0)
+        _exit(0);
+    char bytes[4];
+    assert_int_equal(recv(peer, bytes, sizeof bytes, MSG_DONTWAIT), 1);
+    end(stream, peer);
 }
 
 static void a_write_outside_of_the_loop_goes_with_the_next_turn(void **state) {
@@ -352,6 +376,7 @@ static void a_shared_socket_never_blocks(void **state) {
 
 NT_MAIN(NT_TEST(writes_go_together_when_the_callback_ends),
         NT_TEST(a_write_does_not_wait_for_all_others_of_the_turn),
+        NT_TEST(a_child_that_comes_back_into_the_loop_sends_nothing_of_its_parent),
         NT_TEST(a_write_outside_of_the_loop_goes_with_the_next_turn),
         NT_TEST(who_writes_above_the_mark_waits_for_the_peer),
         NT_TEST(writes_of_many_go_whole_and_in_order),
