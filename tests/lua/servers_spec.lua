@@ -55,6 +55,7 @@ describe("proxy.lua", function()
             local target = neap.serve("127.0.0.1:0", handler)
             options[#options + 1] = "127.0.0.1:0"
             options[#options + 1] = target:addresses()[1]
+            if child then child:dispose() end
             child, address = start("proxy.lua", helper.unpack(options))
             fn(target)
             target:abort()
