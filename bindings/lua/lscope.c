@@ -6,8 +6,9 @@
 
 typedef struct nl_scope {
     nl_node node;
-    neap_scope *scope; /* a reference */
-    uint8_t races;     /* the first of its tasks is asked for its values */
+    neap_scope *scope;    /* a reference */
+    neap_future *failure; /* taken out of it and not told yet; a reference, or NULL */
+    uint8_t races;        /* the first of its tasks is asked for its values */
 } nl_scope;
 
 static const char cause_key = 0; /* in the error of a cancellation: the core's scope */
@@ -73,7 +74,10 @@ void nl_push_delivered(lua_State *L, nl_state *st, nl_task *t, const char *messa
 static void drop(nl_node *node) {
     nl_scope *s = (nl_scope *)node;
     neap_scope *scope = s->scope;
+    neap_future *failure = s->failure;
     s->scope = NULL;
+    s->failure = NULL;
+    neap_future_unref(failure);
     neap_scope_unref(scope);
 }
 
@@ -210,15 +214,15 @@ static int join(lua_State *L) {
 static int failures(lua_State *L) {
     nl_state *st = NL_STATE(L);
     nl_scope *s = check_scope(L, st);
-    neap_future *future;
     lua_settop(L, 1);
     lua_newtable(L);
-    for (int n = 1; neap_scope_next_failure(s->scope, &future) > 0; n++) {
-        nl_push_object(L, st, future);
-        neap_future_unref(future); /* the userdata has its own */
-        nl_push_failure(L, st, future, 3);
+    for (int n = 1; s->failure != NULL || neap_scope_next_failure(s->scope, &s->failure) > 0; n++) {
+        nl_push_object(L, st, s->failure);
+        nl_push_failure(L, st, s->failure, 3);
         lua_rawseti(L, 2, n);
         lua_settop(L, 2);
+        neap_future_unref(s->failure); /* the userdata had its own */
+        s->failure = NULL;
     }
     return 1;
 }
