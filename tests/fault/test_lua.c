@@ -258,30 +258,10 @@ static int fail_from(lua_State *L) {
     return 0;
 }
 
-/* Each read is tried without memory, and then with it.  First with some, so that the core has its blocks: then it is Lua that
-   has none. */
-static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read(void **state) {
-    (void)state;
+/* Runs the script, which counts in `failures` how often memory was missing, and sets `done` at its end. */
+static void run_until_done(const char *script) {
     neap_loop *loop = nt_loop_new(0);
-    lua_State *L = ls_state(loop,
-                            "neap.spawn(function()\n"
-                            "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
-                            "  local whole = f:read_some(70000)\n"
-                            "  for n = 10, 1, -1 do\n"
-                            "    assert(f:seek('set') == 0)\n"
-                            "    fail(n)\n"
-                            "    local ok, data = pcall(f.read_some, f, 70000)\n"
-                            "    fail(0)\n"
-                            "    if not ok then\n"
-                            "      failures = failures + 1\n"
-                            "      data = f:read_some(70000)\n"
-                            "    end\n"
-                            "    assert(data == whole)\n"
-                            "  end\n"
-                            "  f:close()\n"
-                            "  done = true\n"
-                            "end)",
-                            NULL);
+    lua_State *L = ls_state(loop, script, NULL);
     lua_register(L, "fail", fail_from);
     lua_pushinteger(L, 0);
     lua_setglobal(L, "failures");
@@ -294,6 +274,53 @@ static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read
     assert_true(lua_tointeger(L, -1) > 0);
     lua_close(L);
     nt_loop_end(loop);
+}
+
+/* Each read is tried without memory, and then with it.  First with some, so that the core has its blocks: then it is Lua that
+   has none. */
+static void bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read(void **state) {
+    (void)state;
+    run_until_done("neap.spawn(function()\n"
+                   "  local f = assert(neap.fs.open('/proc/self/exe'))\n"
+                   "  local whole = f:read_some(70000)\n"
+                   "  for n = 10, 1, -1 do\n"
+                   "    assert(f:seek('set') == 0)\n"
+                   "    fail(n)\n"
+                   "    local ok, data = pcall(f.read_some, f, 70000)\n"
+                   "    fail(0)\n"
+                   "    if not ok then\n"
+                   "      failures = failures + 1\n"
+                   "      data = f:read_some(70000)\n"
+                   "    end\n"
+                   "    assert(data == whole)\n"
+                   "  end\n"
+                   "  f:close()\n"
+                   "  done = true\n"
+                   "end)");
+}
+
+static void a_line_for_which_there_is_no_memory_is_read_again_whole(void **state) {
+    (void)state;
+    run_until_done("neap.spawn(function()\n"
+                   "  local a, b = neap.stream_pair()\n"
+                   "  local line = ('x'):rep(5000)\n"
+                   "  for n = 10, 1, -1 do\n"
+                   "    a:write(line, n, '\\n', 'second\\n')\n"
+                   "    b:fill(5009)\n"
+                   "    fail(n)\n"
+                   "    local ok, data = pcall(b.read_line, b)\n"
+                   "    fail(0)\n"
+                   "    if not ok then\n"
+                   "      failures = failures + 1\n"
+                   "      data = b:read_line()\n"
+                   "    end\n"
+                   "    assert(data == line .. n)\n"
+                   "    assert(b:read_line() == 'second')\n"
+                   "  end\n"
+                   "  a:close()\n"
+                   "  b:close()\n"
+                   "  done = true\n"
+                   "end)");
 }
 
 #define SWEEP(scenario)                                         \
@@ -324,4 +351,5 @@ NT_MAIN(NT_TEST_BARE(under_failing_memory_tasks),
         NT_TEST_BARE(under_failing_memory_functions_in_other_states),
         NT_TEST_BARE(under_failing_memory_processes_and_signals),
         NT_TEST_BARE(bytes_of_a_file_for_which_there_is_no_memory_come_with_the_next_read),
+        NT_TEST_BARE(a_line_for_which_there_is_no_memory_is_read_again_whole),
         NT_TEST_BARE(a_finalizer_that_cannot_be_called_leaves_nothing_behind))
