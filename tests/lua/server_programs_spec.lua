@@ -28,9 +28,18 @@ local function run(script, args, options)
     return finish({ helper.command, dir .. script, helper.unpack(args) }, options)
 end
 
+-- `finally` keeps one function: this keeps all of a test, of which the last comes first.
+local ends = {}
+local function at_end(fn)
+    ends[#ends + 1] = fn
+    finally(function()
+        while #ends > 0 do table.remove(ends)() end
+    end)
+end
+
 local function start(script, args, options)
     local child = process.start({ helper.command, dir .. script, helper.unpack(args) }, options)
-    finally(function() child:dispose() end)
+    at_end(function() child:dispose() end)
     return child
 end
 
@@ -49,7 +58,7 @@ end
 
 local function new_dir()
     local path = process.temp_dir()
-    finally(function() process.remove(path) end)
+    at_end(function() process.remove(path) end)
     return path
 end
 
@@ -107,7 +116,7 @@ listener.listen()
 print("listening", flush=True)
 c = listener.accept()[0]
 ]] .. body, path }
-        finally(function()
+        at_end(function()
             server:dispose()
             process.remove(path)
         end)
@@ -232,7 +241,7 @@ time.sleep(0.2)
 print("listening on %s:%d" % s.getsockname(), flush=True)
 time.sleep(1000)
 ]] }
-        finally(function() listener:dispose() end)
+        at_end(function() listener:dispose() end)
         local port = listener:await_line "^listening on [^\n]+:(%d+)\n"
         local result = run("port_scanner.lua", { "--timeout", "0.1", "127.0.0.1", port })
         assert.equal("", result.out)
@@ -399,7 +408,7 @@ while True:
     got += len(data)
 print(got > 50000000, flush=True)
 ]], address }
-        finally(function()
+        at_end(function()
             client:dispose()
             child:dispose()
         end)
