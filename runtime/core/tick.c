@@ -25,12 +25,14 @@ static void deliver_signals(neap_loop *loop) {
 }
 
 void np_run_internal(neap_loop *loop) {
-    while (np_unlikely(!np_list_empty(&loop->internal))) {
+    if (np_likely(np_list_empty(&loop->internal)))
+        return;
+    do {
         np_waiter *w = np_container(np_list_pop(&loop->internal), np_waiter, node.link);
         w->node.where = NP_AT_NONE;
         w->fire(w);
-        np_stamp(loop);
-    }
+    } while (!np_list_empty(&loop->internal));
+    np_stamp(loop);
 }
 
 bool np_take_mail(neap_loop *loop) {

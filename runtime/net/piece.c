@@ -37,7 +37,7 @@ np_piece *np_piece_new(neap_stream *s, uint8_t kind, size_t room, void (*done)(n
     piece->room = room;
     piece->left = 0;
     piece->kind = kind;
-    piece->sending = false;
+    piece->grows = kind == NP_PIECE_BYTES;
     return piece;
 }
 

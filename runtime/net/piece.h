@@ -18,7 +18,7 @@ typedef struct np_piece {
     size_t room;
     size_t left; /* of a file: what comes behind that */
     uint8_t kind;
-    bool sending; /* it grows no more */
+    bool grows; /* bytes, and nobody has begun to send them */
     char bytes[];
 } np_piece;
 
@@ -29,9 +29,8 @@ static inline np_piece *np_piece_first(const neap_stream *s) {
 
 /* The last piece if it may grow, or NULL: then its flush is queued, or follows that of another. */
 static inline np_piece *np_piece_open(const neap_stream *s) {
-    np_piece *last =
-        np_list_empty(&s->pieces) ? NULL : np_container(s->pieces.prev, np_piece, link);
-    return last != NULL && last->kind == NP_PIECE_BYTES && !last->sending ? last : NULL;
+    np_piece *last = np_container(s->pieces.prev, np_piece, link);
+    return !np_list_empty(&s->pieces) && last->grows ? last : NULL;
 }
 
 static inline bool np_piece_has_room(const np_piece *piece, size_t more) {

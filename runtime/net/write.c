@@ -172,7 +172,7 @@ void np_stream_flush(neap_stream *s) {
     np_piece *piece;
     np_obj_ref(&s->obj);
     while ((piece = np_piece_first(s)) != NULL && piece->op.state == NP_OP_IDLE) {
-        piece->sending = true;
+        piece->grows = false;
         int64_t result =
             piece->kind == NP_PIECE_END ? end_sending(s) : io->backend->begin(io, &piece->op);
         if (result == NP_WAIT) {
@@ -336,18 +336,23 @@ int64_t neap_stream_writev(neap_stream *stream, const neap_iov *parts, size_t co
     return rc < 0 ? rc : wrote(stream, len, flags, ret_future);
 }
 
+/* Fits behind what is to go anyway.  A stream that takes no more, for whatever reason, has no piece that grows. */
+static bool is_gathered(const neap_stream *s, const np_piece *last, size_t len) {
+    return np_piece_has_room(last, len) && np_stream_unsent(s) + len <= s->high;
+}
+
 int64_t neap_stream_write(neap_stream *stream, const void *data, size_t len, uint32_t flags,
                           neap_future **ret_future) {
+    bool simple = flags == 0 && data != NULL && ret_future != NULL;
+    if (np_likely(simple && np_stream_enter(stream) == 0)) {
+        np_piece *last = np_piece_open(stream);
+        if (np_likely(is_gathered(stream, last, len))) {
+            copy(last, data, len);
+            return (int64_t)len;
+        }
+    }
     const neap_iov part = {data, len};
-    int32_t rc = data == NULL && len > 0 ? NEAP_EINVAL : may_write(stream, flags, ret_future);
-    if (rc < 0)
-        return rc;
-    np_piece *last = np_piece_open(stream);
-    bool gathers = np_piece_has_room(last, len) && np_stream_unsent(stream) + len <= stream->high;
-    if (!gathers || (flags & NEAP_WANT_FUTURE) != 0)
-        return neap_stream_writev(stream, &part, 1, flags, ret_future);
-    copy(last, data, len);
-    return (int64_t)len;
+    return neap_stream_writev(stream, &part, 1, flags, ret_future);
 }
 
 int32_t neap_stream_drain(neap_stream *stream, uint32_t flags, neap_future **ret_future) {
