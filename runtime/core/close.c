@@ -140,6 +140,7 @@ void np_loop_shut(neap_loop *loop, uint32_t flags) {
     if (loop->lent_in != NULL)
         np_inbuf_clear(loop, loop->lent_in);
     neap_buf_unref(np_lent_take(loop));
+    np_inbuf_drop_spares(loop);
     drop_hooks(loop);
     np_take_mail(loop); /* to discard */
     np_io_close(&loop->io);

@@ -21,6 +21,9 @@ typedef struct np_future_type {
     int32_t (*cancel)(neap_future *f, const char *msg);
     /* Asked before a task steps though the future it awaits is pending: settles it now (true) or not.  May be NULL. */
     bool (*ready)(neap_future *f);
+    /* Asked when such a task is one of several that will step soon: may take from the kernel what `ready` will look for.
+       Settles nothing and calls nobody.  May be NULL. */
+    void (*fetch)(neap_future *f);
     /* The loop closes: settles with NEAP_ECLOSED and lets go.  NULL: nothing to let go. */
     void (*end)(neap_future *f);
     uint8_t scopes; /* NP_SCOPES_* */

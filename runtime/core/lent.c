@@ -27,7 +27,7 @@ static void keep(neap_future *f) {
     neap_buf *buf = np_buf_new(loop->alloc, len);
     if (buf == NULL) {
         f->kind = NP_KIND_SLICE; /* begins with the same bytes */
-        f->value.slice.buf = neap_buf_ref(loop->lent);
+        f->value.slice.buf = neap_buf_ref(loop->lent_from);
         return;
     }
     memcpy(np_buf_bytes(buf), f->value.bytes.data, len);
@@ -36,12 +36,13 @@ static void keep(neap_future *f) {
     f->value.buf = buf;
 }
 
-void np_lent_show(neap_future *f, void *data, size_t len) {
+void np_lent_show(neap_future *f, neap_buf *buf, void *data, size_t len) {
     neap_loop *loop = f->obj.loop;
     np_lent_end(loop);
     f->kind = NP_KIND_LENT;
     f->value.bytes.data = data;
     f->value.bytes.len = len;
+    loop->lent_from = buf;
     if (!np_list_empty(&f->waiters)) {
         keep(f);
         return;

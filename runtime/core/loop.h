@@ -75,7 +75,8 @@ typedef struct np_hook {
 typedef struct np_data np_data;
 
 enum {
-    NP_LOOP_POOLS = 3 /* NEAP_POOL_* */
+    NP_LOOP_POOLS = 3, /* NEAP_POOL_* */
+    NP_SPARES = 8
 };
 
 /* A pool of threads that the loop uses; what it is, is the floor above's. */
@@ -172,9 +173,14 @@ struct neap_loop {
     uint64_t background_ids;
     np_data *data; /* by tag */
 
-    neap_buf *lent;           /* see lent.h */
-    neap_future *lent_future; /* whose value stands in the lent memory, with a reference */
-    np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
+    neap_buf *lent;              /* see lent.h */
+    neap_future *lent_future;    /* whose value stands in lent memory, with a reference */
+    neap_buf *lent_from;         /* that memory */
+    np_inbuf *lent_in;           /* whose bytes stand there, or NULL */
+    neap_buf *spares[NP_SPARES]; /* small buffers, see inbuf.h */
+    uint8_t spares_len;
+    uint32_t
+        fetchers; /* entries that were queued to ask a future for what it has fetched, see tick.c */
 
     /* Left by the floors above. */
     void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */

@@ -291,7 +291,14 @@ bool np_task_rouse(neap_future *f) {
     np_dequeue(node);
     np_trace(f->obj.loop, NEAP_TRACE_WAKE, 0, t, f, NULL);
     np_enqueue(f->obj.loop, node);
+    f->obj.loop->fetchers += np_future_type_of(f)->fetch != NULL;
     return true;
+}
+
+void np_task_fetch(neap_task *t) {
+    neap_future *f = t->awaiting;
+    if (f != NULL && np_future_pending(f) && np_future_type_of(f)->fetch != NULL)
+        np_future_type_of(f)->fetch(f);
 }
 
 static void report_swallowed(neap_task *t) {

@@ -62,6 +62,9 @@ static inline void np_task_run(neap_task *task) {
    comes. */
 bool np_task_rouse(neap_future *f);
 
+/* It will step soon: what it waits for may begin. */
+void np_task_fetch(neap_task *task);
+
 /* Ends a live task without another step. */
 void np_task_abort(neap_task *task);
 

@@ -171,6 +171,16 @@ static void run_gathered(neap_loop *loop) {
     np_run_internal(loop);
 }
 
+/* What the next few entries will ask of the kernel is asked in a row. */
+static void fetch(neap_loop *loop) {
+    np_list *at = loop->batch.next;
+    for (int n = 0; n < GATHERED_ENTRIES && at != &loop->batch; n++, at = at->next) {
+        np_ready *node = np_container(at, np_ready, link);
+        if (node->kind == NP_RUN_TASK)
+            np_task_fetch(np_container(node, neap_task, node));
+    }
+}
+
 /* Enough entries lie behind, or have taken so long that nobody should wait for more of them. */
 static bool is_time_to_run_gathered(const neap_loop *loop, uint32_t entries, uint64_t since) {
     return entries % GATHERED_ENTRIES == 0 || loop->stamp - since > GATHERED_CYCLES;
@@ -183,11 +193,15 @@ int32_t np_run_batch(neap_loop *loop, uint32_t max) {
     if (np_unlikely(loop->shuffle != 0))
         np_list_shuffle(&loop->batch, &loop->shuffle);
     loop->turn_spent = 0;
+    bool fetches = loop->fetchers > 1;
+    loop->fetchers = 0;
     np_stamp(loop);
     uint64_t begun = loop->stamp, since = begun;
     loop->in_batch = true;
     while (!np_list_empty(&loop->batch) && loop->raised == 0 && (max == 0 || n < max) &&
            !np_guard_forked(&loop->guard)) {
+        if (fetches && n % GATHERED_ENTRIES == 0)
+            fetch(loop);
         np_ready *node = np_container(loop->batch.next, np_ready, link);
         np_dequeue(node);
         np_run_node(loop, node);

@@ -3,7 +3,10 @@
    A read first looks at what is there, then asks the kernel, then waits: one reader at a time.  A waiting reader has a
    receive parked, without memory, so nothing is received in the poll.  When the descriptor is ready and exactly one task
    waits, that task is queued, and the bytes are received when its step is about to run, as for lent receives of sockets;
-   else the reader itself is.  Either way the wait goes on until what is wanted is there, and nobody is woken before. */
+   else the reader itself is.  Either way the wait goes on until what is wanted is there, and nobody is woken before.
+
+   Where several such tasks are to step in a row, and little comes at a time, what has come for each is received before the
+   first of them steps: the kernel's work in one go, and then ours. */
 #include "core/task.h"
 #include "net/stream.h"
 #include "net/want.h"
@@ -14,7 +17,8 @@
 enum {
     /* Received in a row for one reader before the others have their turn. */
     TURN_ROUNDS = 16,
-    TURN_BYTES = 1 << 20
+    TURN_BYTES = 1 << 20,
+    LITTLE = 2048 /* bytes of a receive; half of a small buffer */
 };
 
 struct np_reader {
@@ -43,9 +47,10 @@ static bool aim(neap_stream *s, np_op *op, const np_want *want) {
 
 /* What a receive came to. */
 static void took(neap_stream *s, int64_t result) {
-    if (result > 0)
+    if (result > 0) {
         np_inbuf_took(&s->in, (size_t)result);
-    else if (result != NP_WAIT)
+        s->little = result <= LITTLE;
+    } else if (result != NP_WAIT)
         s->in_end = (int32_t)result;
     if (s->in.len == 0)
         np_inbuf_rest(s->obj.loop, &s->in);
@@ -98,8 +103,8 @@ static void show(np_reader *r, size_t n) {
     neap_stream *s = r->stream;
     neap_future *f = &r->f;
     const char *data = np_inbuf_data(&s->in);
-    if (r->lends && np_inbuf_is_lent(s->obj.loop, &s->in)) {
-        np_lent_show(f, (void *)(uintptr_t)data, n);
+    if (r->lends && np_inbuf_is_loops(s->obj.loop, &s->in)) {
+        np_lent_show(f, s->in.buf, (void *)(uintptr_t)data, n);
         return;
     }
     f->kind = NP_KIND_SLICE;
@@ -209,10 +214,30 @@ static void done(np_op *op) {
     end(r, (int32_t)op->result);
 }
 
-/* Now the bytes are taken. */
+/* A backend that receives by itself has done the kernel's part. */
+static void fetch(neap_future *f) {
+    np_reader *r = reader_of(f);
+    neap_stream *s = r->stream;
+    np_io *io = np_stream_io(s);
+    bool is_fed = (s->sock->desc.bits & NP_D_FED) != 0;
+    if (r->op.state != NP_OP_ARMED || is_fed || !s->little || s->in.len > 0)
+        return;
+    r->op.buf = np_inbuf_aim_small(s->obj.loop, &s->in, &r->op.len);
+    if (r->op.buf != NULL)
+        took(s, io->backend->perform(io, &r->op));
+    r->op.buf = NULL;
+}
+
+/* Now the bytes are taken, unless they were fetched. */
 static bool attend(np_reader *r) {
     neap_stream *s = r->stream;
     np_io *io = np_stream_io(s);
+    int64_t there =
+        r->op.state == NP_OP_IDLE ? np_want_look(&r->want, &s->in, s->in_end) : NP_WANT_MORE;
+    if (there != NP_WANT_MORE) {
+        settle(r, there);
+        return true;
+    }
     if (!aim(s, &r->op, &r->want)) {
         end(r, NEAP_ENOMEM);
         return true;
@@ -304,6 +329,7 @@ static const np_future_type reader_type = {
     .base = {.name = "a read", .destroy = destroy},
     .cancel = cancel,
     .ready = ready,
+    .fetch = fetch,
     .end = loop_ends,
     .operation = true,
     .what = what,
@@ -361,13 +387,18 @@ static int32_t wait_for(neap_stream *s, const np_want *want, int64_t n, bool dra
 
 /* ---- The public calls */
 
+/* Somebody waits for bytes, or is called with them. */
+static bool is_busy(const neap_stream *s) {
+    return s->reader != NULL || s->push != NULL;
+}
+
 /* Answers what there is, or waits.  ret_data is NULL for a FILL. */
 static int64_t start(neap_stream *s, np_want *want, uint32_t flags, const void **ret_data,
                      neap_future **ret_future) {
     bool waits = (flags & NEAP_NOWAIT) == 0, drained = true;
     if (!np_stream_flags_fit(flags, NEAP_NOWAIT, ret_future))
         return NEAP_EINVAL;
-    if (np_unlikely(s->reader != NULL || s->push != NULL))
+    if (np_unlikely(is_busy(s)))
         return NEAP_EBUSY;
     if (!waits) /* what is there now counts, not what the last announcement said */
         s->sock->desc.bits |= NP_D_READ;
@@ -394,13 +425,13 @@ int64_t neap_stream_read(neap_stream *stream, size_t max, uint32_t flags, const 
 
 int64_t neap_stream_read_exactly(neap_stream *stream, size_t n, uint32_t flags,
                                  const void **ret_data, neap_future **ret_future) {
-    int32_t rc =
-        ret_data == NULL || n == 0 || n > INT64_MAX ? NEAP_EINVAL : np_stream_enter(stream);
+    bool sound = ret_data != NULL && n > 0 && n <= INT64_MAX;
+    int32_t rc = sound ? np_stream_enter(stream) : NEAP_EINVAL;
     if (rc < 0)
         return rc;
-    bool free = stream->reader == NULL && stream->push == NULL && ret_future != NULL;
-    if (np_likely(stream->in.len >= n && free && flags == 0)) {
-        *ret_data = np_inbuf_data(&stream->in);
+    bool simple = flags == 0 && ret_future != NULL;
+    if (np_likely(simple && n <= stream->in.len && !is_busy(stream))) {
+        *ret_data = np_buf_bytes(stream->in.buf) + stream->in.at;
         np_inbuf_consume(stream->obj.loop, &stream->in, n);
         return (int64_t)n;
     }

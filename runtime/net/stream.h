@@ -37,6 +37,7 @@ struct neap_stream {
     int32_t out_end;   /* why nothing more can be written, or 0 */
     bool closing;      /* close was called; it ends when all has gone */
     bool finished;     /* write_eof was called */
+    bool little;       /* what came last was little */
 };
 
 static inline np_io *np_stream_io(const neap_stream *s) {

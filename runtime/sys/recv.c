@@ -46,7 +46,7 @@ static bool arm(np_op *op) {
 
 static void settle_lent(np_sockop *so) {
     np_trace(so->f.obj.loop, NEAP_TRACE_IO, so->op.result, NULL, &so->f, NULL);
-    np_lent_show(&so->f, so->op.buf, (size_t)so->op.result);
+    np_lent_show(&so->f, so->f.obj.loop->lent, so->op.buf, (size_t)so->op.result);
     np_future_settle(&so->f, NEAP_STATE_RESULT);
 }
 
