@@ -4,6 +4,9 @@
 
 #include "lstate.h"
 
+/* Of functions that tell of failures: what leads there is laid out beside what usually runs. */
+#define NL_COLD __attribute__((cold))
+
 /* lneap.c: the record, anchors, entering Lua */
 nl_state *nl_state_of(lua_State *L);
 nl_state *nl_find_state(lua_State *L); /* NULL: neap was not loaded */
@@ -54,7 +57,7 @@ static inline void *nl_test(lua_State *L, nl_state *st, int index, nl_kind kind)
 }
 
 void *nl_check(lua_State *L, nl_state *st, int index, nl_kind kind, const char *what);
-void nl_refuse(lua_State *L, nl_state *st, int index, const char *what);
+void nl_refuse(lua_State *L, nl_state *st, int index, const char *what) NL_COLD;
 void *nl_make(lua_State *L, nl_state *st, nl_kind kind, size_t size, int slots);
 void nl_track(nl_node *node);
 void nl_untrack(nl_node *node);
@@ -65,13 +68,13 @@ void nl_end_nodes(nl_state *st);
 void nl_free_blocks(nl_state *st);
 
 /* lerror.c */
-void nl_push_error(lua_State *L, nl_state *st, int32_t code, const char *message);
-int nl_throw(lua_State *L, nl_state *st, int32_t code, const char *format, ...);
-int nl_throw_code(lua_State *L, nl_state *st, int32_t code);
+void nl_push_error(lua_State *L, nl_state *st, int32_t code, const char *message) NL_COLD;
+int nl_throw(lua_State *L, nl_state *st, int32_t code, const char *format, ...) NL_COLD;
+int nl_throw_code(lua_State *L, nl_state *st, int32_t code) NL_COLD;
 void nl_check_code(lua_State *L, nl_state *st, int64_t code);
-int nl_arg_error(lua_State *L, nl_state *st, int arg, int32_t code, const char *text);
-int nl_type_error(lua_State *L, nl_state *st, int arg, const char *expected);
-int nl_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address);
+int nl_arg_error(lua_State *L, nl_state *st, int arg, int32_t code, const char *text) NL_COLD;
+int nl_type_error(lua_State *L, nl_state *st, int arg, const char *expected) NL_COLD;
+int nl_fail(lua_State *L, nl_state *st, int32_t code, const char *op, const char *address) NL_COLD;
 void nl_push_cancelled(lua_State *L, nl_state *st, const char *message);
 int nl_is_cancelled(lua_State *L, nl_state *st, int index);
 int nl_is_error(lua_State *L, nl_state *st, int index);
@@ -286,7 +289,7 @@ void nl_open_sock(lua_State *L, nl_state *st);
 
 /* lstream.c, lstreamio.c */
 nl_stream *nl_new_stream(lua_State *L, nl_state *st);
-void nl_refuse_stream(lua_State *L, nl_state *st, int index);
+void nl_refuse_stream(lua_State *L, nl_state *st, int index) NL_COLD;
 /* The stream object at index, whose stream is there. */
 static inline nl_stream *nl_check_stream(lua_State *L, nl_state *st, int index) {
     nl_stream *s = nl_test(L, st, index, NL_STREAM);

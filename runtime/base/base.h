@@ -13,6 +13,9 @@
 #define np_likely(x) __builtin_expect(!!(x), 1)
 #define np_unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Of functions for failures and the like: what leads there is laid out beside what usually runs. */
+#define NP_COLD __attribute__((cold))
+
 #define NP_NS_PER_S INT64_C(1000000000)
 #define NP_NEVER INT64_MAX /* a deadline that does not come */
 

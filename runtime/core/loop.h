@@ -225,7 +225,7 @@ static inline int32_t np_look(const neap_loop *loop) {
     return 0;
 }
 
-int32_t np_life_code(const neap_loop *loop);
+int32_t np_life_code(const neap_loop *loop) NP_COLD;
 
 /* For functions that start or change something: the loop is open, too. */
 static inline int32_t np_enter(const neap_loop *loop) {
@@ -332,14 +332,14 @@ void np_blocked_serve(neap_loop *loop);
 void np_report_pending(neap_loop *loop); /* all tasks, when the loop closes */
 void np_report_deadlock(neap_loop *loop, neap_future *future);
 
-void np_report(neap_loop *loop, neap_report report);
+void np_report(neap_loop *loop, neap_report report) NP_COLD;
 void np_report_failures(neap_loop *loop);
-void np_report_failure(neap_loop *loop, neap_future *f, const char *text);
+void np_report_failure(neap_loop *loop, neap_future *f, const char *text) NP_COLD;
 void np_logf(neap_loop *loop, int32_t level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text);
+void np_fatal(neap_loop *loop, const char *file, int32_t line, const char *text) NP_COLD;
 void np_trace_emit(neap_loop *loop, int32_t kind, int64_t value, neap_task *task,
-                   neap_future *future, neap_handle *handle);
+                   neap_future *future, neap_handle *handle) NP_COLD;
 void np_hook_set(np_hook *hook, void *user, neap_destroy_fn destroy);
 
 #define np_trace(loop, kind, value, task, future, handle)                       \
@@ -361,8 +361,9 @@ enum {
 
 void np_stamp(neap_loop *loop);
 
-void np_step_virtual(neap_loop *loop, uint64_t *total, neap_task *task, neap_handle *handle);
-void np_step_look(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle);
+void np_step_virtual(neap_loop *loop, uint64_t *total, neap_task *task,
+                     neap_handle *handle) NP_COLD;
+void np_step_look(neap_loop *loop, uint64_t spent, neap_task *task, neap_handle *handle) NP_COLD;
 
 /* Adds the time of the step or callback to the total. */
 static inline void np_step_end(neap_loop *loop, uint64_t *total, neap_task *task,
