@@ -3052,7 +3052,8 @@ enum {
     NEAP_SERVER_KEEP_QUEUED = 4,  /* while descriptors are short connections wait instead */
     NEAP_SERVER_KEEP_PATHS = 8,   /* Unix paths stay when it is closed */
     NEAP_SERVER_NO_SHUTDOWN = 16, /* goes on when a shutdown of the loop begins */
-    NEAP_SERVER_PAUSED = 32       /* accepts only after neap_server_resume */
+    NEAP_SERVER_PAUSED = 32,      /* accepts only after neap_server_resume */
+    NEAP_SERVER_KEEP_ALIVE = 64   /* silent peers are asked whether they are there: SO_KEEPALIVE */
 };
 
 typedef struct neap_server_options {

@@ -55,8 +55,8 @@ static int64_t time_option(lua_State *L, nl_state *st, int at, const char *name)
 
 static void read_options(lua_State *L, nl_state *st, int at, neap_server_options *o) {
     static const char *const names[] = {
-        "backlog", "max_connections", "batch",  "backoff", "reuse_port", "one_port", "shed",
-        "unlink",  "shutdown",        "paused", "sockets", "name",       NULL};
+        "backlog", "max_connections", "batch",  "backoff", "reuse_port", "one_port",   "shed",
+        "unlink",  "shutdown",        "paused", "sockets", "name",       "keep_alive", NULL};
     memset(o, 0, sizeof *o);
     o->size = sizeof *o;
     if (!nl_has_options(L, st, at, names))
@@ -71,7 +71,8 @@ static void read_options(lua_State *L, nl_state *st, int at, neap_server_options
                (flag_option(L, st, at, "shed", 1) ? 0 : NEAP_SERVER_KEEP_QUEUED) |
                (flag_option(L, st, at, "unlink", 1) ? 0 : NEAP_SERVER_KEEP_PATHS) |
                (flag_option(L, st, at, "shutdown", 1) ? 0 : NEAP_SERVER_NO_SHUTDOWN) |
-               (flag_option(L, st, at, "paused", 0) ? NEAP_SERVER_PAUSED : 0);
+               (flag_option(L, st, at, "paused", 0) ? NEAP_SERVER_PAUSED : 0) |
+               (flag_option(L, st, at, "keep_alive", 0) ? NEAP_SERVER_KEEP_ALIVE : 0);
 }
 
 /* ---- Making ---- */

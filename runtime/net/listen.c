@@ -141,12 +141,18 @@ void np_listeners_stall(neap_server *s) {
 
 /* ---- Made */
 
+/* What is accepted inherits them. */
 static int32_t set_options(neap_sock *sock, uint32_t family, uint32_t flags) {
+    int fd = sock->desc.fd;
     int32_t rc = 0;
+    if (family == NEAP_AF_UNIX)
+        return 0;
     if (family == NEAP_AF_INET6)
-        rc = np_fd_set_int(sock->desc.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (rc == 0 && family != NEAP_AF_UNIX && (flags & NEAP_SERVER_REUSE_PORT) != 0)
-        rc = np_fd_set_int(sock->desc.fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        rc = np_fd_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (rc == 0 && (flags & NEAP_SERVER_REUSE_PORT) != 0)
+        rc = np_fd_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == 0 && (flags & NEAP_SERVER_KEEP_ALIVE) != 0)
+        rc = np_fd_set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     return rc;
 }
 

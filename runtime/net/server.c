@@ -178,9 +178,9 @@ static int32_t furnish(neap_server *s, neap_scope *around) {
     return rc < 0 ? rc : s->spare < 0 ? s->spare : 0;
 }
 
-static const uint32_t known_flags = NEAP_SERVER_REUSE_PORT | NEAP_SERVER_ONE_PORT |
-                                    NEAP_SERVER_KEEP_QUEUED | NEAP_SERVER_KEEP_PATHS |
-                                    NEAP_SERVER_NO_SHUTDOWN | NEAP_SERVER_PAUSED;
+static const uint32_t known_flags =
+    NEAP_SERVER_REUSE_PORT | NEAP_SERVER_ONE_PORT | NEAP_SERVER_KEEP_QUEUED |
+    NEAP_SERVER_KEEP_PATHS | NEAP_SERVER_NO_SHUTDOWN | NEAP_SERVER_PAUSED | NEAP_SERVER_KEEP_ALIVE;
 
 static int32_t check(neap_loop *loop, const neap_addr *addrs, size_t n,
                      const neap_server_options *o, neap_server **ret_server) {

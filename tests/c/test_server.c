@@ -133,6 +133,28 @@ static void N10_its_sockets_listen_reuse_their_address_and_never_block(void **st
     server_end(server);
 }
 
+static void its_connections_keep_alive_if_that_is_wanted(void **state) {
+    (void)state;
+    for (int wanted = 0; wanted < 2; wanted++) {
+        const neap_server_options options = {.size = sizeof options,
+                                             .flags = wanted ? NEAP_SERVER_KEEP_ALIVE : 0};
+        const neap_addr loopback = net_loopback();
+        neap_server *server = NULL;
+        neap_future *future = NULL;
+        neap_sock *conn = NULL;
+        neap_addr addr, peer;
+        assert_ok(neap_server_new(nt.loop, &loopback, 1, &options, &server, NULL));
+        assert_ok(neap_sock_local(neap_server_listener(server, 0), &addr));
+        int client = net_raw_connect(&addr);
+        net_wait(neap_sock_fd(neap_server_listener(server, 0)), POLLIN);
+        assert_ok(neap_server_accept(server, 0, &conn, &peer, &future));
+        assert_int_equal(option((int)neap_sock_fd(conn), SO_KEEPALIVE), wanted);
+        net_end(conn);
+        net_close(client);
+        server_end(server);
+    }
+}
+
 static void N10_an_address_in_use_is_told_with_its_index_and_nothing_stays(void **state) {
     (void)state;
     neap_addr taken;
@@ -705,6 +727,7 @@ static void wrong_arguments_are_refused(void **state) {
 
 NT_MAIN(NT_TEST(N10_a_server_listens_on_a_port_that_the_kernel_chooses),
         NT_TEST(N10_its_sockets_listen_reuse_their_address_and_never_block),
+        NT_TEST(its_connections_keep_alive_if_that_is_wanted),
         NT_TEST(N10_an_address_in_use_is_told_with_its_index_and_nothing_stays),
         NT_TEST(several_addresses_are_served_and_port_0_can_be_shared),
         NT_TEST(two_servers_share_a_port_if_both_want_that),

@@ -425,6 +425,23 @@ describe("create_connection", function()
         stop(server)
     end))
 
+    it("takes the options of connect: a local address", in_real_loop(function(loop)
+        local peers = {}
+        local server = serve(loop, {}, { made = function(_, transport)
+            peers[#peers + 1] = transport:get_extra_info "peername"
+        end })
+        local host, port = server:addresses()[1]:match "^(.*):(%d+)$"
+        for i, arguments in ipairs { { host, tonumber(port) }, { server:addresses()[1] } } do
+            arguments[#arguments + 1] = { local_addr = "127.0.0.2:0" }
+            local transport = assert(loop:create_connection(recorder {}, helper.unpack(arguments)))
+            eventually(function() return #peers == i end)
+            contains("127.0.0.2:", peers[i])
+            transport:abort()
+        end
+        helper.raises("value_error", loop.create_connection, loop, recorder {}, server:addresses()[1], { locl = 1 })
+        stop(server)
+    end))
+
     it("a factory that fails leaves no connection behind", in_real_loop(function(loop)
         local notes = {}
         local server = serve(loop, notes)

@@ -72,6 +72,20 @@ describe("serve", function()
         stop(server)
     end))
 
+    it("keep_alive lets the kernel ask silent peers", in_real_loop(function()
+        for _, wanted in ipairs { false, true } do
+            local found
+            local server = assert(neap.serve(ANY, function(stream)
+                found = stream:getsockopt "keepalive"
+            end, { keep_alive = wanted }))
+            local client = connect(server:addresses()[1])
+            assert.is_nil((client:read()))
+            assert.equal(wanted and 1 or 0, found)
+            client:close()
+            stop(server)
+        end
+    end))
+
     it("removes the path of a Unix socket when it is closed", in_real_loop(function()
         local path = os.tmpname()
         os.remove(path)

@@ -1717,6 +1717,7 @@ function neap.serve(addresses, handler, options) end
 ---@field backlog? integer connections that the kernel queues; default: the system's maximum
 ---@field reuse_port? boolean other sockets may share the port: the kernel spreads connections
 ---@field one_port? boolean IP addresses with port 0 share the port that the first of them is given
+---@field keep_alive? boolean peers that are silent are asked whether they are there (`SO_KEEPALIVE`)
 ---@field shed? boolean `false`: while descriptors are short connections wait, instead of being closed at once
 ---@field backoff? neap.seconds how often the server looks again while it is short of something; default 0.1
 ---@field batch? integer connections accepted in one turn of the loop; default 64
@@ -1834,9 +1835,10 @@ function loop:create_server(factory, host, port, options) end
 ---@param factory fun(): table
 ---@param host string
 ---@param port? integer
+---@param options? neap.connect.options
 ---@return neap.transport? transport or nil
 ---@return table protocol or the error
-function loop:create_connection(factory, host, port) end
+function loop:create_connection(factory, host, port, options) end
 
 --- What a protocol writes to. None of its methods waits.
 ---@class neap.transport

@@ -291,10 +291,13 @@ return function(neap, servers, streams, methods, hold, keep_trace)
         neap.loop():call_soon(error, err, 0)
     end
 
-    function methods.loop.create_connection(_, factory, host, port)
+    function methods.loop.create_connection(_, factory, host, port, options)
         check_factory(factory, "create_connection")
+        if type(port) == "table" then
+            port, options = nil, port
+        end
         local address = addresses_of(host, port)[1]
-        local sock, err = neap.connect_sock(address)
+        local sock, err = neap.connect_sock(address, options)
         if not sock then return nil, err end
         local stream = neap.stream(sock)
         local ok, transport = pcall(new_transport, stream, sock, sock:getpeername() or address, factory)
