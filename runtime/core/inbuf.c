@@ -17,7 +17,7 @@ static bool is_small(const np_inbuf *in) {
     return in->buf != NULL && np_buf_cap(in->buf) == SMALL;
 }
 
-bool np_inbuf_is_loops(const neap_loop *loop, const np_inbuf *in) {
+bool np_inbuf_is_of_loop(const neap_loop *loop, const np_inbuf *in) {
     return np_inbuf_is_lent(loop, in) || is_small(in);
 }
 
@@ -159,14 +159,14 @@ void np_inbuf_drop_spares(neap_loop *loop) {
 
 /* A larger buffer of its own may serve again. */
 void np_inbuf_emptied(neap_loop *loop, np_inbuf *in) {
-    if (np_inbuf_is_loops(loop, in))
+    if (np_inbuf_is_of_loop(loop, in))
         let_go(loop, in);
 }
 
 neap_buf *np_inbuf_share(neap_loop *loop, const np_inbuf *in, size_t n, bool outlives,
                          const char **ret_data) {
     const char *data = np_inbuf_data(in);
-    bool few = outlives && np_inbuf_is_loops(loop, in) && n <= NP_LENT_BYTES / 4;
+    bool few = outlives && np_inbuf_is_of_loop(loop, in) && n <= NP_LENT_BYTES / 4;
     neap_buf *own = few ? np_buf_new(loop->alloc, n) : NULL;
     *ret_data = own == NULL ? data : np_buf_bytes(own);
     if (own == NULL)

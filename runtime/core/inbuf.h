@@ -35,7 +35,7 @@ static inline bool np_inbuf_is_lent(const neap_loop *loop, const np_inbuf *in) {
 }
 
 /* Its bytes stand there or in a small buffer, so that they stay as long as a step, but should not be kept. */
-bool np_inbuf_is_loops(const neap_loop *loop, const np_inbuf *in);
+bool np_inbuf_is_of_loop(const neap_loop *loop, const np_inbuf *in);
 
 /* So many came there.  Until then nobody else may use the loop's memory. */
 static inline void np_inbuf_took(np_inbuf *in, size_t n) {

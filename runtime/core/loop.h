@@ -179,8 +179,7 @@ struct neap_loop {
     np_inbuf *lent_in;           /* whose bytes stand there, or NULL */
     neap_buf *spares[NP_SPARES]; /* small buffers, see inbuf.h */
     uint8_t spares_len;
-    uint32_t
-        fetchers; /* entries that were queued to ask a future for what it has fetched, see tick.c */
+    uint32_t fetchers; /* entries of the next batch that may fetch, see tick.c */
 
     /* Left by the floors above. */
     void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */

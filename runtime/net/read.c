@@ -103,7 +103,7 @@ static void show(np_reader *r, size_t n) {
     neap_stream *s = r->stream;
     neap_future *f = &r->f;
     const char *data = np_inbuf_data(&s->in);
-    if (r->lends && np_inbuf_is_loops(s->obj.loop, &s->in)) {
+    if (r->lends && np_inbuf_is_of_loop(s->obj.loop, &s->in)) {
         np_lent_show(f, s->in.buf, (void *)(uintptr_t)data, n);
         return;
     }
