@@ -33,9 +33,9 @@ local function adapt(output)
     return helper.has_subtypes and output or output:gsub("%f[%d.](%d+)%.0%f[^%d.]", "%1")
 end
 
--- What the guide says of this engine: it refuses an iterator that waits.
+-- What the guide says of this engine: it refuses an iterator that waits, in the main task or in a handler.
 local function is_refused(text, result)
-    return not helper.waits_anywhere and text:find("for .- in ") and result.code == 1 and
+    return not helper.waits_anywhere and text:find("for .- in ") and
         result.err:find("an iterator can be called in a loop with 'while'", 1, true)
 end
 
