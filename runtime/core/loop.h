@@ -173,13 +173,9 @@ struct neap_loop {
     uint64_t background_ids;
     np_data *data; /* by tag */
 
-    neap_buf *lent;              /* see lent.h */
-    neap_future *lent_future;    /* whose value stands in lent memory, with a reference */
-    neap_buf *lent_from;         /* that memory */
-    np_inbuf *lent_in;           /* whose bytes stand there, or NULL */
-    neap_buf *spares[NP_SPARES]; /* small buffers, see inbuf.h */
-    uint8_t spares_len;
-    uint32_t fetchers; /* entries of the next batch that may fetch, see tick.c */
+    neap_buf *lent;           /* see lent.h */
+    neap_future *lent_future; /* whose value stands in lent memory, with a reference */
+    np_inbuf *lent_in;        /* whose bytes stand there, or NULL */
 
     /* Left by the floors above. */
     void (*close_net)(neap_loop *loop); /* ends servers; NULL: there was none */
@@ -211,6 +207,11 @@ struct neap_loop {
     int64_t late_longest;
     uint64_t late[NEAP_LATE_MAX]; /* timers by how late they were */
     char longest_what[NEAP_LONGEST_STEP_MAX];
+
+    neap_buf *lent_from;         /* the memory in which the value of lent_future stands */
+    neap_buf *spares[NP_SPARES]; /* small buffers, see inbuf.h */
+    uint8_t spares_len;
+    uint32_t fetchers; /* entries of the next batch that may fetch, see tick.c */
 };
 
 /* ---- Entering (every public function) */

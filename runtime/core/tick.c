@@ -151,8 +151,8 @@ int32_t np_poll(neap_loop *loop, int64_t timeout_ns) {
 
 /* ---- The batch */
 
-/* Inline for the batch, for the reason that np_task_run has. */
-inline void np_run_node(neap_loop *loop, np_ready *node) {
+/* Inline in the batch, whatever the compiler thinks of it, for the reason that np_task_run has. */
+__attribute__((always_inline)) inline void np_run_node(neap_loop *loop, np_ready *node) {
     loop->runs++;
     if (node->kind == NP_RUN_TASK)
         np_task_run(np_container(node, neap_task, node));
