@@ -50,8 +50,9 @@ static void took(neap_stream *s, int64_t result) {
     if (result > 0) {
         np_inbuf_took(&s->in, (size_t)result);
         s->little = result <= LITTLE;
-    } else if (result != NP_WAIT)
+    } else if (result != NP_WAIT) {
         s->in_end = (int32_t)result;
+    }
     if (s->in.len == 0)
         np_inbuf_rest(s->obj.loop, &s->in);
 }
