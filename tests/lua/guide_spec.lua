@@ -33,7 +33,8 @@ local function adapt(output)
     return helper.has_subtypes and output or output:gsub("%f[%d.](%d+)%.0%f[^%d.]", "%1")
 end
 
--- What the guide says of this engine: it refuses an iterator that waits. In a handler that is reported, and the program goes on.
+-- What the guide says of this engine: it refuses an iterator that waits. In a handler that is reported, and the program
+-- goes on.
 local function is_refused(text, result)
     local failed = result.code == 1 or result.err:find("the handler of the connection", 1, true)
     return not helper.waits_anywhere and text:find("for .- in ") and failed and
